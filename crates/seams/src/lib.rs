@@ -1,0 +1,14 @@
+//! The seams between Syncline and the world: time and outside calls.
+//!
+//! Everything that waits, reads a clock, commits or talks to somebody else does it through this crate, so
+//! that tests can run on virtual time and make any single commit or call fail, hang or be the last thing the
+//! process does. Production code holds the same types with nothing plugged in.
+//!
+//! **Architecture Invariant:** no other crate reads the system clock, sleeps, or awaits an outside call
+//! without [`Outside::call`] (enforced by `disallowed-methods` in `clippy.toml`).
+
+mod clock;
+mod outside;
+
+pub use clock::{Clock, SystemClock, VirtualClock};
+pub use outside::{CallError, FaultPlan, Injected, Moment, NoFaults, Outside};

@@ -1,0 +1,9 @@
+//! CloudFormation documents: templates and deployment files, as trees that know where each value stands.
+//!
+//! **Architecture Invariant:** this crate reads bytes and returns values; it has no I/O.
+
+mod finding;
+mod tree;
+
+pub use finding::Finding;
+pub use tree::{Kind, Node, Span};
