@@ -4,3 +4,5 @@
 //! a pure function of values, so that every decision about a sync can be tested without a world around it.
 
 pub mod names;
+pub mod plan;
+pub mod sync;

@@ -1,1 +1,303 @@
-//! To be filled.
+//! The only truth: every row, lease and event of Syncline, in one database.
+//!
+//! **Architecture Invariant:** all SQL lives in this crate, and every commit goes through [`Store::write`],
+//! which holds the fault points. No transaction is held across I/O: a transaction is a plain function.
+//!
+//! SQLite: one writer thread (`BEGIN IMMEDIATE`, WAL, `synchronous=FULL`), reads on pooled connections of
+//! the calling thread. One process at a time: an operating-system file lock is held while it is open, and
+//! opening voids the leases that a dead process left.
+
+mod accounts;
+mod attempts;
+mod blockers;
+mod branches;
+mod configurations;
+mod connections;
+mod hosts;
+mod keyring;
+mod links;
+mod page;
+mod sql;
+mod status;
+mod syncs;
+mod tags;
+mod work;
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
+
+use syncline_model::names::{AccountId, Region};
+use syncline_seams::{CallError, Clock, Moment, Outside};
+use thiserror::Error;
+use tokio::sync::{Notify, oneshot};
+
+pub use accounts::Account;
+pub use attempts::{Ending, OpenAttempt, Progress, StackMemory};
+pub use blockers::{Blocker, NewBlocker, Resolution};
+pub use branches::{BranchRecord, BranchSync, Consideration, HeadsRecorded};
+pub use configurations::{
+    Configuration, ConfigurationChange, ConfigurationQuotas, CreateConfiguration, NewConfiguration,
+    UpdateConfiguration,
+};
+pub use connections::{Connection, ConnectionStatus, CreateConnection, CredentialRow, NewConnection};
+pub use hosts::{CreateHost, DeleteHost, Host, NewHost};
+pub use keyring::{Keyring, Owner};
+pub use links::{CreateLink, DeleteLink, Link, LinkConnection, LinkRecord, NewLink};
+pub use page::{Cursor, Page, PageOf};
+pub use status::{AttemptStatusRow, RepositoryStatus, SyncStatus};
+pub use syncs::SyncRecord;
+pub use tags::Tag;
+pub use work::{Claim, Kind};
+
+use sql::Tx;
+
+/// What every account-owned row is found by: the account of the verified key and the region of the request.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Scope {
+    /// The account.
+    pub account: AccountId,
+    /// The region.
+    pub region: Region,
+}
+
+/// Why the store did not do it.
+#[derive(Debug, Error)]
+pub enum StoreError {
+    /// The lease under which this was to be written is not held any more; nothing was written.
+    #[error("the lease on {0} was lost")]
+    Stale(String),
+    /// The database refused; nothing was written.
+    #[error("database: {0}")]
+    Database(#[from] rusqlite::Error),
+    /// The commit may or may not have happened.
+    #[error("{0}")]
+    Interrupted(#[from] CallError),
+    /// A row is not what this version writes.
+    #[error("the database holds something unexpected: {0}")]
+    Corrupt(String),
+    /// The key file or a sealed secret cannot be used.
+    #[error("{0}")]
+    Key(String),
+    /// The database cannot be opened.
+    #[error("cannot open the database {path}: {reason}")]
+    Open {
+        /// Its path.
+        path: String,
+        /// Why.
+        reason: String,
+    },
+    /// The writer is gone: the store is shutting down.
+    #[error("the store is closed")]
+    Closed,
+}
+
+/// A result of the store.
+pub type StoreResult<T> = Result<T, StoreError>;
+
+type Job = Box<dyn FnOnce(&mut rusqlite::Connection) + Send>;
+
+/// The store; cheap to clone.
+#[derive(Clone)]
+pub struct Store {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    path: PathBuf,
+    writer: Mutex<Option<mpsc::Sender<Job>>>,
+    readers: Mutex<Vec<rusqlite::Connection>>,
+    keyring: Keyring,
+    clock: Arc<dyn Clock>,
+    outside: Outside,
+    wakes: Notify,
+    // Held as long as the store is open.
+    _lock: std::fs::File,
+}
+
+impl std::fmt::Debug for Store {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Store({})", self.inner.path.display())
+    }
+}
+
+const MIGRATIONS: &[&str] = &[include_str!("../migrations/0001_init.sql")];
+
+impl Store {
+    /// Opens the SQLite database at `path`, making it and bringing it to the newest schema as needed, and
+    /// the key file at `key_file`.
+    ///
+    /// # Errors
+    /// [`StoreError::Open`] if another process has it open, it cannot be read or written, or it was made by
+    /// a newer version; [`StoreError::Key`] for the key file.
+    pub fn open(path: &Path, key_file: &Path, clock: Arc<dyn Clock>, outside: Outside) -> StoreResult<Self> {
+        let cannot = |reason: String| StoreError::Open { path: path.display().to_string(), reason };
+        let lock_path = path.with_extension("lock");
+        let lock = std::fs::OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(&lock_path)
+            .map_err(|error| cannot(format!("{}: {error}", lock_path.display())))?;
+        lock.try_lock().map_err(|error| match error {
+            std::fs::TryLockError::WouldBlock => cannot(
+                "another syncline process has it open; stop that one, or use PostgreSQL for several"
+                    .to_owned(),
+            ),
+            std::fs::TryLockError::Error(error) => cannot(format!("{}: {error}", lock_path.display())),
+        })?;
+        let keyring = Keyring::open(key_file)?;
+        let mut connection = connect(path)?;
+        migrate(&mut connection).map_err(|error| match error {
+            StoreError::Open { reason, .. } => cannot(reason),
+            other => other,
+        })?;
+        connection.execute("UPDATE work SET lease_owner = NULL, lease_until_ms = NULL", [])?;
+
+        let (writer, jobs) = mpsc::channel::<Job>();
+        std::thread::Builder::new()
+            .name("store-writer".into())
+            .spawn(move || {
+                for job in jobs {
+                    job(&mut connection);
+                }
+            })
+            .map_err(|error| cannot(format!("no writer thread: {error}")))?;
+        Ok(Self {
+            inner: Arc::new(Inner {
+                path: path.to_owned(),
+                writer: Mutex::new(Some(writer)),
+                readers: Mutex::new(Vec::new()),
+                keyring,
+                clock,
+                outside,
+                wakes: Notify::new(),
+                _lock: lock,
+            }),
+        })
+    }
+
+    /// The keyring that seals this store's secrets.
+    #[must_use]
+    pub fn keyring(&self) -> &Keyring {
+        &self.inner.keyring
+    }
+
+    /// Completes when something may have become due since it was called.
+    pub async fn woken(&self) {
+        self.inner.wakes.notified().await;
+    }
+
+    /// Whether the database answers; for readiness.
+    ///
+    /// # Errors
+    /// Whatever the database says.
+    pub fn ping(&self) -> StoreResult<()> {
+        self.read(|tx| tx.count("SELECT count(*) FROM schema_migration", &[])).map(drop)
+    }
+
+    /// Runs one transaction and commits it. `point` names the commit for fault plans.
+    ///
+    /// This is the only way to commit anything.
+    pub(crate) async fn write<T: Send + 'static>(
+        &self,
+        point: &'static str,
+        body: impl FnOnce(&mut Tx<'_>) -> StoreResult<T> + Send + 'static,
+    ) -> StoreResult<T> {
+        let (answer, answered) = oneshot::channel();
+        let (outside, clock) = (self.inner.outside.clone(), self.inner.clock.clone());
+        let job: Job = Box::new(move |connection| {
+            // The receiver is gone when its request was given up; the commit stands all the same.
+            let _ = answer.send(commit(connection, &outside, clock.now_ms(), point, body));
+        });
+        {
+            let writer = self.inner.writer.lock().unwrap_or_else(PoisonError::into_inner);
+            writer.as_ref().and_then(|writer| writer.send(job).ok()).ok_or(StoreError::Closed)?;
+        }
+        let (value, woke) = answered.await.map_err(|_| StoreError::Closed)??;
+        if woke {
+            self.inner.wakes.notify_one();
+        }
+        Ok(value)
+    }
+
+    /// Runs one read on this thread; a consistent snapshot.
+    pub(crate) fn read<T>(&self, body: impl FnOnce(&Tx<'_>) -> StoreResult<T>) -> StoreResult<T> {
+        let pooled = self.inner.readers.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let mut connection = match pooled {
+            Some(connection) => connection,
+            None => connect(&self.inner.path)?,
+        };
+        let result = {
+            let snapshot = connection.transaction()?;
+            body(&Tx::new(&snapshot, self.inner.clock.now_ms()))
+        };
+        self.inner.readers.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
+        result
+    }
+}
+
+fn commit<T>(
+    connection: &mut rusqlite::Connection,
+    outside: &Outside,
+    now_ms: i64,
+    point: &'static str,
+    body: impl FnOnce(&mut Tx<'_>) -> StoreResult<T>,
+) -> StoreResult<(T, bool)> {
+    let transaction = connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
+    let mut tx = Tx::new(&transaction, now_ms);
+    let value = body(&mut tx)?;
+    let woke = tx.woke();
+    outside.point(point, Moment::Before)?;
+    #[expect(clippy::disallowed_methods, reason = "the one place that commits")]
+    transaction.commit()?;
+    outside.point(point, Moment::After)?;
+    Ok((value, woke))
+}
+
+fn connect(path: &Path) -> StoreResult<rusqlite::Connection> {
+    let connection = rusqlite::Connection::open(path)
+        .map_err(|error| StoreError::Open { path: path.display().to_string(), reason: error.to_string() })?;
+    connection.set_prepared_statement_cache_capacity(128);
+    connection.execute_batch(
+        "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA busy_timeout = 5000;
+         PRAGMA foreign_keys = ON; PRAGMA trusted_schema = OFF;",
+    )?;
+    Ok(connection)
+}
+
+/// Brings the schema to the newest version; forward only.
+fn migrate(connection: &mut rusqlite::Connection) -> StoreResult<()> {
+    connection.execute_batch("CREATE TABLE IF NOT EXISTS schema_migration (version BIGINT PRIMARY KEY)")?;
+    let done: i64 =
+        connection
+            .query_row("SELECT coalesce(max(version), 0) FROM schema_migration", [], |row| row.get(0))?;
+    let done = usize::try_from(done).unwrap_or(usize::MAX);
+    if done > MIGRATIONS.len() {
+        return Err(StoreError::Open {
+            path: String::new(),
+            reason: format!(
+                "it has schema version {done}, but this syncline knows only {}: use a newer syncline",
+                MIGRATIONS.len()
+            ),
+        });
+    }
+    for (index, sql) in MIGRATIONS.iter().enumerate().skip(done) {
+        let transaction = connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
+        transaction.execute_batch(sql)?;
+        let version = i64::try_from(index + 1).unwrap_or(i64::MAX);
+        transaction.execute("INSERT INTO schema_migration (version) VALUES (?1)", [version])?;
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "before anything is served; a half-made schema is rolled back"
+        )]
+        transaction.commit()?;
+    }
+    Ok(())
+}
+
+/// The ARN of a resource: `arn:<partition>:<service>:<region>:<account>:<kind>/<id>`.
+#[must_use]
+pub fn arn(service: &str, region: &str, account: &str, kind: &str, id: &str) -> String {
+    let partition = region.parse::<Region>().map_or("aws", |region| region.partition());
+    format!("arn:{partition}:{service}:{region}:{account}:{kind}/{id}")
+}

@@ -1,0 +1,59 @@
+//! Accounts: who owns what, and the ExternalId that their roles are assumed with.
+
+use syncline_model::names::AccountId;
+use uuid::Uuid;
+
+use crate::sql::params;
+use crate::{Store, StoreResult};
+
+/// An account.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Account {
+    /// Its id.
+    pub id: AccountId,
+    /// Made by this server, given to sts:AssumeRole: a role that asks for it cannot be used by way of
+    /// somebody else's sync configuration.
+    pub external_id: String,
+}
+
+impl Store {
+    /// The account, made if this is its first appearance.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn account(&self, id: &AccountId) -> StoreResult<Account> {
+        if let Some(external_id) = self.external_id(id)? {
+            return Ok(Account { id: id.clone(), external_id });
+        }
+        let wanted = id.clone();
+        let external_id = self
+            .write("store.create_account", move |tx| {
+                let made = format!("syncline-{}", Uuid::new_v4().simple());
+                let now = tx.now_ms();
+                tx.execute(
+                    "INSERT INTO account (id, external_id, created_at_ms) VALUES ($1, $2, $3)
+                       ON CONFLICT (id) DO NOTHING",
+                    params![wanted.as_str(), made, now],
+                )?;
+                external_id(tx, wanted.as_str())
+            })
+            .await?;
+        external_id
+            .map(|external_id| Account { id: id.clone(), external_id })
+            .ok_or_else(|| crate::StoreError::Corrupt(format!("account {id} vanished")))
+    }
+
+    /// The ExternalId of an account that has appeared before.
+    ///
+    /// # Errors
+    /// The database's.
+    pub fn external_id(&self, id: &AccountId) -> StoreResult<Option<String>> {
+        self.read(|tx| external_id(tx, id.as_str()))
+    }
+}
+
+pub(crate) fn external_id(tx: &crate::sql::Tx<'_>, account: &str) -> StoreResult<Option<String>> {
+    tx.row("SELECT external_id FROM account WHERE id = $1", params![account])?
+        .map(|mut row| row.text())
+        .transpose()
+}

@@ -1,0 +1,341 @@
+//! Attempts to drive one stack to one revision. Only the holder of the sync's claim writes them.
+
+use syncline_model::plan::{Phase, Wanted};
+use syncline_model::sync::{AttemptStatus, EventKind, Release, Revision, SyncEvent};
+use uuid::Uuid;
+
+use crate::blockers::NewBlocker;
+use crate::sql::{Tx, params, to_json};
+use crate::work::{self, Claim};
+use crate::{Store, StoreError, StoreResult, blockers};
+
+/// An attempt that has not ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OpenAttempt {
+    /// Its id; begins with a letter, so that a change set can be named after it.
+    pub id: String,
+    /// What it was opened for.
+    pub wanted: Wanted,
+    /// How far it has come.
+    pub phase: Phase,
+    /// Since when, in milliseconds since the Unix epoch.
+    pub phase_since_ms: i64,
+    /// The revision it applies.
+    pub target: Revision,
+    /// The role, link and deployment file of the configuration it was opened with.
+    pub role_arn: String,
+    /// The repository link's id.
+    pub link_id: String,
+    /// The deployment file's path.
+    pub config_file: String,
+    /// Counts its change sets.
+    pub plan_number: i64,
+    /// The current change set's ARN, once it was seen.
+    pub change_set_arn: Option<String>,
+    /// The stack's id, once it is known.
+    pub stack_id: Option<String>,
+    /// The newest stack event that was recorded.
+    pub last_stack_event: Option<String>,
+    /// Failed outside calls in a row.
+    pub failures: i64,
+}
+
+impl OpenAttempt {
+    /// The name of the current plan's change set, and its token (contract §6).
+    #[must_use]
+    pub fn change_set_name(&self) -> String {
+        format!("{}-{}", self.id, self.plan_number)
+    }
+}
+
+/// What a step of an open attempt changes; what is `None` or empty stays.
+#[derive(Debug, Clone, Default)]
+pub struct Progress {
+    /// The new phase.
+    pub phase: Option<Phase>,
+    /// The execution begins.
+    pub in_progress: bool,
+    /// The next plan number; forgets the old plan's change set.
+    pub plan_number: Option<i64>,
+    /// The change set's ARN.
+    pub change_set_arn: Option<String>,
+    /// The stack's id.
+    pub stack_id: Option<String>,
+    /// The newest stack event that is recorded with this.
+    pub last_stack_event: Option<String>,
+    /// Failed outside calls in a row.
+    pub failures: Option<i64>,
+    /// Events to add.
+    pub events: Vec<SyncEvent>,
+    /// A blocker to raise.
+    pub blocker: Option<NewBlocker>,
+    /// The target answers: resolve the blockers that said it does not.
+    pub recovered: bool,
+}
+
+/// What a sync remembers of its stack after an attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StackMemory {
+    /// As before.
+    Unchanged,
+    /// The attempt's stack exists and is this sync's.
+    Keep,
+    /// There is none any more: the next attempt creates it.
+    Forget,
+}
+
+/// How an attempt ends.
+#[derive(Debug, Clone)]
+pub struct Ending {
+    /// SUCCEEDED or FAILED.
+    pub status: AttemptStatus,
+    /// The last events.
+    pub events: Vec<SyncEvent>,
+    /// The newest stack event that is recorded with this.
+    pub last_stack_event: Option<String>,
+    /// A blocker to raise.
+    pub blocker: Option<NewBlocker>,
+    /// What becomes of the memory of the stack.
+    pub stack: StackMemory,
+}
+
+/// The attempt of a sync that has not ended.
+pub(crate) fn open(tx: &Tx<'_>, sync_id: &str) -> StoreResult<Option<OpenAttempt>> {
+    let found = tx.row(
+        "SELECT id, desired_seq, generation, phase, phase_since_ms, target_revision, role_arn, link_id,
+                config_file, plan_number, change_set_arn, stack_id, last_stack_event, failures
+           FROM attempt WHERE sync_id = $1 AND status IN ('INITIATED', 'IN_PROGRESS')
+          ORDER BY number DESC LIMIT 1",
+        params![sync_id],
+    )?;
+    let Some(mut row) = found else { return Ok(None) };
+    Ok(Some(OpenAttempt {
+        id: row.text()?,
+        wanted: Wanted { seq: row.int()?, generation: row.int()? },
+        phase: row.parsed(Phase::from_text)?,
+        phase_since_ms: row.int()?,
+        target: row.json()?,
+        role_arn: row.text()?,
+        link_id: row.text()?,
+        config_file: row.text()?,
+        plan_number: row.int()?,
+        change_set_arn: row.opt_text()?,
+        stack_id: row.opt_text()?,
+        last_stack_event: row.opt_text()?,
+        failures: row.int()?,
+    }))
+}
+
+/// Adds events behind those an attempt has; they are never changed or reordered.
+pub(crate) fn append_events(
+    tx: &Tx<'_>,
+    attempt_id: &str,
+    first: i64,
+    events: &[SyncEvent],
+) -> StoreResult<()> {
+    for (seq, event) in (first..).zip(events) {
+        tx.execute(
+            "INSERT INTO event (attempt_id, seq, time_ms, kind, text, external_id) VALUES ($1, $2, $3, $4, $5, $6)",
+            params![
+                attempt_id,
+                seq,
+                event.time_ms,
+                event.kind.as_str(),
+                &event.text,
+                event.external_id.as_deref()
+            ],
+        )?;
+    }
+    Ok(())
+}
+
+fn add_events(tx: &Tx<'_>, attempt_id: &str, events: &[SyncEvent]) -> StoreResult<()> {
+    if events.is_empty() {
+        return Ok(());
+    }
+    let added = i64::try_from(events.len()).unwrap_or(i64::MAX);
+    let count = tx
+        .row(
+            "UPDATE attempt SET event_count = event_count + $2 WHERE id = $1 RETURNING event_count",
+            params![attempt_id, added],
+        )?
+        .ok_or_else(|| StoreError::Corrupt(format!("attempt {attempt_id} vanished")))?
+        .int()?;
+    append_events(tx, attempt_id, count - added, events)
+}
+
+impl Store {
+    /// Opens an attempt for what the sync desires.
+    ///
+    /// # Errors
+    /// [`StoreError::Stale`] if the claim was lost.
+    pub async fn open_attempt(&self, claim: &Claim) -> StoreResult<()> {
+        let claim = claim.clone();
+        self.write("store.open_attempt", move |tx| {
+            work::fence(tx, &claim)?;
+            let sync_id = &claim.id;
+            let found = tx.row(
+                "SELECT desired_revision, desired_seq, desired_generation, desired_inputs, applied_revision,
+                        resource_name, role_arn, link_id, config_file, stack_id
+                   FROM sync_configuration WHERE id = $1 AND desired_revision IS NOT NULL",
+                params![sync_id],
+            )?;
+            let Some(mut row) = found else {
+                return Err(StoreError::Corrupt(format!("sync {sync_id} desires nothing")));
+            };
+            let target: Revision = row.json()?;
+            let (seq, generation, inputs) = (row.int()?, row.int()?, row.opt_text()?);
+            let initial: Revision = row.opt_json()?.unwrap_or_else(|| target.clone());
+            let (name, role_arn, link_id, config_file) = (row.text()?, row.text()?, row.text()?, row.text()?);
+            let stack_id = row.opt_text()?;
+            if open(tx, sync_id)?.is_some() {
+                return Err(StoreError::Corrupt(format!("sync {sync_id} has an open attempt")));
+            }
+            let number =
+                tx.count("SELECT coalesce(max(number), 0) + 1 FROM attempt WHERE sync_id = $1", params![sync_id])?;
+            let id = format!("syncline-{}", Uuid::new_v4());
+            let now = tx.now_ms();
+            tx.execute(
+                "INSERT INTO attempt (id, sync_id, number, status, phase, phase_since_ms, started_at_ms,
+                     initial_revision, target_revision, target, desired_seq, generation, inputs, role_arn, link_id,
+                     config_file, plan_number, stack_id, failures, event_count)
+                   VALUES ($1, $2, $3, 'INITIATED', 'OPENED', $4, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, 0,
+                           $14, 0, 0)",
+                params![
+                    &id,
+                    sync_id,
+                    number,
+                    now,
+                    to_json(&initial)?,
+                    to_json(&target)?,
+                    name,
+                    seq,
+                    generation,
+                    inputs,
+                    role_arn,
+                    link_id,
+                    config_file,
+                    stack_id
+                ],
+            )?;
+            let event = SyncEvent {
+                time_ms: now,
+                kind: EventKind::AttemptStarted,
+                text: format!("Started syncing commit {} of branch {}", target.sha, target.branch),
+                external_id: Some(target.sha),
+            };
+            add_events(tx, &id, &[event])
+        })
+        .await
+    }
+
+    /// Records a step of the open attempt. `point` names the commit for fault plans.
+    ///
+    /// # Errors
+    /// [`StoreError::Stale`] if the claim was lost.
+    pub async fn record_progress(
+        &self,
+        point: &'static str,
+        claim: &Claim,
+        attempt_id: &str,
+        progress: Progress,
+    ) -> StoreResult<()> {
+        let (claim, id) = (claim.clone(), attempt_id.to_owned());
+        self.write(point, move |tx| {
+            work::fence(tx, &claim)?;
+            let changed = tx.execute(
+                "UPDATE attempt SET
+                     phase_since_ms = CASE WHEN $2 IS NULL THEN phase_since_ms ELSE $3 END,
+                     phase = coalesce($2, phase),
+                     status = CASE WHEN $4 = 1 THEN 'IN_PROGRESS' ELSE status END,
+                     change_set_arn = CASE WHEN $5 IS NULL THEN coalesce($6, change_set_arn) ELSE $6 END,
+                     plan_number = coalesce($5, plan_number),
+                     stack_id = coalesce($7, stack_id),
+                     last_stack_event = coalesce($8, last_stack_event),
+                     failures = coalesce($9, failures)
+                   WHERE id = $1 AND status IN ('INITIATED', 'IN_PROGRESS')",
+                params![
+                    &id,
+                    progress.phase.map(Phase::as_str),
+                    tx.now_ms(),
+                    progress.in_progress,
+                    progress.plan_number,
+                    progress.change_set_arn,
+                    progress.stack_id,
+                    progress.last_stack_event,
+                    progress.failures
+                ],
+            )?;
+            if changed == 0 {
+                return Err(StoreError::Stale(format!("attempt {id}, which has ended")));
+            }
+            add_events(tx, &id, &progress.events)?;
+            if progress.recovered {
+                blockers::resolve_where(tx, &claim.id, "the outage is over", |kind| {
+                    kind.release() == Release::Recovery && !kind.is_of_repository()
+                })?;
+            }
+            if let Some(blocker) = &progress.blocker {
+                blockers::raise(tx, &claim.id, blocker)?;
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    /// Ends the open attempt; it never changes again.
+    ///
+    /// # Errors
+    /// [`StoreError::Stale`] if the claim was lost.
+    pub async fn end_attempt(&self, claim: &Claim, attempt_id: &str, ending: Ending) -> StoreResult<()> {
+        let (claim, id) = (claim.clone(), attempt_id.to_owned());
+        self.write("store.end_attempt", move |tx| {
+            work::fence(tx, &claim)?;
+            let ended = tx.row(
+                "UPDATE attempt SET status = $2, ended_at_ms = $3, last_stack_event = coalesce($4, last_stack_event)
+                   WHERE id = $1 AND status IN ('INITIATED', 'IN_PROGRESS')
+                 RETURNING target_revision, stack_id, generation, role_arn",
+                params![&id, ending.status.as_str(), tx.now_ms(), ending.last_stack_event],
+            )?;
+            let Some(mut ended) = ended else {
+                return Err(StoreError::Stale(format!("attempt {id}, which has ended")));
+            };
+            let (target, stack_id) = (ended.text()?, ended.opt_text()?);
+            let (_generation, role_arn) = (ended.int()?, ended.text()?);
+            add_events(tx, &id, &ending.events)?;
+            // A role of another account since then means another stack: this one's fate says nothing of it.
+            let same_account = tx.count(
+                "SELECT count(*) FROM sync_configuration WHERE id = $1 AND $2 LIKE '%:' || role_account || ':%'",
+                params![&claim.id, role_arn],
+            )? > 0;
+            match ending.stack {
+                StackMemory::Keep if same_account => {
+                    tx.execute(
+                        "UPDATE sync_configuration SET stack_id = coalesce($2, stack_id) WHERE id = $1",
+                        params![&claim.id, stack_id],
+                    )?;
+                }
+                StackMemory::Forget if same_account => {
+                    tx.execute("UPDATE sync_configuration SET stack_id = NULL WHERE id = $1", params![&claim.id])?;
+                }
+                _ => {}
+            }
+            if ending.status == AttemptStatus::Succeeded {
+                if same_account {
+                    tx.execute(
+                        "UPDATE sync_configuration SET applied_revision = $2 WHERE id = $1",
+                        params![&claim.id, &target],
+                    )?;
+                }
+                blockers::resolve_where(tx, &claim.id, "a newer sync succeeded", |kind| {
+                    !kind.is_of_repository() && kind.release() != Release::Operator
+                })?;
+            }
+            if let Some(blocker) = &ending.blocker {
+                blockers::raise(tx, &claim.id, blocker)?;
+            }
+            Ok(())
+        })
+        .await
+    }
+}

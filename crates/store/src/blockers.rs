@@ -1,0 +1,253 @@
+//! Blockers: why a sync does not follow its branch.
+
+use serde::{Deserialize, Serialize};
+use syncline_model::sync::{BlockerKind, BlockerStatus, Release};
+use uuid::Uuid;
+
+use crate::sql::{Row, Tx, params, to_json};
+use crate::{Scope, Store, StoreResult, configurations, work};
+
+/// A blocker, as stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Blocker {
+    /// Its id.
+    pub id: String,
+    /// Why it was raised.
+    pub kind: BlockerKind,
+    /// Whether it stands.
+    pub status: BlockerStatus,
+    /// For people.
+    pub created_reason: String,
+    /// Milliseconds since the Unix epoch.
+    pub created_at_ms: i64,
+    /// Keys and values.
+    pub contexts: Vec<(String, String)>,
+    /// Why it is resolved.
+    pub resolved_reason: Option<String>,
+    /// Milliseconds since the Unix epoch.
+    pub resolved_at_ms: Option<i64>,
+}
+
+/// A blocker to raise.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NewBlocker {
+    /// Why.
+    pub kind: BlockerKind,
+    /// For people.
+    pub reason: String,
+    /// Keys and values beside the kind and the suggested fix, which are added.
+    pub contexts: Vec<(String, String)>,
+}
+
+/// What came of resolving a blocker.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Resolution {
+    /// It is resolved, by this call or by an earlier one.
+    Resolved(Box<Blocker>),
+    /// There is no such sync configuration.
+    NoConfiguration,
+    /// There is no such blocker.
+    NoBlocker,
+    /// The latest commit cannot be tried again.
+    CannotRetry(String),
+}
+
+const COLUMNS: &str =
+    "id, kind, status, created_reason, created_at_ms, contexts, resolved_reason, resolved_at_ms";
+
+fn from_row(row: &mut Row) -> StoreResult<Blocker> {
+    Ok(Blocker {
+        id: row.text()?,
+        kind: row.parsed(BlockerKind::from_text)?,
+        status: row.parsed(BlockerStatus::from_text)?,
+        created_reason: row.text()?,
+        created_at_ms: row.int()?,
+        contexts: row.json()?,
+        resolved_reason: row.opt_text()?,
+        resolved_at_ms: row.opt_int()?,
+    })
+}
+
+fn find(tx: &Tx<'_>, sync_id: &str, id: &str) -> StoreResult<Option<Blocker>> {
+    tx.row(&format!("SELECT {COLUMNS} FROM blocker WHERE sync_id = $1 AND id = $2"), params![sync_id, id])?
+        .map(|mut row| from_row(&mut row))
+        .transpose()
+}
+
+/// The kinds of the blockers that stand.
+pub(crate) fn active(tx: &Tx<'_>, sync_id: &str) -> StoreResult<Vec<BlockerKind>> {
+    tx.rows("SELECT kind FROM blocker WHERE sync_id = $1 AND status = 'ACTIVE'", params![sync_id])?
+        .iter_mut()
+        .map(|row| row.parsed(BlockerKind::from_text))
+        .collect()
+}
+
+/// Raises a blocker. One of the same kind that stands is left alone when it is an outage; one that speaks of
+/// an earlier failure is resolved by the new one.
+pub(crate) fn raise(tx: &Tx<'_>, sync_id: &str, new: &NewBlocker) -> StoreResult<()> {
+    if new.kind.release() == Release::Recovery && active(tx, sync_id)?.contains(&new.kind) {
+        return Ok(());
+    }
+    if new.kind.release() != Release::Recovery {
+        resolve_where(tx, sync_id, "replaced by a newer failure", |kind| {
+            kind.release() != Release::Recovery
+        })?;
+    }
+    let mut contexts = vec![("kind".to_owned(), new.kind.as_str().to_owned())];
+    contexts.extend(new.contexts.iter().cloned());
+    contexts.push(("suggestedFix".to_owned(), new.kind.suggested_fix().to_owned()));
+    tx.execute(
+        "INSERT INTO blocker (id, sync_id, kind, status, created_reason, created_at_ms, contexts)
+           VALUES ($1, $2, $3, 'ACTIVE', $4, $5, $6)",
+        params![
+            Uuid::new_v4().to_string(),
+            sync_id,
+            new.kind.as_str(),
+            &new.reason,
+            tx.now_ms(),
+            to_json(&contexts)?
+        ],
+    )?;
+    Ok(())
+}
+
+/// Resolves the blockers that stand and whose kind `which` picks; returns how many there were.
+pub(crate) fn resolve_where(
+    tx: &Tx<'_>,
+    sync_id: &str,
+    reason: &str,
+    which: impl Fn(BlockerKind) -> bool,
+) -> StoreResult<usize> {
+    let mut resolved = 0;
+    for kind in active(tx, sync_id)? {
+        if which(kind) {
+            resolved += tx.execute(
+                "UPDATE blocker SET status = 'RESOLVED', resolved_reason = $3, resolved_at_ms = $4
+                  WHERE sync_id = $1 AND kind = $2 AND status = 'ACTIVE'",
+                params![sync_id, kind.as_str(), reason, tx.now_ms()],
+            )?;
+        }
+    }
+    Ok(resolved)
+}
+
+impl Store {
+    /// The newest ten blockers of a sync configuration, newest first; `None` if there is no such
+    /// configuration.
+    ///
+    /// # Errors
+    /// The database's.
+    pub fn blockers(&self, scope: &Scope, sync_type: &str, name: &str) -> StoreResult<Option<Vec<Blocker>>> {
+        self.read(|tx| {
+            let Some(configuration) = configurations::find(tx, scope, sync_type, name)? else {
+                return Ok(None);
+            };
+            let blockers = tx
+                .rows(
+                    &format!(
+                        "SELECT {COLUMNS} FROM blocker WHERE sync_id = $1
+                          ORDER BY created_at_ms DESC, id DESC LIMIT 10"
+                    ),
+                    params![&configuration.id],
+                )?
+                .iter_mut()
+                .map(from_row)
+                .collect::<StoreResult<Vec<_>>>()?;
+            Ok(Some(blockers))
+        })
+    }
+
+    /// Marks a blocker RESOLVED and has the branch's head synced again.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn resolve_blocker(
+        &self,
+        scope: &Scope,
+        sync_type: &str,
+        name: &str,
+        id: &str,
+        reason: &str,
+    ) -> StoreResult<Resolution> {
+        let scope = scope.clone();
+        let [sync_type, name, id, reason] = [sync_type, name, id, reason].map(str::to_owned);
+        self.write("store.resolve_blocker", move |tx| {
+            let Some(configuration) = configurations::find(tx, &scope, &sync_type, &name)? else {
+                return Ok(Resolution::NoConfiguration);
+            };
+            let Some(blocker) = find(tx, &configuration.id, &id)? else {
+                return Ok(Resolution::NoBlocker);
+            };
+            if blocker.status == BlockerStatus::Resolved {
+                return Ok(Resolution::Resolved(Box::new(blocker)));
+            }
+            if let Some(why) = why_not_syncable(tx, &configuration.link_id)? {
+                return Ok(Resolution::CannotRetry(why));
+            }
+            tx.execute(
+                "UPDATE blocker SET status = 'RESOLVED', resolved_reason = $2, resolved_at_ms = $3 WHERE id = $1",
+                params![&id, reason, tx.now_ms()],
+            )?;
+            if blocker.kind == BlockerKind::StackDeleted {
+                // The operator wants it created again: forget that it ever was there.
+                tx.execute(
+                    "UPDATE sync_configuration SET stack_id = NULL, applied_revision = NULL WHERE id = $1",
+                    params![&configuration.id],
+                )?;
+            }
+            sync_again(tx, &configuration.id, &configuration.link_id)?;
+            Ok(find(tx, &configuration.id, &id)?
+                .map_or(Resolution::NoBlocker, |blocker| Resolution::Resolved(Box::new(blocker))))
+        })
+        .await
+    }
+
+    /// Has the branch's head synced again, whatever it was before. `None` if there is no such configuration,
+    /// else why it cannot be done, if so.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn sync_now(
+        &self,
+        scope: &Scope,
+        sync_type: &str,
+        name: &str,
+    ) -> StoreResult<Option<Result<(), String>>> {
+        let scope = scope.clone();
+        let [sync_type, name] = [sync_type, name].map(str::to_owned);
+        self.write("store.sync_now", move |tx| {
+            let Some(configuration) = configurations::find(tx, &scope, &sync_type, &name)? else {
+                return Ok(None);
+            };
+            if let Some(why) = why_not_syncable(tx, &configuration.link_id)? {
+                return Ok(Some(Err(why)));
+            }
+            sync_again(tx, &configuration.id, &configuration.link_id)?;
+            Ok(Some(Ok(())))
+        })
+        .await
+    }
+}
+
+/// A new generation: the branch's worker will want the head again, and the link asks for it at once.
+fn sync_again(tx: &mut Tx<'_>, sync_id: &str, link_id: &str) -> StoreResult<()> {
+    tx.execute("UPDATE sync_configuration SET generation = generation + 1 WHERE id = $1", params![sync_id])?;
+    work::wake(tx, link_id)?;
+    work::wake(tx, sync_id)
+}
+
+fn why_not_syncable(tx: &Tx<'_>, link_id: &str) -> StoreResult<Option<String>> {
+    let status = tx.row(
+        "SELECT c.name, c.status FROM connection c
+           JOIN repository_link l ON l.connection_id = c.id WHERE l.id = $1",
+        params![link_id],
+    )?;
+    Ok(match status {
+        None => Some("the connection of its repository link was deleted".to_owned()),
+        Some(mut row) => {
+            let (name, status) = (row.text()?, row.text()?);
+            (status != "AVAILABLE")
+                .then(|| format!("the connection '{name}' is {status}; authorize it again"))
+        }
+    })
+}

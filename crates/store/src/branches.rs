@@ -1,0 +1,490 @@
+//! Branches: their heads, the attempts to read them, and which syncs a commit concerns.
+
+use std::collections::BTreeMap;
+
+use syncline_model::sync::{BlockerKind, EventKind, RepositoryAttemptStatus, Revision, SyncEvent};
+use uuid::Uuid;
+
+use crate::attempts::append_events;
+use crate::blockers::{self, NewBlocker};
+use crate::sql::{Row, Tx, params, to_json};
+use crate::work::{self, Claim};
+use crate::{Store, StoreResult};
+
+/// One branch, as the worker needs it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BranchRecord {
+    /// Its id.
+    pub id: String,
+    /// The link's id.
+    pub link_id: String,
+    /// Its name.
+    pub name: String,
+    /// The newest observed head, unless it is gone.
+    pub head_sha: Option<String>,
+    /// Counts the observed heads.
+    pub head_seq: i64,
+    /// Failed tries of reading the head, in a row.
+    pub failures: i64,
+    /// The live sync configurations that have not considered this head.
+    pub syncs: Vec<BranchSync>,
+}
+
+/// A sync configuration that has to consider a head.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BranchSync {
+    /// Its id.
+    pub id: String,
+    /// The resource's name.
+    pub resource_name: String,
+    /// Its generation, as read.
+    pub generation: i64,
+    /// The generation that was considered last.
+    pub considered_generation: i64,
+    /// The deployment file's path.
+    pub config_file: String,
+    /// Only a change of its files triggers it.
+    pub only_file_changes: bool,
+    /// What the files were at the newest attempt.
+    pub newest_inputs: Option<String>,
+}
+
+/// What a sync makes of a head.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Consideration {
+    /// The sync's id.
+    pub sync_id: String,
+    /// Its generation, as it was read.
+    pub generation: i64,
+    /// The revision it wants, with what its files are; `None` if nothing of it changed.
+    pub desired: Option<(Revision, String)>,
+}
+
+/// What a listing of heads changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct HeadsRecorded {
+    /// Branches whose head is new.
+    pub new_heads: usize,
+    /// Branches that are not there.
+    pub missing: usize,
+}
+
+struct BranchRow {
+    id: String,
+    name: String,
+    head_sha: Option<String>,
+}
+
+fn event(tx: &Tx<'_>, kind: EventKind, text: impl Into<String>, external_id: Option<&str>) -> SyncEvent {
+    SyncEvent { time_ms: tx.now_ms(), kind, text: text.into(), external_id: external_id.map(str::to_owned) }
+}
+
+struct Newest {
+    id: String,
+    status: RepositoryAttemptStatus,
+    sha: Option<String>,
+}
+
+fn newest_attempt(tx: &Tx<'_>, branch_id: &str) -> StoreResult<Option<Newest>> {
+    tx.row(
+        "SELECT id, status, sha FROM repository_attempt WHERE branch_id = $1 ORDER BY number DESC LIMIT 1",
+        params![branch_id],
+    )?
+    .map(|mut row| {
+        Ok(Newest {
+            id: row.text()?,
+            status: row.parsed(RepositoryAttemptStatus::from_text)?,
+            sha: row.opt_text()?,
+        })
+    })
+    .transpose()
+}
+
+fn insert_attempt(
+    tx: &Tx<'_>,
+    branch_id: &str,
+    sha: Option<&str>,
+    status: RepositoryAttemptStatus,
+) -> StoreResult<String> {
+    let id = Uuid::new_v4().to_string();
+    tx.execute(
+        "INSERT INTO repository_attempt (id, branch_id, number, sha, status, started_at_ms)
+           VALUES ($1, $2, (SELECT coalesce(max(number), 0) + 1 FROM repository_attempt WHERE branch_id = $2),
+                   $3, $4, $5)",
+        params![&id, branch_id, sha, status.as_str(), tx.now_ms()],
+    )?;
+    Ok(id)
+}
+
+fn add_event(tx: &Tx<'_>, attempt_id: &str, event: SyncEvent) -> StoreResult<()> {
+    let first = tx.count("SELECT count(*) FROM event WHERE attempt_id = $1", params![attempt_id])?;
+    append_events(tx, attempt_id, first, &[event])
+}
+
+fn set_status(tx: &Tx<'_>, attempt_id: &str, status: RepositoryAttemptStatus) -> StoreResult<()> {
+    tx.execute(
+        "UPDATE repository_attempt SET status = $2 WHERE id = $1",
+        params![attempt_id, status.as_str()],
+    )?;
+    Ok(())
+}
+
+fn syncs_of(tx: &Tx<'_>, link_id: &str, branch: Option<&str>) -> StoreResult<Vec<String>> {
+    tx.rows(
+        "SELECT id FROM sync_configuration
+          WHERE link_id = $1 AND deleted = 0 AND ($2 IS NULL OR branch = $2) ORDER BY id",
+        params![link_id, branch],
+    )?
+    .iter_mut()
+    .map(Row::text)
+    .collect()
+}
+
+/// The attempt that a trouble belongs to: an open one, or a new one unless the newest says the same already.
+fn fail_newest(tx: &Tx<'_>, branch_id: &str, kind: EventKind, reason: &str) -> StoreResult<()> {
+    use RepositoryAttemptStatus::{Failed, Succeeded};
+    let id = match newest_attempt(tx, branch_id)? {
+        Some(newest) if newest.status == Failed => {
+            let said = tx.count(
+                "SELECT count(*) FROM event WHERE attempt_id = $1 AND text = $2",
+                params![&newest.id, reason],
+            )?;
+            if said > 0 {
+                return Ok(());
+            }
+            insert_attempt(tx, branch_id, None, Failed)?
+        }
+        Some(newest) if newest.status != Succeeded => newest.id,
+        _ => insert_attempt(tx, branch_id, None, Failed)?,
+    };
+    set_status(tx, &id, Failed)?;
+    add_event(tx, &id, event(tx, kind, reason, None))
+}
+
+impl Store {
+    /// Records the heads of a link's branches; `None` for a branch that is not there. Makes due whatever has
+    /// something new to read, and ends the blockers that said the repository cannot be read.
+    ///
+    /// # Errors
+    /// [`crate::StoreError::Stale`] if the claim was lost.
+    pub async fn record_heads(
+        &self,
+        claim: &Claim,
+        heads: BTreeMap<String, Option<String>>,
+    ) -> StoreResult<HeadsRecorded> {
+        let claim = claim.clone();
+        self.write("store.record_heads", move |tx| {
+            work::fence(tx, &claim)?;
+            tx.execute("UPDATE repository_link SET failures = 0 WHERE id = $1", params![&claim.id])?;
+            for sync_id in syncs_of(tx, &claim.id, None)? {
+                blockers::resolve_where(tx, &sync_id, "the repository answers again", |kind| {
+                    kind.is_of_repository() && kind != BlockerKind::BranchMissing
+                })?;
+            }
+            let mut recorded = HeadsRecorded::default();
+            let branches = tx
+                .rows(
+                    "SELECT id, name, head_sha FROM branch WHERE link_id = $1 ORDER BY name",
+                    params![&claim.id],
+                )?
+                .into_iter()
+                .map(|mut row| {
+                    Ok(BranchRow { id: row.text()?, name: row.text()?, head_sha: row.opt_text()? })
+                })
+                .collect::<StoreResult<Vec<_>>>()?;
+            for branch in branches {
+                match heads.get(&branch.name) {
+                    None => {}
+                    Some(None) => {
+                        recorded.missing += 1;
+                        branch_missing(tx, &claim.id, &branch)?;
+                    }
+                    Some(Some(sha)) => {
+                        recorded.new_heads += usize::from(branch_at(tx, &claim.id, &branch, sha)?);
+                    }
+                }
+            }
+            Ok(recorded)
+        })
+        .await
+    }
+
+    /// Records that a link's remote could not be asked: counts the failure and, where `blocker` says so,
+    /// raises it on every sync of the link and fails the branches' repository attempts.
+    ///
+    /// # Errors
+    /// [`crate::StoreError::Stale`] if the claim was lost.
+    pub async fn record_remote_trouble(
+        &self,
+        claim: &Claim,
+        reason: &str,
+        blocker: Option<BlockerKind>,
+    ) -> StoreResult<()> {
+        let (claim, reason) = (claim.clone(), reason.to_owned());
+        self.write("store.record_remote_trouble", move |tx| {
+            work::fence(tx, &claim)?;
+            tx.execute(
+                "UPDATE repository_link SET failures = failures + 1 WHERE id = $1",
+                params![&claim.id],
+            )?;
+            let Some(kind) = blocker else { return Ok(()) };
+            for sync_id in syncs_of(tx, &claim.id, None)? {
+                blockers::raise(
+                    tx,
+                    &sync_id,
+                    &NewBlocker { kind, reason: reason.clone(), contexts: Vec::new() },
+                )?;
+            }
+            let branches = tx.rows(
+                "SELECT DISTINCT b.id FROM branch b JOIN sync_configuration s
+                     ON s.link_id = b.link_id AND s.branch = b.name AND s.deleted = 0 WHERE b.link_id = $1",
+                params![&claim.id],
+            )?;
+            for mut branch in branches {
+                fail_newest(tx, &branch.text()?, EventKind::RepositoryUnavailable, &reason)?;
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    /// The branch and the syncs that have to consider its head; `None` once its link is deleted.
+    ///
+    /// # Errors
+    /// The database's.
+    pub fn branch_record(&self, id: &str) -> StoreResult<Option<BranchRecord>> {
+        self.read(|tx| {
+            let found = tx
+                .row("SELECT link_id, name, head_sha, head_seq, failures FROM branch WHERE id = $1", params![id])?;
+            let Some(mut row) = found else { return Ok(None) };
+            let (link_id, name) = (row.text()?, row.text()?);
+            let (head_sha, head_seq, failures) = (row.opt_text()?, row.int()?, row.int()?);
+            let syncs = tx
+                .rows(
+                    "SELECT s.id, s.resource_name, s.generation, s.considered_generation, s.config_file,
+                            s.trigger_resource_update_on,
+                            (SELECT a.inputs FROM attempt a WHERE a.sync_id = s.id ORDER BY a.number DESC LIMIT 1)
+                       FROM sync_configuration s
+                      WHERE s.link_id = $1 AND s.branch = $2 AND s.deleted = 0
+                        AND (s.considered_seq <> $3 OR s.considered_generation <> s.generation)
+                      ORDER BY s.resource_name",
+                    params![&link_id, &name, head_seq],
+                )?
+                .into_iter()
+                .map(|mut row| {
+                    Ok(BranchSync {
+                        id: row.text()?,
+                        resource_name: row.text()?,
+                        generation: row.int()?,
+                        considered_generation: row.int()?,
+                        config_file: row.text()?,
+                        only_file_changes: row.opt_text()?.as_deref() == Some("FILE_CHANGE"),
+                        newest_inputs: row.opt_text()?,
+                    })
+                })
+                .collect::<StoreResult<Vec<_>>>()?;
+            Ok(Some(BranchRecord { id: id.to_owned(), link_id, name, head_sha, head_seq, failures, syncs }))
+        })
+    }
+
+    /// Opens the attempt to read the branch's head, or goes on with the one that is open for it.
+    ///
+    /// # Errors
+    /// [`crate::StoreError::Stale`] if the claim was lost.
+    pub async fn open_repository_attempt(&self, claim: &Claim, sha: &str) -> StoreResult<String> {
+        use RepositoryAttemptStatus::{Failed, InProgress, Initiated, Queued, Succeeded};
+        let (claim, sha) = (claim.clone(), sha.to_owned());
+        self.write("store.open_repository_attempt", move |tx| {
+            work::fence(tx, &claim)?;
+            let id = match newest_attempt(tx, &claim.id)? {
+                Some(newest) if newest.status == Queued => newest.id,
+                Some(newest)
+                    if matches!(newest.status, Initiated | InProgress)
+                        && newest.sha.as_deref() == Some(&sha) =>
+                {
+                    return Ok(newest.id);
+                }
+                newest => {
+                    if let Some(newest) = newest
+                        && !matches!(newest.status, Failed | Succeeded)
+                    {
+                        set_status(tx, &newest.id, Failed)?;
+                        let gone = event(tx, EventKind::Superseded, "A newer commit is read instead", None);
+                        add_event(tx, &newest.id, gone)?;
+                    }
+                    insert_attempt(tx, &claim.id, Some(&sha), Initiated)?
+                }
+            };
+            tx.execute(
+                "UPDATE repository_attempt SET status = 'IN_PROGRESS', sha = $2 WHERE id = $1",
+                params![&id, &sha],
+            )?;
+            let observed = event(tx, EventKind::HeadObserved, format!("Reading commit {sha}"), Some(&sha));
+            add_event(tx, &id, observed)?;
+            Ok(id)
+        })
+        .await
+    }
+
+    /// Ends the attempt to read a commit: tells every sync what it wants and makes those due that want it.
+    /// A sync whose link, branch or generation changed meanwhile is left for the next look.
+    ///
+    /// # Errors
+    /// [`crate::StoreError::Stale`] if the claim was lost.
+    pub async fn record_considered(
+        &self,
+        claim: &Claim,
+        branch: &BranchRecord,
+        attempt_id: &str,
+        considerations: Vec<Consideration>,
+        mut events: Vec<(EventKind, String)>,
+    ) -> StoreResult<()> {
+        let (claim, branch, attempt_id) = (claim.clone(), branch.clone(), attempt_id.to_owned());
+        self.write("store.record_considered", move |tx| {
+            work::fence(tx, &claim)?;
+            for consideration in &considerations {
+                consider(tx, &branch, consideration)?;
+            }
+            tx.execute("UPDATE branch SET failures = 0 WHERE id = $1", params![&claim.id])?;
+            set_status(tx, &attempt_id, RepositoryAttemptStatus::Succeeded)?;
+            let sha = branch.head_sha.as_deref();
+            for (kind, text) in events.drain(..) {
+                let event = event(tx, kind, text, sha);
+                add_event(tx, &attempt_id, event)?;
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    /// Records that the head could not be read: an event, and where `blocker` says so the attempt is FAILED
+    /// and a blocker raised on the syncs that wait for it.
+    ///
+    /// # Errors
+    /// [`crate::StoreError::Stale`] if the claim was lost.
+    pub async fn record_read_trouble(
+        &self,
+        claim: &Claim,
+        branch: &BranchRecord,
+        attempt_id: &str,
+        reason: &str,
+        blocker: Option<BlockerKind>,
+    ) -> StoreResult<()> {
+        let (claim, branch) = (claim.clone(), branch.clone());
+        let (attempt_id, reason) = (attempt_id.to_owned(), reason.to_owned());
+        self.write("store.record_read_trouble", move |tx| {
+            work::fence(tx, &claim)?;
+            tx.execute("UPDATE branch SET failures = failures + 1 WHERE id = $1", params![&claim.id])?;
+            let kind = if blocker.is_some() { EventKind::RepositoryUnavailable } else { EventKind::Retrying };
+            let event = event(tx, kind, reason.clone(), branch.head_sha.as_deref());
+            add_event(tx, &attempt_id, event)?;
+            if let Some(kind) = blocker {
+                set_status(tx, &attempt_id, RepositoryAttemptStatus::Failed)?;
+                for sync in &branch.syncs {
+                    let new = NewBlocker { kind, reason: reason.clone(), contexts: Vec::new() };
+                    blockers::raise(tx, &sync.id, &new)?;
+                }
+            }
+            Ok(())
+        })
+        .await
+    }
+}
+
+fn consider(tx: &mut Tx<'_>, branch: &BranchRecord, consideration: &Consideration) -> StoreResult<()> {
+    let still = params![
+        &consideration.sync_id,
+        &branch.link_id,
+        &branch.name,
+        consideration.generation,
+        branch.head_seq
+    ];
+    let considered = tx.execute(
+        "UPDATE sync_configuration SET considered_seq = $5, considered_generation = $4
+          WHERE id = $1 AND link_id = $2 AND branch = $3 AND generation = $4 AND deleted = 0",
+        still,
+    )?;
+    if considered == 0 {
+        return Ok(());
+    }
+    blockers::resolve_where(
+        tx,
+        &consideration.sync_id,
+        "the branch was read",
+        BlockerKind::is_of_repository,
+    )?;
+    let Some((revision, inputs)) = &consideration.desired else { return Ok(()) };
+    let wanted = tx.execute(
+        "UPDATE sync_configuration SET desired_revision = $2, desired_seq = $3, desired_generation = $4,
+                desired_inputs = $5
+          WHERE id = $1 AND (desired_seq IS NULL OR desired_generation < $4
+                OR (desired_generation = $4 AND desired_seq < $3))",
+        params![
+            &consideration.sync_id,
+            to_json(revision)?,
+            branch.head_seq,
+            consideration.generation,
+            inputs
+        ],
+    )?;
+    if wanted > 0 {
+        work::wake(tx, &consideration.sync_id)?;
+    }
+    Ok(())
+}
+
+fn branch_missing(tx: &mut Tx<'_>, link_id: &str, branch: &BranchRow) -> StoreResult<()> {
+    let reason = format!("branch '{}' does not exist in the repository", branch.name);
+    if branch.head_sha.is_some() {
+        tx.execute("UPDATE branch SET head_sha = NULL WHERE id = $1", params![&branch.id])?;
+    }
+    for sync_id in syncs_of(tx, link_id, Some(&branch.name))? {
+        let contexts = vec![("branch".to_owned(), branch.name.clone())];
+        let new = NewBlocker { kind: BlockerKind::BranchMissing, reason: reason.clone(), contexts };
+        blockers::raise(tx, &sync_id, &new)?;
+    }
+    fail_newest(tx, &branch.id, EventKind::BranchMissing, &reason)
+}
+
+/// Records where a branch stands; true if that is a new head.
+fn branch_at(tx: &mut Tx<'_>, link_id: &str, branch: &BranchRow, sha: &str) -> StoreResult<bool> {
+    use RepositoryAttemptStatus::{InProgress, Initiated, Queued};
+    let new_head = branch.head_sha.as_deref() != Some(sha);
+    for sync_id in syncs_of(tx, link_id, Some(&branch.name))? {
+        blockers::resolve_where(tx, &sync_id, "the branch is there", |kind| {
+            kind == BlockerKind::BranchMissing
+        })?;
+    }
+    if new_head {
+        tx.execute(
+            "UPDATE branch SET head_sha = $2, head_seq = head_seq + 1, failures = 0 WHERE id = $1",
+            params![&branch.id, sha],
+        )?;
+        match newest_attempt(tx, &branch.id)? {
+            Some(newest) if matches!(newest.status, Initiated | InProgress) => {
+                let text =
+                    format!("Commit {sha} arrived while {} was being read", newest.sha.unwrap_or_default());
+                let id = insert_attempt(tx, &branch.id, Some(sha), Queued)?;
+                let queued = event(tx, EventKind::NewerCommitQueued, text, Some(sha));
+                add_event(tx, &id, queued)?;
+            }
+            Some(newest) if newest.status == Queued => {
+                let text = format!("Commit {sha} arrived");
+                tx.execute("UPDATE repository_attempt SET sha = $2 WHERE id = $1", params![&newest.id, sha])?;
+                let queued = event(tx, EventKind::NewerCommitQueued, text, Some(sha));
+                add_event(tx, &newest.id, queued)?;
+            }
+            _ => {}
+        }
+    }
+    let waiting = tx.count(
+        "SELECT count(*) FROM sync_configuration s JOIN branch b ON b.link_id = s.link_id AND b.name = s.branch
+          WHERE b.id = $1 AND s.deleted = 0
+            AND (s.considered_seq <> b.head_seq OR s.considered_generation <> s.generation)",
+        params![&branch.id],
+    )?;
+    if waiting > 0 {
+        work::wake(tx, &branch.id)?;
+    }
+    Ok(new_head)
+}

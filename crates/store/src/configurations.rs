@@ -1,0 +1,442 @@
+//! Sync configurations.
+
+use syncline_model::names::RoleArn;
+use uuid::Uuid;
+
+use crate::links;
+use crate::page::{Cursor, Page, PageOf};
+use crate::sql::{Row, Tx, params};
+use crate::work::{self, Kind};
+use crate::{Scope, Store, StoreResult};
+
+/// A sync configuration, as the API shows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Configuration {
+    /// Our id; a configuration made again under the same name has another one.
+    pub id: String,
+    /// The sync type.
+    pub sync_type: String,
+    /// The resource's name: the stack's.
+    pub resource_name: String,
+    /// The repository link's id.
+    pub link_id: String,
+    /// The branch.
+    pub branch: String,
+    /// The deployment file's path.
+    pub config_file: String,
+    /// The role that the stack is changed with.
+    pub role_arn: String,
+    /// Whether commit statuses are published.
+    pub publish_deployment_status: Option<String>,
+    /// What triggers a sync.
+    pub trigger_resource_update_on: Option<String>,
+    /// Whether pull requests get a comment.
+    pub pull_request_comment: Option<String>,
+    /// The repository's owner, from the link.
+    pub owner_id: String,
+    /// The repository's name, from the link.
+    pub repository_name: String,
+    /// The provider type, from the link.
+    pub provider_type: String,
+    created_at_ms: i64,
+}
+
+/// A sync configuration to make.
+#[derive(Debug, Clone)]
+pub struct NewConfiguration {
+    /// The sync type.
+    pub sync_type: String,
+    /// The resource's name.
+    pub resource_name: String,
+    /// The repository link's id.
+    pub link_id: String,
+    /// The branch.
+    pub branch: String,
+    /// The deployment file's path.
+    pub config_file: String,
+    /// The role.
+    pub role_arn: RoleArn,
+    /// Whether commit statuses are published.
+    pub publish_deployment_status: Option<String>,
+    /// What triggers a sync.
+    pub trigger_resource_update_on: Option<String>,
+    /// Whether pull requests get a comment.
+    pub pull_request_comment: Option<String>,
+}
+
+/// The members to change; `None` leaves one as it is.
+#[derive(Debug, Clone, Default)]
+pub struct ConfigurationChange {
+    /// The repository link's id.
+    pub link_id: Option<String>,
+    /// The branch.
+    pub branch: Option<String>,
+    /// The deployment file's path.
+    pub config_file: Option<String>,
+    /// The role.
+    pub role_arn: Option<RoleArn>,
+    /// Whether commit statuses are published.
+    pub publish_deployment_status: Option<String>,
+    /// What triggers a sync.
+    pub trigger_resource_update_on: Option<String>,
+    /// Whether pull requests get a comment.
+    pub pull_request_comment: Option<String>,
+}
+
+/// The quotas that a new configuration meets.
+#[derive(Debug, Clone, Copy)]
+pub struct ConfigurationQuotas {
+    /// Of an account and region.
+    pub per_account: u32,
+    /// Of a repository link.
+    pub per_link: u32,
+    /// Of a branch.
+    pub per_branch: u32,
+}
+
+/// What came of making a configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CreateConfiguration {
+    /// Made.
+    Created(Box<Configuration>),
+    /// There is no such link.
+    LinkNotFound,
+    /// There is one of the same name and type.
+    AlreadyExists,
+    /// A configuration of another account drives the same stack.
+    StackTaken,
+    /// A quota is reached; which one.
+    LimitExceeded(&'static str),
+}
+
+/// What came of changing a configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum UpdateConfiguration {
+    /// Changed.
+    Updated(Box<Configuration>),
+    /// There is none.
+    NotFound,
+    /// There is no such link.
+    LinkNotFound,
+    /// A configuration of another account drives the same stack.
+    StackTaken,
+    /// A quota is reached; which one.
+    LimitExceeded(&'static str),
+}
+
+const COLUMNS: &str = "s.id, s.sync_type, s.resource_name, s.link_id, s.branch, s.config_file, s.role_arn,
+    s.publish_deployment_status, s.trigger_resource_update_on, s.pull_request_comment,
+    l.owner_id, l.repository_name, l.provider_type, s.created_at_ms";
+const TABLES: &str = "sync_configuration s JOIN repository_link l ON l.id = s.link_id";
+
+fn from_row(row: &mut Row) -> StoreResult<Configuration> {
+    Ok(Configuration {
+        id: row.text()?,
+        sync_type: row.text()?,
+        resource_name: row.text()?,
+        link_id: row.text()?,
+        branch: row.text()?,
+        config_file: row.text()?,
+        role_arn: row.text()?,
+        publish_deployment_status: row.opt_text()?,
+        trigger_resource_update_on: row.opt_text()?,
+        pull_request_comment: row.opt_text()?,
+        owner_id: row.text()?,
+        repository_name: row.text()?,
+        provider_type: row.text()?,
+        created_at_ms: row.int()?,
+    })
+}
+
+pub(crate) fn find(
+    tx: &Tx<'_>,
+    scope: &Scope,
+    sync_type: &str,
+    name: &str,
+) -> StoreResult<Option<Configuration>> {
+    tx.row(
+        &format!(
+            "SELECT {COLUMNS} FROM {TABLES} WHERE s.account_id = $1 AND s.region = $2 AND s.sync_type = $3
+                AND s.resource_name = $4 AND s.deleted = 0"
+        ),
+        params![scope.account.as_str(), scope.region.as_str(), sync_type, name],
+    )?
+    .map(|mut row| from_row(&mut row))
+    .transpose()
+}
+
+/// Whether a live configuration other than `except` drives the stack.
+fn stack_taken(tx: &Tx<'_>, role_account: &str, region: &str, name: &str, except: &str) -> StoreResult<bool> {
+    Ok(tx.count(
+        "SELECT count(*) FROM sync_configuration
+          WHERE role_account = $1 AND region = $2 AND resource_name = $3 AND deleted = 0 AND id <> $4",
+        params![role_account, region, name, except],
+    )? > 0)
+}
+
+fn branch_quota_reached(
+    tx: &Tx<'_>,
+    link_id: &str,
+    branch: &str,
+    except: &str,
+    quotas: ConfigurationQuotas,
+) -> StoreResult<Option<&'static str>> {
+    let of_link = tx.count(
+        "SELECT count(*) FROM sync_configuration WHERE link_id = $1 AND deleted = 0 AND id <> $2",
+        params![link_id, except],
+    )?;
+    let of_branch = tx.count(
+        "SELECT count(*) FROM sync_configuration
+          WHERE link_id = $1 AND branch = $2 AND deleted = 0 AND id <> $3",
+        params![link_id, branch, except],
+    )?;
+    Ok(match () {
+        () if of_link >= i64::from(quotas.per_link) => Some("sync configurations of a repository link"),
+        () if of_branch >= i64::from(quotas.per_branch) => Some("sync configurations of a branch"),
+        () => None,
+    })
+}
+
+/// The branch has a row and its link looks at it at once.
+fn follow_branch(tx: &mut Tx<'_>, link_id: &str, branch: &str) -> StoreResult<()> {
+    let id = Uuid::new_v4().to_string();
+    let made = tx.execute(
+        "INSERT INTO branch (id, link_id, name, head_seq, failures) VALUES ($1, $2, $3, 0, 0)
+           ON CONFLICT (link_id, name) DO NOTHING",
+        params![&id, link_id, branch],
+    )?;
+    if made > 0 {
+        work::insert(tx, Kind::Branch, &id, false)?;
+    }
+    work::wake(tx, link_id)
+}
+
+impl Store {
+    /// Makes a sync configuration; it is synced at once.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn create_configuration(
+        &self,
+        scope: &Scope,
+        new: NewConfiguration,
+        quotas: ConfigurationQuotas,
+    ) -> StoreResult<CreateConfiguration> {
+        let scope = scope.clone();
+        self.write("store.create_configuration", move |tx| {
+            if links::find(tx, &scope, &new.link_id)?.is_none() {
+                return Ok(CreateConfiguration::LinkNotFound);
+            }
+            if find(tx, &scope, &new.sync_type, &new.resource_name)?.is_some() {
+                return Ok(CreateConfiguration::AlreadyExists);
+            }
+            let (account, region) = (scope.account.as_str(), scope.region.as_str());
+            let role_account = new.role_arn.account().as_str();
+            if stack_taken(tx, role_account, region, &new.resource_name, "")? {
+                return Ok(CreateConfiguration::StackTaken);
+            }
+            let of_account = tx.count(
+                "SELECT count(*) FROM sync_configuration WHERE account_id = $1 AND region = $2 AND deleted = 0",
+                params![account, region],
+            )?;
+            if of_account >= i64::from(quotas.per_account) {
+                return Ok(CreateConfiguration::LimitExceeded("sync configurations"));
+            }
+            if let Some(which) = branch_quota_reached(tx, &new.link_id, &new.branch, "", quotas)? {
+                return Ok(CreateConfiguration::LimitExceeded(which));
+            }
+            let id = Uuid::new_v4().to_string();
+            tx.execute(
+                "INSERT INTO sync_configuration (id, account_id, region, sync_type, resource_name, link_id,
+                     branch, config_file, role_arn, role_account, publish_deployment_status,
+                     trigger_resource_update_on, pull_request_comment, generation, considered_seq,
+                     considered_generation, deleted, created_at_ms)
+                   VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, 1, 0, 0, 0, $14)",
+                params![
+                    &id,
+                    account,
+                    region,
+                    &new.sync_type,
+                    &new.resource_name,
+                    &new.link_id,
+                    &new.branch,
+                    new.config_file,
+                    new.role_arn.as_str(),
+                    role_account,
+                    new.publish_deployment_status,
+                    new.trigger_resource_update_on,
+                    new.pull_request_comment,
+                    tx.now_ms()
+                ],
+            )?;
+            work::insert(tx, Kind::Sync, &id, false)?;
+            follow_branch(tx, &new.link_id, &new.branch)?;
+            let created = find(tx, &scope, &new.sync_type, &new.resource_name)?;
+            Ok(created.map_or(CreateConfiguration::LinkNotFound, |configuration| {
+                CreateConfiguration::Created(Box::new(configuration))
+            }))
+        })
+        .await
+    }
+
+    /// The configuration, if the scope has it.
+    ///
+    /// # Errors
+    /// The database's.
+    pub fn configuration(
+        &self,
+        scope: &Scope,
+        sync_type: &str,
+        name: &str,
+    ) -> StoreResult<Option<Configuration>> {
+        self.read(|tx| find(tx, scope, sync_type, name))
+    }
+
+    /// One page of a link's configurations, or of the whole scope's; `None` if there is no such link.
+    ///
+    /// # Errors
+    /// The database's.
+    pub fn configurations(
+        &self,
+        scope: &Scope,
+        link_id: Option<&str>,
+        sync_type: &str,
+        page: &Page,
+    ) -> StoreResult<Option<PageOf<Configuration>>> {
+        let (created, id, limit) = page.bounds();
+        let configurations = self.read(|tx| {
+            if let Some(link_id) = link_id
+                && links::find(tx, scope, link_id)?.is_none()
+            {
+                return Ok(None);
+            }
+            tx.rows(
+                &format!(
+                    "SELECT {COLUMNS} FROM {TABLES}
+                      WHERE s.account_id = $1 AND s.region = $2 AND ($3 IS NULL OR s.link_id = $3)
+                        AND s.sync_type = $4 AND s.deleted = 0 AND (s.created_at_ms, s.id) > ($5, $6)
+                      ORDER BY s.created_at_ms, s.id LIMIT $7"
+                ),
+                params![
+                    scope.account.as_str(),
+                    scope.region.as_str(),
+                    link_id,
+                    sync_type,
+                    created,
+                    id,
+                    limit
+                ],
+            )?
+            .iter_mut()
+            .map(from_row)
+            .collect::<StoreResult<Vec<_>>>()
+            .map(Some)
+        })?;
+        Ok(configurations.map(|items| {
+            PageOf::cut(items, page, |c| Cursor { created_at_ms: c.created_at_ms, id: c.id.clone() })
+        }))
+    }
+
+    /// Changes a configuration; what it wants now is synced at once, and an attempt of the old one that has
+    /// not executed is given up.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn update_configuration(
+        &self,
+        scope: &Scope,
+        sync_type: &str,
+        name: &str,
+        change: ConfigurationChange,
+        quotas: ConfigurationQuotas,
+    ) -> StoreResult<UpdateConfiguration> {
+        let scope = scope.clone();
+        let [sync_type, name] = [sync_type, name].map(str::to_owned);
+        self.write("store.update_configuration", move |tx| {
+            let Some(old) = find(tx, &scope, &sync_type, &name)? else {
+                return Ok(UpdateConfiguration::NotFound);
+            };
+            let link_id = change.link_id.unwrap_or_else(|| old.link_id.clone());
+            let branch = change.branch.unwrap_or_else(|| old.branch.clone());
+            if links::find(tx, &scope, &link_id)?.is_none() {
+                return Ok(UpdateConfiguration::LinkNotFound);
+            }
+            if (&link_id, &branch) != (&old.link_id, &old.branch)
+                && let Some(which) = branch_quota_reached(tx, &link_id, &branch, &old.id, quotas)?
+            {
+                return Ok(UpdateConfiguration::LimitExceeded(which));
+            }
+            let moved = match &change.role_arn {
+                Some(role) => {
+                    let account = role.account().as_str();
+                    if stack_taken(tx, account, scope.region.as_str(), &name, &old.id)? {
+                        return Ok(UpdateConfiguration::StackTaken);
+                    }
+                    Some(account.to_owned())
+                }
+                None => None,
+            };
+            // Another account means another stack: nothing was ever applied to that one.
+            tx.execute(
+                "UPDATE sync_configuration SET applied_revision = NULL, stack_id = NULL
+                  WHERE id = $1 AND $2 IS NOT NULL AND role_account <> $2",
+                params![&old.id, moved.clone()],
+            )?;
+            tx.execute(
+                "UPDATE sync_configuration SET link_id = $2, branch = $3,
+                    config_file = coalesce($4, config_file), role_arn = coalesce($5, role_arn),
+                    role_account = coalesce($6, role_account),
+                    publish_deployment_status = coalesce($7, publish_deployment_status),
+                    trigger_resource_update_on = coalesce($8, trigger_resource_update_on),
+                    pull_request_comment = coalesce($9, pull_request_comment),
+                    generation = generation + 1
+                  WHERE id = $1",
+                params![
+                    &old.id,
+                    &link_id,
+                    &branch,
+                    change.config_file,
+                    change.role_arn.as_ref().map(RoleArn::as_str),
+                    moved,
+                    change.publish_deployment_status,
+                    change.trigger_resource_update_on,
+                    change.pull_request_comment
+                ],
+            )?;
+            if (&link_id, &branch) != (&old.link_id, &old.branch) {
+                // Another branch counts its heads by itself.
+                tx.execute(
+                    "UPDATE sync_configuration SET considered_seq = 0 WHERE id = $1",
+                    params![&old.id],
+                )?;
+            }
+            follow_branch(tx, &link_id, &branch)?;
+            work::wake(tx, &old.id)?;
+            let updated = find(tx, &scope, &sync_type, &name)?;
+            Ok(updated.map_or(UpdateConfiguration::NotFound, |configuration| {
+                UpdateConfiguration::Updated(Box::new(configuration))
+            }))
+        })
+        .await
+    }
+
+    /// Deletes a configuration, if there is one, and leaves its stack alone. What is open of it is drained.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn delete_configuration(&self, scope: &Scope, sync_type: &str, name: &str) -> StoreResult<()> {
+        let scope = scope.clone();
+        let [sync_type, name] = [sync_type, name].map(str::to_owned);
+        self.write("store.delete_configuration", move |tx| {
+            if let Some(configuration) = find(tx, &scope, &sync_type, &name)? {
+                tx.execute(
+                    "UPDATE sync_configuration SET deleted = 1 WHERE id = $1",
+                    params![&configuration.id],
+                )?;
+                work::wake(tx, &configuration.id)?;
+            }
+            Ok(())
+        })
+        .await
+    }
+}

@@ -1,0 +1,279 @@
+//! Connections and their sealed credentials.
+
+use crate::page::{Cursor, Page, PageOf};
+use crate::sql::{Row, Tx, params};
+use crate::tags::{self, Tag};
+use crate::{Scope, Store, StoreResult, hosts, work};
+
+/// Where a connection is in its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ConnectionStatus {
+    /// Its handshake is not complete.
+    Pending,
+    /// It can be used.
+    Available,
+    /// Its credential stopped working.
+    Error,
+}
+
+impl ConnectionStatus {
+    /// The text of the API.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "PENDING",
+            Self::Available => "AVAILABLE",
+            Self::Error => "ERROR",
+        }
+    }
+
+    pub(crate) fn from_text(text: &str) -> Option<Self> {
+        [Self::Pending, Self::Available, Self::Error].into_iter().find(|status| status.as_str() == text)
+    }
+}
+
+/// A connection, as stored, without its credential.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Connection {
+    /// The ARN's last part.
+    pub id: String,
+    /// The spelling of the service under which the ARN was made.
+    pub service: String,
+    /// Its name, unique in account and region.
+    pub name: String,
+    /// The provider type.
+    pub provider_type: String,
+    /// The host's id and the spelling of its ARN's service.
+    pub host: Option<(String, String)>,
+    /// Its status.
+    pub status: ConnectionStatus,
+    /// Why it is in ERROR.
+    pub status_reason: Option<String>,
+    created_at_ms: i64,
+}
+
+/// A connection to make.
+#[derive(Debug, Clone)]
+pub struct NewConnection {
+    /// The ARN's last part.
+    pub id: String,
+    /// The spelling of the service.
+    pub service: String,
+    /// Its name.
+    pub name: String,
+    /// The provider type; `None` takes the host's.
+    pub provider_type: Option<String>,
+    /// The host's id.
+    pub host_id: Option<String>,
+    /// Its tags.
+    pub tags: Vec<Tag>,
+}
+
+/// What came of making a connection.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CreateConnection {
+    /// Made.
+    Created,
+    /// The account has as many as it may.
+    LimitExceeded,
+    /// Another one has the name.
+    NameTaken,
+    /// There is no such host.
+    HostNotFound,
+}
+
+/// A credential to store with a connection.
+#[derive(Debug, Clone)]
+pub struct CredentialRow {
+    /// Sealed by the keyring for the connection's ARN; `None` for a remote that needs none.
+    pub sealed: Option<Vec<u8>>,
+}
+
+const COLUMNS: &str = "c.id, c.service, c.name, c.provider_type, c.host_id, h.service, c.status,
+    c.status_reason, c.created_at_ms";
+const TABLES: &str = "connection c LEFT JOIN host h ON h.id = c.host_id";
+
+fn from_row(mut row: Row) -> StoreResult<Connection> {
+    Ok(Connection {
+        id: row.text()?,
+        service: row.text()?,
+        name: row.text()?,
+        provider_type: row.text()?,
+        host: row.opt_text()?.zip(row.opt_text()?),
+        status: row.parsed(ConnectionStatus::from_text)?,
+        status_reason: row.opt_text()?,
+        created_at_ms: row.int()?,
+    })
+}
+
+pub(crate) fn find(tx: &Tx<'_>, scope: &Scope, id: &str) -> StoreResult<Option<Connection>> {
+    tx.row(
+        &format!("SELECT {COLUMNS} FROM {TABLES} WHERE c.account_id = $1 AND c.region = $2 AND c.id = $3"),
+        params![scope.account.as_str(), scope.region.as_str(), id],
+    )?
+    .map(from_row)
+    .transpose()
+}
+
+/// Makes every link of the connection due.
+fn wake_links(tx: &mut Tx<'_>, id: &str) -> StoreResult<()> {
+    let links = tx.rows("SELECT id FROM repository_link WHERE connection_id = $1", params![id])?;
+    for mut link in links {
+        work::wake(tx, &link.text()?)?;
+    }
+    Ok(())
+}
+
+impl Store {
+    /// Makes a connection.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn create_connection(
+        &self,
+        scope: &Scope,
+        new: NewConnection,
+        quota: u32,
+    ) -> StoreResult<CreateConnection> {
+        let scope = scope.clone();
+        self.write("store.create_connection", move |tx| {
+            let provider_type = match (&new.provider_type, &new.host_id) {
+                (_, Some(host_id)) => match hosts::find(tx, &scope, host_id)? {
+                    Some(host) => host.provider_type,
+                    None => return Ok(CreateConnection::HostNotFound),
+                },
+                (Some(provider_type), None) => provider_type.clone(),
+                (None, None) => return Ok(CreateConnection::HostNotFound),
+            };
+            let count = tx.count(
+                "SELECT count(*) FROM connection WHERE account_id = $1 AND region = $2",
+                params![scope.account.as_str(), scope.region.as_str()],
+            )?;
+            let taken = tx.count(
+                "SELECT count(*) FROM connection WHERE account_id = $1 AND region = $2 AND name = $3",
+                params![scope.account.as_str(), scope.region.as_str(), &new.name],
+            )?;
+            if taken > 0 {
+                return Ok(CreateConnection::NameTaken);
+            }
+            if count >= i64::from(quota) {
+                return Ok(CreateConnection::LimitExceeded);
+            }
+            tx.execute(
+                "INSERT INTO connection (id, account_id, region, service, name, provider_type, host_id, status,
+                                         created_at_ms)
+                   VALUES ($1, $2, $3, $4, $5, $6, $7, 'PENDING', $8)",
+                params![
+                    &new.id,
+                    scope.account.as_str(),
+                    scope.region.as_str(),
+                    new.service,
+                    new.name,
+                    provider_type,
+                    new.host_id,
+                    tx.now_ms()
+                ],
+            )?;
+            tags::insert(tx, &new.id, &new.tags)?;
+            Ok(CreateConnection::Created)
+        })
+        .await
+    }
+
+    /// The connection, if the scope has it.
+    ///
+    /// # Errors
+    /// The database's.
+    pub fn connection(&self, scope: &Scope, id: &str) -> StoreResult<Option<Connection>> {
+        self.read(|tx| find(tx, scope, id))
+    }
+
+    /// One page of the scope's connections, of one provider type or on one host where that is given.
+    ///
+    /// # Errors
+    /// The database's.
+    pub fn connections(
+        &self,
+        scope: &Scope,
+        provider_type: Option<&str>,
+        host_id: Option<&str>,
+        page: &Page,
+    ) -> StoreResult<PageOf<Connection>> {
+        let (created, id, limit) = page.bounds();
+        let connections = self.read(|tx| {
+            tx.rows(
+                &format!(
+                    "SELECT {COLUMNS} FROM {TABLES}
+                      WHERE c.account_id = $1 AND c.region = $2 AND (c.created_at_ms, c.id) > ($3, $4)
+                        AND ($5 IS NULL OR c.provider_type = $5) AND ($6 IS NULL OR c.host_id = $6)
+                      ORDER BY c.created_at_ms, c.id LIMIT $7"
+                ),
+                params![
+                    scope.account.as_str(),
+                    scope.region.as_str(),
+                    created,
+                    id,
+                    provider_type,
+                    host_id,
+                    limit
+                ],
+            )?
+            .into_iter()
+            .map(from_row)
+            .collect::<StoreResult<Vec<_>>>()
+        })?;
+        Ok(PageOf::cut(connections, page, |c| Cursor { created_at_ms: c.created_at_ms, id: c.id.clone() }))
+    }
+
+    /// Completes a connection's handshake: stores its credential, makes it AVAILABLE and its host too, and
+    /// wakes its links. False if the scope has no such connection.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn authorize_connection(
+        &self,
+        scope: &Scope,
+        id: &str,
+        credential: CredentialRow,
+    ) -> StoreResult<bool> {
+        let (scope, id) = (scope.clone(), id.to_owned());
+        self.write("store.authorize_connection", move |tx| {
+            if find(tx, &scope, &id)?.is_none() {
+                return Ok(false);
+            }
+            tx.execute(
+                "UPDATE connection SET credential = $2, status = 'AVAILABLE', status_reason = NULL WHERE id = $1",
+                params![&id, credential.sealed],
+            )?;
+            tx.execute(
+                "UPDATE host SET status = 'AVAILABLE'
+                  WHERE status = 'PENDING' AND id = (SELECT host_id FROM connection WHERE id = $1)",
+                params![&id],
+            )?;
+            wake_links(tx, &id)?;
+            Ok(true)
+        })
+        .await
+    }
+
+    /// Deletes a connection and its credential; its links stay and their syncs block. False if the scope has
+    /// no such connection.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn delete_connection(&self, scope: &Scope, id: &str) -> StoreResult<bool> {
+        let (scope, id) = (scope.clone(), id.to_owned());
+        self.write("store.delete_connection", move |tx| {
+            let deleted = tx.execute(
+                "DELETE FROM connection WHERE account_id = $1 AND region = $2 AND id = $3",
+                params![scope.account.as_str(), scope.region.as_str(), &id],
+            )?;
+            if deleted > 0 {
+                tags::delete_all(tx, &id)?;
+                wake_links(tx, &id)?;
+            }
+            Ok(deleted > 0)
+        })
+        .await
+    }
+}

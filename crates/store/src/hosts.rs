@@ -1,0 +1,179 @@
+//! Hosts: where self-managed forges live.
+
+use crate::page::{Cursor, Page, PageOf};
+use crate::sql::{Row, Tx, params};
+use crate::tags::{self, Tag};
+use crate::{Scope, Store, StoreResult};
+
+/// A host, as stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Host {
+    /// The ARN's last part, `<Name>-<8 hex>`.
+    pub id: String,
+    /// The spelling of the service under which the ARN was made.
+    pub service: String,
+    /// Its name; not unique.
+    pub name: String,
+    /// The provider type.
+    pub provider_type: String,
+    /// The forge's URL.
+    pub provider_endpoint: String,
+    /// The VPC configuration, as JSON in the API's shape.
+    pub vpc_configuration: Option<String>,
+    /// The status.
+    pub status: String,
+    created_at_ms: i64,
+}
+
+/// A host to make.
+#[derive(Debug, Clone)]
+pub struct NewHost {
+    /// The ARN's last part.
+    pub id: String,
+    /// The spelling of the service.
+    pub service: String,
+    /// Its name.
+    pub name: String,
+    /// The provider type.
+    pub provider_type: String,
+    /// The forge's URL.
+    pub provider_endpoint: String,
+    /// The VPC configuration, as JSON.
+    pub vpc_configuration: Option<String>,
+    /// Its tags.
+    pub tags: Vec<Tag>,
+}
+
+/// What came of making a host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CreateHost {
+    /// Made.
+    Created,
+    /// The account has as many as it may.
+    LimitExceeded,
+}
+
+/// What came of deleting a host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DeleteHost {
+    /// Deleted.
+    Deleted,
+    /// There is none.
+    NotFound,
+    /// Connections use it.
+    InUse,
+}
+
+const COLUMNS: &str =
+    "id, service, name, provider_type, provider_endpoint, vpc_configuration, status, created_at_ms";
+
+fn from_row(mut row: Row) -> StoreResult<Host> {
+    Ok(Host {
+        id: row.text()?,
+        service: row.text()?,
+        name: row.text()?,
+        provider_type: row.text()?,
+        provider_endpoint: row.text()?,
+        vpc_configuration: row.opt_text()?,
+        status: row.text()?,
+        created_at_ms: row.int()?,
+    })
+}
+
+pub(crate) fn find(tx: &Tx<'_>, scope: &Scope, id: &str) -> StoreResult<Option<Host>> {
+    tx.row(
+        &format!(
+            "SELECT {COLUMNS} FROM host WHERE account_id = $1 AND region = $2 AND id = $3 AND deleted = 0"
+        ),
+        params![scope.account.as_str(), scope.region.as_str(), id],
+    )?
+    .map(from_row)
+    .transpose()
+}
+
+impl Store {
+    /// Makes a host, unless the account has `quota` already.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn create_host(&self, scope: &Scope, new: NewHost, quota: u32) -> StoreResult<CreateHost> {
+        let scope = scope.clone();
+        self.write("store.create_host", move |tx| {
+            let count = tx.count(
+                "SELECT count(*) FROM host WHERE account_id = $1 AND region = $2 AND deleted = 0",
+                params![scope.account.as_str(), scope.region.as_str()],
+            )?;
+            if count >= i64::from(quota) {
+                return Ok(CreateHost::LimitExceeded);
+            }
+            tx.execute(
+                "INSERT INTO host (id, account_id, region, service, name, provider_type, provider_endpoint,
+                                   vpc_configuration, status, created_at_ms, deleted)
+                   VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 'PENDING', $9, 0)",
+                params![
+                    &new.id,
+                    scope.account.as_str(),
+                    scope.region.as_str(),
+                    new.service,
+                    new.name,
+                    new.provider_type,
+                    new.provider_endpoint,
+                    new.vpc_configuration,
+                    tx.now_ms()
+                ],
+            )?;
+            tags::insert(tx, &new.id, &new.tags)?;
+            Ok(CreateHost::Created)
+        })
+        .await
+    }
+
+    /// The host, if the scope has it.
+    ///
+    /// # Errors
+    /// The database's.
+    pub fn host(&self, scope: &Scope, id: &str) -> StoreResult<Option<Host>> {
+        self.read(|tx| find(tx, scope, id))
+    }
+
+    /// One page of the scope's hosts.
+    ///
+    /// # Errors
+    /// The database's.
+    pub fn hosts(&self, scope: &Scope, page: &Page) -> StoreResult<PageOf<Host>> {
+        let (created, id, limit) = page.bounds();
+        let hosts = self.read(|tx| {
+            tx.rows(
+                &format!(
+                    "SELECT {COLUMNS} FROM host WHERE account_id = $1 AND region = $2 AND deleted = 0
+                        AND (created_at_ms, id) > ($3, $4) ORDER BY created_at_ms, id LIMIT $5"
+                ),
+                params![scope.account.as_str(), scope.region.as_str(), created, id, limit],
+            )?
+            .into_iter()
+            .map(from_row)
+            .collect::<StoreResult<Vec<_>>>()
+        })?;
+        Ok(PageOf::cut(hosts, page, |host| Cursor { created_at_ms: host.created_at_ms, id: host.id.clone() }))
+    }
+
+    /// Deletes a host that no connection uses.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn delete_host(&self, scope: &Scope, id: &str) -> StoreResult<DeleteHost> {
+        let (scope, id) = (scope.clone(), id.to_owned());
+        self.write("store.delete_host", move |tx| {
+            if find(tx, &scope, &id)?.is_none() {
+                return Ok(DeleteHost::NotFound);
+            }
+            if tx.count("SELECT count(*) FROM connection WHERE host_id = $1", params![&id])? > 0 {
+                return Ok(DeleteHost::InUse);
+            }
+            tx.execute("UPDATE host SET deleted = 1 WHERE id = $1", params![&id])?;
+            tags::delete_all(tx, &id)?;
+            Ok(DeleteHost::Deleted)
+        })
+        .await
+    }
+}

@@ -1,0 +1,311 @@
+//! Repository links, and what the worker needs for their remote calls.
+
+use crate::connections::{self, ConnectionStatus};
+use crate::page::{Cursor, Page, PageOf};
+use crate::sql::{Row, Tx, params};
+use crate::tags::{self, Tag};
+use crate::work::{self, Claim, Kind};
+use crate::{Scope, Store, StoreResult};
+
+/// A repository link, as stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Link {
+    /// Its id: the ARN's last part.
+    pub id: String,
+    /// The spelling of the service under which the ARN was made.
+    pub service: String,
+    /// The connection's ARN, as given.
+    pub connection_arn: String,
+    /// The repository's owner.
+    pub owner_id: String,
+    /// The repository's name.
+    pub repository_name: String,
+    /// The provider type.
+    pub provider_type: String,
+    /// The encryption key's ARN: kept and returned, no more.
+    pub encryption_key_arn: Option<String>,
+    created_at_ms: i64,
+}
+
+/// A repository link to make.
+#[derive(Debug, Clone)]
+pub struct NewLink {
+    /// Its id.
+    pub id: String,
+    /// The spelling of the service.
+    pub service: String,
+    /// The connection's id.
+    pub connection_id: String,
+    /// The connection's ARN, as given.
+    pub connection_arn: String,
+    /// The repository's owner.
+    pub owner_id: String,
+    /// The repository's name.
+    pub repository_name: String,
+    /// The encryption key's ARN.
+    pub encryption_key_arn: Option<String>,
+    /// Its tags.
+    pub tags: Vec<Tag>,
+}
+
+/// What came of making a link.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CreateLink {
+    /// Made.
+    Created(Link),
+    /// There is no such connection.
+    ConnectionNotFound,
+    /// The connection is not AVAILABLE.
+    ConnectionNotAvailable(ConnectionStatus),
+    /// There is one of the same connection, owner and repository.
+    AlreadyExists,
+    /// The account has as many as it may.
+    LimitExceeded,
+}
+
+/// What came of deleting a link.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DeleteLink {
+    /// Deleted.
+    Deleted,
+    /// There is none.
+    NotFound,
+    /// Sync configurations use it.
+    InUse,
+}
+
+/// What the worker needs to call a link's remote.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LinkRecord {
+    /// The link.
+    pub link: Link,
+    /// The account that owns it.
+    pub account: String,
+    /// The connection, unless it was deleted.
+    pub connection: Option<LinkConnection>,
+    /// The names of the branches that live sync configurations follow.
+    pub branches: Vec<String>,
+    /// Failed remote calls in a row.
+    pub failures: i64,
+}
+
+/// The connection of a link, with its sealed credential.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LinkConnection {
+    /// Its ARN in the spelling under which it was made: the owner of the sealed credential.
+    pub arn: String,
+    /// Its status.
+    pub status: ConnectionStatus,
+    /// The host's endpoint.
+    pub provider_endpoint: Option<String>,
+    /// The host's VPC configuration, as JSON: holds the extra root certificate.
+    pub vpc_configuration: Option<String>,
+    /// The sealed credential.
+    pub credential: Option<Vec<u8>>,
+}
+
+const COLUMNS: &str = "id, service, connection_arn, owner_id, repository_name, provider_type,
+    encryption_key_arn, created_at_ms";
+
+fn from_row(row: &mut Row) -> StoreResult<Link> {
+    Ok(Link {
+        id: row.text()?,
+        service: row.text()?,
+        connection_arn: row.text()?,
+        owner_id: row.text()?,
+        repository_name: row.text()?,
+        provider_type: row.text()?,
+        encryption_key_arn: row.opt_text()?,
+        created_at_ms: row.int()?,
+    })
+}
+
+pub(crate) fn find(tx: &Tx<'_>, scope: &Scope, id: &str) -> StoreResult<Option<Link>> {
+    tx.row(
+        &format!("SELECT {COLUMNS} FROM repository_link WHERE account_id = $1 AND region = $2 AND id = $3"),
+        params![scope.account.as_str(), scope.region.as_str(), id],
+    )?
+    .map(|mut row| from_row(&mut row))
+    .transpose()
+}
+
+impl Store {
+    /// Makes a repository link on an AVAILABLE connection.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn create_link(&self, scope: &Scope, new: NewLink, quota: u32) -> StoreResult<CreateLink> {
+        let scope = scope.clone();
+        self.write("store.create_link", move |tx| {
+            let Some(connection) = connections::find(tx, &scope, &new.connection_id)? else {
+                return Ok(CreateLink::ConnectionNotFound);
+            };
+            if connection.status != ConnectionStatus::Available {
+                return Ok(CreateLink::ConnectionNotAvailable(connection.status));
+            }
+            let same = tx.count(
+                "SELECT count(*) FROM repository_link
+                  WHERE connection_id = $1 AND owner_id = $2 AND repository_name = $3",
+                params![&new.connection_id, &new.owner_id, &new.repository_name],
+            )?;
+            if same > 0 {
+                return Ok(CreateLink::AlreadyExists);
+            }
+            let count = tx.count(
+                "SELECT count(*) FROM repository_link WHERE account_id = $1 AND region = $2",
+                params![scope.account.as_str(), scope.region.as_str()],
+            )?;
+            if count >= i64::from(quota) {
+                return Ok(CreateLink::LimitExceeded);
+            }
+            tx.execute(
+                "INSERT INTO repository_link (id, account_id, region, service, connection_id, connection_arn,
+                     owner_id, repository_name, provider_type, encryption_key_arn, failures, created_at_ms)
+                   VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, 0, $11)",
+                params![
+                    &new.id,
+                    scope.account.as_str(),
+                    scope.region.as_str(),
+                    new.service,
+                    new.connection_id,
+                    new.connection_arn,
+                    new.owner_id,
+                    new.repository_name,
+                    connection.provider_type,
+                    new.encryption_key_arn,
+                    tx.now_ms()
+                ],
+            )?;
+            tags::insert(tx, &new.id, &new.tags)?;
+            work::insert(tx, Kind::Link, &new.id, false)?;
+            Ok(find(tx, &scope, &new.id)?.map_or(CreateLink::ConnectionNotFound, CreateLink::Created))
+        })
+        .await
+    }
+
+    /// The link, if the scope has it.
+    ///
+    /// # Errors
+    /// The database's.
+    pub fn link(&self, scope: &Scope, id: &str) -> StoreResult<Option<Link>> {
+        self.read(|tx| find(tx, scope, id))
+    }
+
+    /// One page of the scope's links.
+    ///
+    /// # Errors
+    /// The database's.
+    pub fn links(&self, scope: &Scope, page: &Page) -> StoreResult<PageOf<Link>> {
+        let (created, id, limit) = page.bounds();
+        let links = self.read(|tx| {
+            tx.rows(
+                &format!(
+                    "SELECT {COLUMNS} FROM repository_link WHERE account_id = $1 AND region = $2
+                        AND (created_at_ms, id) > ($3, $4) ORDER BY created_at_ms, id LIMIT $5"
+                ),
+                params![scope.account.as_str(), scope.region.as_str(), created, id, limit],
+            )?
+            .iter_mut()
+            .map(from_row)
+            .collect::<StoreResult<Vec<_>>>()
+        })?;
+        Ok(PageOf::cut(links, page, |link| Cursor { created_at_ms: link.created_at_ms, id: link.id.clone() }))
+    }
+
+    /// Deletes a link that no sync configuration uses.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn delete_link(&self, scope: &Scope, id: &str) -> StoreResult<DeleteLink> {
+        let (scope, id) = (scope.clone(), id.to_owned());
+        self.write("store.delete_link", move |tx| {
+            if find(tx, &scope, &id)?.is_none() {
+                return Ok(DeleteLink::NotFound);
+            }
+            let syncs = "SELECT count(*) FROM sync_configuration WHERE link_id = $1 AND deleted = 0";
+            if tx.count(syncs, params![&id])? > 0 {
+                return Ok(DeleteLink::InUse);
+            }
+            tx.execute(
+                "DELETE FROM event WHERE attempt_id IN (SELECT a.id FROM repository_attempt a
+                    JOIN branch b ON b.id = a.branch_id WHERE b.link_id = $1)",
+                params![&id],
+            )?;
+            tx.execute(
+                "DELETE FROM repository_attempt WHERE branch_id IN (SELECT id FROM branch WHERE link_id = $1)",
+                params![&id],
+            )?;
+            tx.execute(
+                "DELETE FROM work WHERE id = $1 OR id IN (SELECT id FROM branch WHERE link_id = $1)",
+                params![&id],
+            )?;
+            tx.execute("DELETE FROM branch WHERE link_id = $1", params![&id])?;
+            tx.execute("DELETE FROM repository_link WHERE id = $1", params![&id])?;
+            tags::delete_all(tx, &id)?;
+            Ok(DeleteLink::Deleted)
+        })
+        .await
+    }
+
+    /// What the worker needs for a link's remote calls; `None` once it is deleted.
+    ///
+    /// # Errors
+    /// The database's.
+    pub fn link_record(&self, id: &str) -> StoreResult<Option<LinkRecord>> {
+        self.read(|tx| {
+            let found = tx.row(
+                &format!("SELECT {COLUMNS}, account_id, failures, region, connection_id FROM repository_link WHERE id = $1"),
+                params![id],
+            )?;
+            let Some(mut row) = found else { return Ok(None) };
+            let link = from_row(&mut row)?;
+            let (account, failures, region, connection_id) = (row.text()?, row.int()?, row.text()?, row.text()?);
+            let connection = tx.row(
+                "SELECT c.service, c.status, h.provider_endpoint, h.vpc_configuration, c.credential
+                   FROM connection c LEFT JOIN host h ON h.id = c.host_id WHERE c.id = $1",
+                params![&connection_id],
+            )?;
+            let connection = connection
+                .map(|mut row| {
+                    let service = row.text()?;
+                    StoreResult::Ok(LinkConnection {
+                        arn: crate::arn(&service, &region, &account, "connection", &connection_id),
+                        status: row.parsed(ConnectionStatus::from_text)?,
+                        provider_endpoint: row.opt_text()?,
+                        vpc_configuration: row.opt_text()?,
+                        credential: row.opt_bytes()?,
+                    })
+                })
+                .transpose()?;
+            let branches = tx
+                .rows(
+                    "SELECT DISTINCT branch FROM sync_configuration WHERE link_id = $1 AND deleted = 0 ORDER BY branch",
+                    params![id],
+                )?
+                .iter_mut()
+                .map(Row::text)
+                .collect::<StoreResult<Vec<_>>>()?;
+            Ok(Some(LinkRecord { link, account, connection, branches, failures }))
+        })
+    }
+
+    /// Notes that the connection's credential works, or why it does not.
+    ///
+    /// # Errors
+    /// [`crate::StoreError::Stale`] if the claim was lost.
+    pub async fn record_credential(&self, claim: &Claim, refused: Option<String>) -> StoreResult<()> {
+        let claim = claim.clone();
+        self.write("store.record_credential", move |tx| {
+            work::fence(tx, &claim)?;
+            let status = if refused.is_some() { "ERROR" } else { "AVAILABLE" };
+            tx.execute(
+                "UPDATE connection SET status = $2, status_reason = $3
+                  WHERE id = (SELECT connection_id FROM repository_link WHERE id = $1)
+                    AND status IN ('AVAILABLE', 'ERROR')",
+                params![&claim.id, status, refused],
+            )?;
+            Ok(())
+        })
+        .await
+    }
+}

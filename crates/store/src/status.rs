@@ -1,0 +1,180 @@
+//! What the status operations answer: one read each.
+
+use syncline_model::sync::{AttemptStatus, EventKind, RepositoryAttemptStatus, Revision, SyncEvent};
+
+use crate::sql::{Row, Tx, params};
+use crate::{Scope, Store, StoreResult, links};
+
+/// Events in one answer, newest kept (contract §5).
+const EVENTS: i64 = 100;
+
+/// The status of a sync.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SyncStatus {
+    /// The newest revision that wants to be synced.
+    pub desired: Option<Revision>,
+    /// The newest attempt.
+    pub latest: AttemptStatusRow,
+    /// The newest attempt that succeeded.
+    pub latest_successful: Option<AttemptStatusRow>,
+}
+
+/// One attempt.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AttemptStatusRow {
+    /// Its id.
+    pub id: String,
+    /// How far it has come.
+    pub status: AttemptStatus,
+    /// Milliseconds since the Unix epoch.
+    pub started_at_ms: i64,
+    /// The revision last applied before it.
+    pub initial: Revision,
+    /// The revision it applies.
+    pub target_revision: Revision,
+    /// The stack's name.
+    pub target: String,
+    /// Oldest first.
+    pub events: Vec<SyncEvent>,
+}
+
+/// The newest attempt to read a branch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RepositoryStatus {
+    /// How far it has come.
+    pub status: RepositoryAttemptStatus,
+    /// Milliseconds since the Unix epoch.
+    pub started_at_ms: i64,
+    /// Oldest first.
+    pub events: Vec<SyncEvent>,
+}
+
+const ATTEMPT: &str = "a.id, a.status, a.started_at_ms, a.initial_revision, a.target_revision, a.target";
+
+fn attempt(tx: &Tx<'_>, row: &mut Row) -> StoreResult<AttemptStatusRow> {
+    let id = row.text()?;
+    Ok(AttemptStatusRow {
+        status: row.parsed(AttemptStatus::from_text)?,
+        started_at_ms: row.int()?,
+        initial: row.json()?,
+        target_revision: row.json()?,
+        target: row.text()?,
+        events: events(tx, &id)?,
+        id,
+    })
+}
+
+fn events(tx: &Tx<'_>, attempt_id: &str) -> StoreResult<Vec<SyncEvent>> {
+    let mut events = tx
+        .rows(
+            "SELECT time_ms, kind, text, external_id FROM event WHERE attempt_id = $1 ORDER BY seq DESC LIMIT $2",
+            params![attempt_id, EVENTS],
+        )?
+        .into_iter()
+        .map(|mut row| {
+            Ok(SyncEvent {
+                time_ms: row.int()?,
+                kind: row.parsed(EventKind::from_text)?,
+                text: row.text()?,
+                external_id: row.opt_text()?,
+            })
+        })
+        .collect::<StoreResult<Vec<_>>>()?;
+    events.reverse();
+    Ok(events)
+}
+
+impl Store {
+    /// The status of a sync; `None` if there is no such configuration or it had no attempt yet.
+    ///
+    /// # Errors
+    /// The database's.
+    pub fn sync_status(&self, scope: &Scope, sync_type: &str, name: &str) -> StoreResult<Option<SyncStatus>> {
+        self.read(|tx| {
+            let found = tx.row(
+                &format!(
+                    "SELECT s.id, s.desired_revision, {ATTEMPT}
+                       FROM sync_configuration s JOIN attempt a ON a.sync_id = s.id
+                      WHERE s.account_id = $1 AND s.region = $2 AND s.sync_type = $3 AND s.resource_name = $4
+                        AND s.deleted = 0
+                      ORDER BY a.number DESC LIMIT 1"
+                ),
+                params![scope.account.as_str(), scope.region.as_str(), sync_type, name],
+            )?;
+            let Some(mut row) = found else { return Ok(None) };
+            let sync_id = row.text()?;
+            let desired = row.opt_json()?;
+            let latest = attempt(tx, &mut row)?;
+            let latest_successful = if latest.status == AttemptStatus::Succeeded {
+                Some(latest.clone())
+            } else {
+                tx.row(
+                    &format!(
+                        "SELECT {ATTEMPT} FROM attempt a WHERE a.sync_id = $1 AND a.status = 'SUCCEEDED'
+                          ORDER BY a.number DESC LIMIT 1"
+                    ),
+                    params![&sync_id],
+                )?
+                .map(|mut row| attempt(tx, &mut row))
+                .transpose()?
+            };
+            Ok(Some(SyncStatus { desired, latest, latest_successful }))
+        })
+    }
+
+    /// Every attempt of a sync, oldest first; `None` if there is no such configuration.
+    ///
+    /// # Errors
+    /// The database's.
+    pub fn attempts(
+        &self,
+        scope: &Scope,
+        sync_type: &str,
+        name: &str,
+    ) -> StoreResult<Option<Vec<AttemptStatusRow>>> {
+        self.read(|tx| {
+            let Some(configuration) = crate::configurations::find(tx, scope, sync_type, name)? else {
+                return Ok(None);
+            };
+            tx.rows(
+                &format!("SELECT {ATTEMPT} FROM attempt a WHERE a.sync_id = $1 ORDER BY a.number"),
+                params![&configuration.id],
+            )?
+            .iter_mut()
+            .map(|row| attempt(tx, row))
+            .collect::<StoreResult<Vec<_>>>()
+            .map(Some)
+        })
+    }
+
+    /// The newest attempt to read a branch of a link: outer `None` if there is no such link, inner `None` if
+    /// there was no attempt yet.
+    ///
+    /// # Errors
+    /// The database's.
+    pub fn repository_status(
+        &self,
+        scope: &Scope,
+        link_id: &str,
+        branch: &str,
+    ) -> StoreResult<Option<Option<RepositoryStatus>>> {
+        self.read(|tx| {
+            if links::find(tx, scope, link_id)?.is_none() {
+                return Ok(None);
+            }
+            let found = tx.row(
+                "SELECT a.id, a.status, a.started_at_ms FROM repository_attempt a
+                   JOIN branch b ON b.id = a.branch_id
+                  WHERE b.link_id = $1 AND b.name = $2 ORDER BY a.number DESC LIMIT 1",
+                params![link_id, branch],
+            )?;
+            let Some(mut row) = found else { return Ok(Some(None)) };
+            let id = row.text()?;
+            Ok(Some(Some(RepositoryStatus {
+                status: row.parsed(RepositoryAttemptStatus::from_text)?,
+                started_at_ms: row.int()?,
+                events: events(tx, &id)?,
+            })))
+        })
+    }
+}

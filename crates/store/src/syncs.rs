@@ -1,0 +1,131 @@
+//! What the worker must know of one sync to decide its next step.
+
+use syncline_model::plan::{Open, Recorded, Wanted};
+use syncline_model::sync::{BlockerKind, Release};
+
+use crate::attempts::{self, OpenAttempt};
+use crate::sql::params;
+use crate::{Store, StoreResult, accounts, blockers};
+
+/// One sync, as recorded.
+#[derive(Debug, Clone)]
+pub struct SyncRecord {
+    /// The configuration's id.
+    pub id: String,
+    /// The account that owns it.
+    pub account: String,
+    /// Its region: where the stack lives.
+    pub region: String,
+    /// The stack's name.
+    pub resource_name: String,
+    /// The account's ExternalId.
+    pub external_id: String,
+    /// The stack that an earlier attempt made or updated.
+    pub stack_id: Option<String>,
+    /// The attempt that has not ended.
+    pub open: Option<OpenAttempt>,
+    /// The kinds of the blockers that stand.
+    pub blockers: Vec<BlockerKind>,
+    /// What decisions are made from.
+    pub recorded: Recorded,
+}
+
+impl Store {
+    /// The sync, deleted or not; `None` once it is forgotten.
+    ///
+    /// # Errors
+    /// The database's.
+    pub fn sync_record(&self, id: &str) -> StoreResult<Option<SyncRecord>> {
+        self.read(|tx| {
+            let found = tx.row(
+                "SELECT account_id, region, resource_name, role_account, generation, deleted, desired_seq,
+                        desired_generation, stack_id
+                   FROM sync_configuration WHERE id = $1",
+                params![id],
+            )?;
+            let Some(mut row) = found else { return Ok(None) };
+            let (account, region, resource_name) = (row.text()?, row.text()?, row.text()?);
+            let role_account = row.text()?;
+            let (generation, deleted) = (row.int()?, row.bool()?);
+            let desired = wanted(row.opt_int()?, row.opt_int()?);
+            let stack_id = row.opt_text()?;
+            let external_id = accounts::external_id(tx, &account)?.unwrap_or_default();
+            let newest = tx.row(
+                "SELECT desired_seq, generation FROM attempt WHERE sync_id = $1
+                   AND status IN ('SUCCEEDED', 'FAILED') ORDER BY number DESC LIMIT 1",
+                params![id],
+            )?;
+            let newest = match newest {
+                Some(mut row) => wanted(row.opt_int()?, row.opt_int()?),
+                None => None,
+            };
+            let open = attempts::open(tx, id)?;
+            let blockers = blockers::active(tx, id)?;
+            let predecessor = tx.count(
+                "SELECT count(*) FROM sync_configuration
+                  WHERE role_account = $1 AND region = $2 AND resource_name = $3 AND deleted = 1 AND id <> $4",
+                params![role_account, &region, &resource_name, id],
+            )? > 0;
+            let recorded = Recorded {
+                generation,
+                deleted,
+                desired,
+                open: open.as_ref().map(|open| Open {
+                    wanted: open.wanted,
+                    phase: open.phase,
+                    change_set_seen: open.change_set_arn.is_some(),
+                }),
+                newest,
+                held: blockers.iter().any(|kind| kind.release() == Release::Operator),
+                knows_stack: stack_id.is_some(),
+                predecessor: predecessor && !deleted,
+            };
+            Ok(Some(SyncRecord {
+                id: id.to_owned(),
+                account,
+                region,
+                resource_name,
+                external_id,
+                stack_id,
+                open,
+                blockers,
+                recorded,
+            }))
+        })
+    }
+
+    /// Forgets a deleted configuration whose attempts have all ended, and wakes the one that took its name.
+    ///
+    /// # Errors
+    /// [`crate::StoreError::Stale`] if the claim was lost.
+    pub async fn forget_sync(&self, claim: &crate::Claim) -> StoreResult<()> {
+        let claim = claim.clone();
+        self.write("store.forget_sync", move |tx| {
+            crate::work::fence(tx, &claim)?;
+            let id = &claim.id;
+            let successors = tx.rows(
+                "SELECT n.id FROM sync_configuration n JOIN sync_configuration o
+                     ON n.role_account = o.role_account AND n.region = o.region AND n.resource_name = o.resource_name
+                  WHERE o.id = $1 AND n.deleted = 0",
+                params![id],
+            )?;
+            tx.execute(
+                "DELETE FROM event WHERE attempt_id IN (SELECT id FROM attempt WHERE sync_id = $1)",
+                params![id],
+            )?;
+            tx.execute("DELETE FROM attempt WHERE sync_id = $1", params![id])?;
+            tx.execute("DELETE FROM blocker WHERE sync_id = $1", params![id])?;
+            tx.execute("DELETE FROM sync_configuration WHERE id = $1 AND deleted = 1", params![id])?;
+            tx.execute("DELETE FROM work WHERE id = $1", params![id])?;
+            for mut successor in successors {
+                crate::work::wake(tx, &successor.text()?)?;
+            }
+            Ok(())
+        })
+        .await
+    }
+}
+
+fn wanted(seq: Option<i64>, generation: Option<i64>) -> Option<Wanted> {
+    seq.zip(generation).map(|(seq, generation)| Wanted { seq, generation })
+}

@@ -1,0 +1,166 @@
+//! Work: what is due, and who has it.
+//!
+//! Everything that arrives only makes work due. A claim takes the most overdue piece that nobody holds and
+//! counts its epoch up; whatever is written under a claim first checks, in the same transaction, that the
+//! claim still stands, so a holder that was paused past its lease writes nothing.
+
+use crate::sql::{Tx, params};
+use crate::{Store, StoreError, StoreResult};
+
+/// What a piece of work is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// A repository link: its remote calls.
+    Link,
+    /// A branch: reading its commits.
+    Branch,
+    /// A sync configuration: its stack.
+    Sync,
+}
+
+impl Kind {
+    /// The text under which it is stored.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Link => "LINK",
+            Self::Branch => "BRANCH",
+            Self::Sync => "SYNC",
+        }
+    }
+}
+
+/// A held lease.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Claim {
+    /// What it is about.
+    pub kind: Kind,
+    /// The id of the link, branch or sync configuration.
+    pub id: String,
+    owner: String,
+    epoch: i64,
+    wake_seq: i64,
+}
+
+/// Takes the most overdue work that nobody holds. The outer WHERE re-checks the lease under the row lock.
+const CLAIM: &str = "UPDATE work SET lease_owner = $3, lease_until_ms = $4, epoch = epoch + 1
+   WHERE id = (SELECT id FROM work
+                WHERE kind = $1 AND due_at_ms <= $2 AND (lease_until_ms IS NULL OR lease_until_ms <= $2)
+                ORDER BY due_at_ms, id LIMIT 1)
+     AND (lease_until_ms IS NULL OR lease_until_ms <= $2)
+  RETURNING id, epoch, wake_seq";
+
+/// A stale holder writes nothing; a wake that arrived meanwhile stays due.
+const RELEASE: &str = "UPDATE work SET lease_owner = NULL, lease_until_ms = NULL,
+     due_at_ms = CASE WHEN wake_seq = $4 THEN $5 ELSE due_at_ms END
+   WHERE id = $1 AND lease_owner = $2 AND epoch = $3";
+
+/// Makes the work due now.
+pub(crate) fn wake(tx: &mut Tx<'_>, id: &str) -> StoreResult<()> {
+    tx.execute(
+        "UPDATE work SET wake_seq = wake_seq + 1,
+            due_at_ms = CASE WHEN due_at_ms < $2 THEN due_at_ms ELSE $2 END
+          WHERE id = $1",
+        params![id, tx.now_ms()],
+    )?;
+    tx.note_wake();
+    Ok(())
+}
+
+/// Makes a piece of work, due now or when it is woken.
+pub(crate) fn insert(tx: &mut Tx<'_>, kind: Kind, id: &str, due: bool) -> StoreResult<()> {
+    tx.execute(
+        "INSERT INTO work (id, kind, due_at_ms, epoch, wake_seq) VALUES ($1, $2, $3, 0, 0)",
+        params![id, kind.as_str(), due.then_some(tx.now_ms())],
+    )?;
+    if due {
+        tx.note_wake();
+    }
+    Ok(())
+}
+
+/// Refuses the transaction unless the claim still stands.
+pub(crate) fn fence(tx: &Tx<'_>, claim: &Claim) -> StoreResult<()> {
+    let held = tx.count(
+        "SELECT count(*) FROM work WHERE id = $1 AND lease_owner = $2 AND epoch = $3 AND lease_until_ms > $4",
+        params![&claim.id, &claim.owner, claim.epoch, tx.now_ms()],
+    )?;
+    if held == 1 { Ok(()) } else { Err(StoreError::Stale(format!("{} {}", claim.kind.as_str(), claim.id))) }
+}
+
+impl Store {
+    /// Claims the most overdue work of a kind for `lease_ms` milliseconds; `None` if nothing is due.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn claim(&self, kind: Kind, owner: &str, lease_ms: i64) -> StoreResult<Option<Claim>> {
+        // A look first: an idle worker writes nothing.
+        let due = self.read(|tx| {
+            tx.count(
+                "SELECT count(*) FROM (SELECT 1 FROM work WHERE kind = $1 AND due_at_ms <= $2
+                    AND (lease_until_ms IS NULL OR lease_until_ms <= $2) LIMIT 1) AS found",
+                params![kind.as_str(), tx.now_ms()],
+            )
+        })?;
+        if due == 0 {
+            return Ok(None);
+        }
+        let owner = owner.to_owned();
+        self.write("store.claim", move |tx| {
+            let now = tx.now_ms();
+            let claimed = tx.row(CLAIM, params![kind.as_str(), now, &owner, now + lease_ms])?;
+            claimed
+                .map(|mut row| {
+                    Ok(Claim { kind, id: row.text()?, owner, epoch: row.int()?, wake_seq: row.int()? })
+                })
+                .transpose()
+        })
+        .await
+    }
+
+    /// Holds a claim for `lease_ms` milliseconds from now.
+    ///
+    /// # Errors
+    /// [`StoreError::Stale`] if it was lost.
+    pub async fn renew(&self, claim: &Claim, lease_ms: i64) -> StoreResult<()> {
+        let claim = claim.clone();
+        self.write("store.renew", move |tx| {
+            fence(tx, &claim)?;
+            tx.execute(
+                "UPDATE work SET lease_until_ms = $2 WHERE id = $1",
+                params![&claim.id, tx.now_ms() + lease_ms],
+            )?;
+            Ok(())
+        })
+        .await
+    }
+
+    /// Gives a claim back; the work is due again at `due_at_ms`, or at once if it was woken meanwhile.
+    ///
+    /// # Errors
+    /// The database's. A claim that was lost meanwhile is not an error: its new holder decides.
+    pub async fn release(&self, claim: Claim, due_at_ms: Option<i64>) -> StoreResult<()> {
+        self.write("store.release", move |tx| {
+            tx.execute(RELEASE, params![claim.id, claim.owner, claim.epoch, claim.wake_seq, due_at_ms])?;
+            tx.note_wake();
+            Ok(())
+        })
+        .await
+    }
+
+    /// When the next piece of work that nobody holds becomes due, of one kind or of any.
+    ///
+    /// # Errors
+    /// The database's.
+    pub fn next_due_ms(&self, kind: Option<Kind>) -> StoreResult<Option<i64>> {
+        self.read(|tx| {
+            let row = tx.row(
+                "SELECT min(due_at_ms) FROM work
+                  WHERE due_at_ms IS NOT NULL AND (lease_until_ms IS NULL OR lease_until_ms <= $1)
+                    AND ($2 IS NULL OR kind = $2)",
+                params![tx.now_ms(), kind.map(Kind::as_str)],
+            )?;
+            row.map_or(Ok(None), |mut row| row.opt_int())
+        })
+    }
+}
