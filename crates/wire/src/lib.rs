@@ -16,7 +16,7 @@ mod generated;
 mod operation;
 mod protocol;
 pub mod shape;
-//pub mod sigv4;
+pub mod sigv4;
 mod text_enum;
 mod timestamp;
 
