@@ -1,0 +1,71 @@
+//! Points in time on the wire.
+
+use std::fmt;
+
+use ciborium::tag::Accepted;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// A point in time, to the millisecond.
+///
+/// On the wire it is a number of seconds since 1970 with a fraction: plain in JSON, under tag 1 in CBOR.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Timestamp {
+    epoch_ms: i64,
+}
+
+/// The CBOR tag of seconds since 1970 (RFC 8949, 3.4.2).
+pub(crate) const EPOCH_TAG: u64 = 1;
+
+impl Timestamp {
+    /// The point `epoch_ms` milliseconds after 1970-01-01T00:00:00Z.
+    #[must_use]
+    pub const fn from_epoch_ms(epoch_ms: i64) -> Self {
+        Self { epoch_ms }
+    }
+
+    /// Milliseconds since 1970-01-01T00:00:00Z.
+    #[must_use]
+    pub const fn epoch_ms(self) -> i64 {
+        self.epoch_ms
+    }
+
+    // Exact: doubles hold whole milliseconds for 285,000 years to either side.
+    #[expect(clippy::cast_precision_loss, reason = "no date within the model's reach loses a millisecond")]
+    fn seconds(self) -> f64 {
+        self.epoch_ms as f64 / 1000.0
+    }
+
+    #[expect(clippy::cast_possible_truncation, reason = "the range is checked first")]
+    fn from_seconds(seconds: f64) -> Option<Self> {
+        let epoch_ms = (seconds * 1000.0).round();
+        (epoch_ms.abs() < 9.0e15).then_some(Self { epoch_ms: epoch_ms as i64 })
+    }
+}
+
+impl fmt::Display for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.seconds())
+    }
+}
+
+impl Serialize for Timestamp {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if serializer.is_human_readable() {
+            serializer.serialize_f64(self.seconds())
+        } else {
+            Accepted::<f64, EPOCH_TAG>(self.seconds()).serialize(serializer)
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Timestamp {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let seconds = if deserializer.is_human_readable() {
+            f64::deserialize(deserializer)?
+        } else {
+            Accepted::<f64, EPOCH_TAG>::deserialize(deserializer)?.0
+        };
+        Self::from_seconds(seconds).ok_or_else(|| D::Error::custom("the time is out of range"))
+    }
+}
