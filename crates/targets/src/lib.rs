@@ -1,1 +1,28 @@
-//! To be filled.
+//! What Syncline drives: CloudFormation stacks, through change sets only.
+//!
+//! A [`Target`] observes a stack and performs one step on it; it decides nothing and remembers nothing about
+//! a sync. [`CloudFormation`] is the real one, on the AWS SDK.
+//!
+//! **Architecture Invariant:** the AWS SDK is used here and, as a client, in the command line; its types do
+//! not cross this crate's boundary. Every remote call is one [`syncline_seams::Outside::call`], named
+//! `cloudformation.<Action>`, `sts.AssumeRole` or `sts.GetCallerIdentity`. Nothing here retries, because the
+//! worker does, with what it has recorded in hand.
+//!
+//! **API Boundary:** no message that leaves this crate holds a credential.
+
+mod access;
+mod classify;
+mod cloudformation;
+mod error;
+mod scrub;
+mod statuses;
+mod target;
+
+pub use access::{Access, CallerIdentity, SYNC_SERVICE_PRINCIPAL, trust_policy, trust_statement};
+pub use cloudformation::{AwsSource, CloudFormation, Settings};
+pub use error::TargetError;
+pub use statuses::{ChangeAction, ChangeSetStatus, ExecutionStatus, Replacement, StackStatus};
+pub use target::{
+    Answer, Change, ChangeSet, ChangeSetKind, ChangeSetRef, ChangeSetRequest, MAX_INLINE_TEMPLATE_BYTES,
+    Stack, StackEvent, Target,
+};

@@ -1,0 +1,154 @@
+//! How the AWS SDK is set up, and what its errors say.
+
+use std::error::Error;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use aws_config::environment::EnvironmentVariableRegionProvider;
+use aws_config::meta::region::RegionProviderChain;
+use aws_config::profile::ProfileFileRegionProvider;
+use aws_config::retry::RetryConfig;
+use aws_config::stalled_stream_protection::StalledStreamProtectionConfig;
+use aws_config::timeout::TimeoutConfig;
+use aws_config::{BehaviorVersion, SdkConfig};
+use aws_credential_types::Credentials;
+use aws_credential_types::provider::SharedCredentialsProvider;
+use aws_credential_types::provider::error::CredentialsError;
+use aws_sdk_cloudformation::config::http::HttpResponse;
+use aws_sdk_cloudformation::error::{ProvideErrorMetadata, SdkError};
+use aws_smithy_async::rt::sleep::TokioSleep;
+use aws_smithy_async::time::TimeSource;
+use aws_smithy_http_client::tls::Provider;
+use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
+use syncline_seams::Clock;
+
+use super::AwsSource;
+use crate::classify::Failure;
+
+/// Signs requests by the clock of everything else, so that virtual time holds here too.
+#[derive(Debug)]
+struct SigningTime(Arc<dyn Clock>);
+
+impl TimeSource for SigningTime {
+    fn now(&self) -> SystemTime {
+        let ms = self.0.now_ms();
+        let distance = Duration::from_millis(ms.unsigned_abs());
+        if ms < 0 { UNIX_EPOCH - distance } else { UNIX_EPOCH + distance }
+    }
+}
+
+/// The SDK as Syncline uses it: no retries, because the worker retries, and no timeouts but for connecting,
+/// because [`syncline_seams::Outside`] bounds each call. Reads the environment and profiles if `source` says
+/// so, and calls nobody.
+pub(super) async fn load(source: &AwsSource, clock: Arc<dyn Clock>, connect_timeout: Duration) -> SdkConfig {
+    // This client ignores the proxy variables of the environment unless it is told to read them.
+    let http =
+        aws_smithy_http_client::Builder::new().tls_provider(Provider::Rustls(CryptoMode::Ring)).build_https();
+    let retries = RetryConfig::disabled();
+    let timeouts = TimeoutConfig::builder()
+        .connect_timeout(connect_timeout)
+        .disable_read_timeout()
+        .disable_operation_timeout()
+        .disable_operation_attempt_timeout()
+        .build();
+    let stalled_streams = StalledStreamProtectionConfig::disabled();
+    let time = SigningTime(clock);
+    let version = BehaviorVersion::v2026_01_12();
+    match source {
+        AwsSource::Chain => {
+            // The SDK's own chain of regions ends by asking the instance metadata service, which takes
+            // seconds where there is none, at every start.
+            let region = RegionProviderChain::first_try(EnvironmentVariableRegionProvider::new())
+                .or_else(ProfileFileRegionProvider::new());
+            aws_config::defaults(version)
+                .http_client(http)
+                .retry_config(retries)
+                .timeout_config(timeouts)
+                .stalled_stream_protection(stalled_streams)
+                .time_source(time)
+                .region(region)
+                .load()
+                .await
+        }
+        AwsSource::Fixed { endpoint_url, access_key_id, secret_access_key } => {
+            let key = Credentials::new(access_key_id, secret_access_key, None, None, "syncline");
+            SdkConfig::builder()
+                .behavior_version(version)
+                .http_client(http)
+                .retry_config(retries)
+                .timeout_config(timeouts)
+                .stalled_stream_protection(stalled_streams)
+                .time_source(time)
+                .sleep_impl(TokioSleep::new())
+                .endpoint_url(endpoint_url)
+                .credentials_provider(SharedCredentialsProvider::new(key))
+                .build()
+        }
+    }
+}
+
+/// What a failed SDK call says. `whereabouts` names the other side, for messages about reaching it.
+pub(super) fn failure<E>(error: &SdkError<E, HttpResponse>, whereabouts: &str) -> Failure
+where
+    E: ProvideErrorMetadata + Error + 'static,
+{
+    if let Some(credentials) = find::<CredentialsError>(error) {
+        let message =
+            format!("there are no AWS credentials to call {whereabouts} with: {}", chain(credentials));
+        return Failure::NoAnswer { code: "NoCredentials", message };
+    }
+    let malformed = |why: String| Failure::NoAnswer {
+        code: "MalformedAnswer",
+        message: format!("{whereabouts} gave an answer that cannot be read: {why}"),
+    };
+    match error {
+        SdkError::ServiceError(service) => {
+            let response = service.raw();
+            let status = response.status().as_u16();
+            if response.status().is_success() {
+                return malformed(chain(service.err()));
+            }
+            let retry_after_s =
+                response.headers().get("retry-after").and_then(|v| v.trim().parse::<i64>().ok());
+            Failure::Answered {
+                status,
+                code: service.err().code().map(str::to_owned),
+                message: service.err().message().map(str::to_owned).or_else(|| {
+                    let no_code = service.err().code().is_none();
+                    no_code.then(|| format!("{whereabouts} answered without an AWS error code"))
+                }),
+                retry_after_ms: retry_after_s.map(|s| s.saturating_mul(1_000)),
+            }
+        }
+        SdkError::ResponseError(_) => malformed(chain(error)),
+        _ => Failure::NoAnswer {
+            code: "NoConnection",
+            message: format!("cannot reach {whereabouts}: {}", chain(error)),
+        },
+    }
+}
+
+fn find<'e, T: Error + 'static>(error: &'e (dyn Error + 'static)) -> Option<&'e T> {
+    causes(error).find_map(|cause| cause.downcast_ref())
+}
+
+/// The error and its causes, each said once.
+fn chain(error: &(dyn Error + 'static)) -> String {
+    let mut said: Vec<String> = Vec::new();
+    for cause in causes(error) {
+        let text = cause.to_string();
+        if !said.iter().any(|earlier| earlier.contains(&text)) {
+            said.push(text);
+        }
+    }
+    said.join(": ")
+}
+
+fn causes<'e>(error: &'e (dyn Error + 'static)) -> impl Iterator<Item = &'e (dyn Error + 'static)> {
+    let mut next = Some(error);
+    std::iter::from_fn(move || {
+        let cause = next?;
+        next = cause.source();
+        Some(cause)
+    })
+}
