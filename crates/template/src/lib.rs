@@ -3,7 +3,13 @@
 //! **Architecture Invariant:** this crate reads bytes and returns values; it has no I/O.
 
 mod finding;
+mod json;
+mod parse;
+mod scalar;
+mod tags;
 mod tree;
+mod yaml;
 
 pub use finding::Finding;
+pub use parse::{Limits, parse};
 pub use tree::{Kind, Node, Span};
