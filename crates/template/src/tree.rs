@@ -1,5 +1,5 @@
 /// Where a node begins: line and column, both from 1; columns count characters.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Span {
     /// The line, from 1.
     pub line: usize,

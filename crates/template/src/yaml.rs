@@ -3,15 +3,15 @@
 //! The parser's own loader recurses and overflows the stack on deep input, so the events are pulled one by one and
 //! the open collections kept on a stack of ours, whose height is the depth limit.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use saphyr_parser::{Event, Marker, Parser, ScalarStyle, Tag};
 
-use crate::parse::{Dialect, Flaw};
+use crate::parse::{Dialect, Document, Flaw};
 use crate::{Kind, Limits, Node, Span, scalar, tags};
 
 /// Reads a stream of exactly one document.
-pub(crate) fn read(text: &str, limits: &Limits, dialect: Dialect) -> Result<Node, Flaw> {
+pub(crate) fn read(text: &str, limits: &Limits, dialect: Dialect) -> Result<Document, Flaw> {
     refuse_control_characters(text)?;
     let mut builder = Builder::new(limits, dialect);
     let mut documents = 0;
@@ -31,7 +31,9 @@ pub(crate) fn read(text: &str, limits: &Limits, dialect: Dialect) -> Result<Node
     }
     match builder.root {
         Some(root) if root.is_null() => Err(Flaw::empty()),
-        Some(root) => Ok(root),
+        Some(root) => {
+            Ok(Document { root, first_alias: builder.first_alias, not_strings: builder.not_strings })
+        }
         None => Err(Flaw::empty()),
     }
 }
@@ -72,7 +74,89 @@ struct Open {
 
 enum Content {
     Items(Vec<Node>),
-    Entries { entries: Vec<(String, Span, Node)>, seen: HashMap<String, Span>, key: Option<(String, Span)> },
+    Entries(Entries),
+}
+
+/// A mapping's entries so far.
+#[derive(Default)]
+struct Entries {
+    own: Vec<Entry>,
+    /// Where each own key stands.
+    seen: HashMap<String, Span>,
+    /// What merge keys brought, the strongest last.
+    merged: Vec<Entry>,
+    key: Option<Key>,
+}
+
+type Entry = (String, Span, Node);
+
+/// A key that waits for its value.
+enum Key {
+    Name(String, Span),
+    Merge,
+}
+
+impl Entries {
+    /// Takes the next value: a key, or the value of the key before it.
+    fn push(&mut self, value: Measured, dialect: Dialect) -> Result<(), Flaw> {
+        let span = value.node.span;
+        match self.key.take() {
+            Some(Key::Name(name, span)) => self.own.push((name, span, value.node)),
+            Some(Key::Merge) => self.merge(value.node)?,
+            None if value.plain && value.node.as_str() == Some("<<") => match dialect {
+                Dialect::Template => {
+                    let message = "CloudFormation does not support merge keys (<<); write the keys out";
+                    return Err(Flaw::at(span, "merge-key", message));
+                }
+                Dialect::DeploymentFile => self.key = Some(Key::Merge),
+            },
+            None => {
+                let name = key_text(&value.node)?;
+                if let Some(first) = self.seen.insert(name.clone(), span) {
+                    return Err(Flaw::duplicate_key(span, &name, first));
+                }
+                self.key = Some(Key::Name(name, span));
+            }
+        }
+        Ok(())
+    }
+
+    /// Merges a mapping, or a list of mappings of which the first is the strongest.
+    fn merge(&mut self, value: Node) -> Result<(), Flaw> {
+        let span = value.span;
+        let sources = match value.kind {
+            Kind::Sequence(items) => items,
+            kind => vec![Node { span, kind }],
+        };
+        for source in sources.into_iter().rev() {
+            match source.kind {
+                Kind::Mapping(entries) => self.merged.extend(entries),
+                _ => {
+                    let message = "a merge key (<<) needs a mapping or a list of mappings";
+                    return Err(Flaw::at(source.span, "merge-key", message));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn finish(self) -> Vec<Entry> {
+        if self.merged.is_empty() {
+            return self.own;
+        }
+        let mut places: HashMap<String, usize> = HashMap::new();
+        let mut entries: Vec<Entry> = Vec::new();
+        for entry in self.merged.into_iter().chain(self.own) {
+            match places.get(&entry.0) {
+                Some(&place) => entries[place] = entry,
+                None => {
+                    places.insert(entry.0.clone(), entries.len());
+                    entries.push(entry);
+                }
+            }
+        }
+        entries
+    }
 }
 
 /// A complete value and what copying it costs.
@@ -92,6 +176,8 @@ struct Builder<'a> {
     open: Vec<Open>,
     anchors: HashMap<usize, Measured>,
     root: Option<Node>,
+    first_alias: Option<Span>,
+    not_strings: HashSet<Span>,
     nodes: usize,
     copied_bytes: usize,
 }
@@ -104,6 +190,8 @@ impl<'a> Builder<'a> {
             open: Vec::new(),
             anchors: HashMap::new(),
             root: None,
+            first_alias: None,
+            not_strings: HashSet::new(),
             nodes: 0,
             copied_bytes: 0,
         }
@@ -115,6 +203,9 @@ impl<'a> Builder<'a> {
                 let node = scalar_node(&text, style, tag.as_deref(), at)?;
                 self.count(at, 1)?;
                 let plain = style == ScalarStyle::Plain && tag.is_none();
+                if plain && scalar::is_no_string(&text) {
+                    self.not_strings.insert(at);
+                }
                 let value = Measured { node, nodes: 1, bytes: text.len(), depth: 0, plain };
                 self.complete(value, anchor)
             }
@@ -124,11 +215,11 @@ impl<'a> Builder<'a> {
             }
             Event::MappingStart(anchor, tag) => {
                 let function = collection_function(tag.as_deref(), "map", at)?;
-                let content = Content::Entries { entries: Vec::new(), seen: HashMap::new(), key: None };
-                self.begin(content, function, anchor, at)
+                self.begin(Content::Entries(Entries::default()), function, anchor, at)
             }
             Event::SequenceEnd | Event::MappingEnd => self.end(),
             Event::Alias(anchor) => {
+                self.first_alias.get_or_insert(at);
                 let Some(value) = self.anchors.get(&anchor).cloned() else {
                     let message = "the alias stands inside the value that it names";
                     return Err(Flaw::at(at, "recursive-alias", message));
@@ -176,7 +267,7 @@ impl<'a> Builder<'a> {
         if self.open.len() >= self.limits.depth {
             return Err(Flaw::too_deep(span, self.limits));
         }
-        if let Some(Open { content: Content::Entries { key: None, .. }, .. }) = self.open.last() {
+        if let Some(Open { content: Content::Entries(Entries { key: None, .. }), .. }) = self.open.last() {
             return Err(Flaw::at(span, "complex-key", "a key must be a scalar, not a list or mapping"));
         }
         self.count(span, 1)?;
@@ -188,7 +279,7 @@ impl<'a> Builder<'a> {
         let Some(open) = self.open.pop() else { return Ok(()) };
         let kind = match open.content {
             Content::Items(items) => Kind::Sequence(items),
-            Content::Entries { entries, .. } => Kind::Mapping(entries),
+            Content::Entries(entries) => Kind::Mapping(entries.finish()),
         };
         let node = Node { span: open.span, kind };
         let node = match open.function {
@@ -214,37 +305,22 @@ impl<'a> Builder<'a> {
         parent.bytes = parent.bytes.saturating_add(value.bytes);
         parent.depth = parent.depth.max(value.depth);
         match &mut parent.content {
-            Content::Items(items) => items.push(value.node),
-            Content::Entries { entries, seen, key } => match key.take() {
-                Some((name, span)) => entries.push((name, span, value.node)),
-                None => {
-                    let span = value.node.span;
-                    let name = key_text(&value, self.dialect)?;
-                    if let Some(first) = seen.insert(name.clone(), span) {
-                        return Err(Flaw::duplicate_key(span, &name, first));
-                    }
-                    *key = Some((name, span));
-                }
-            },
+            Content::Items(items) => {
+                items.push(value.node);
+                Ok(())
+            }
+            Content::Entries(entries) => entries.push(value, self.dialect),
         }
-        Ok(())
     }
 }
 
-fn key_text(value: &Measured, _dialect: Dialect) -> Result<String, Flaw> {
-    let span = value.node.span;
-    let text = match &value.node.kind {
-        Kind::Null => {
-            return Err(Flaw::at(span, "null-key", "a key must not be null; quote it if it is a name"));
-        }
-        _ => value.node.scalar_text(),
-    };
-    match text {
-        Some("<<") if value.plain => {
-            Err(Flaw::at(span, "merge-key", "merge keys (<<) are not supported; write the keys out"))
-        }
+fn key_text(key: &Node) -> Result<String, Flaw> {
+    match key.scalar_text() {
         Some(text) => Ok(text.to_owned()),
-        None => Err(Flaw::at(span, "complex-key", "a key must be a scalar, not a list or mapping")),
+        None if key.is_null() => {
+            Err(Flaw::at(key.span, "null-key", "a key must not be null; quote it if it is a name"))
+        }
+        None => Err(Flaw::at(key.span, "complex-key", "a key must be a scalar, not a list or mapping")),
     }
 }
 
@@ -254,7 +330,8 @@ fn scalar_node(text: &str, style: ScalarStyle, tag: Option<&Tag>, at: Span) -> R
     let kind = match tag {
         None if style == ScalarStyle::Plain => scalar::resolve(text),
         None => string(),
-        Some(tag) if is_non_specific(tag) => string(),
+        // PyYAML and SnakeYAML resolve what has the tag `!` as if it were plain, quoted or not.
+        Some(tag) if is_non_specific(tag) => scalar::resolve(text),
         Some(tag) if tag.is_yaml_core_schema() => match tag.suffix.as_str() {
             "str" => string(),
             "null" if scalar::is_null(text) => Kind::Null,
@@ -290,7 +367,7 @@ fn collection_function(tag: Option<&Tag>, own: &str, at: Span) -> Result<Option<
     }
 }
 
-/// The tag `!` alone, which says "not resolved".
+/// The tag `!` alone.
 fn is_non_specific(tag: &Tag) -> bool {
     tag.handle.is_empty() && tag.suffix == "!" || tag.handle == "!" && tag.suffix.is_empty()
 }
