@@ -2,8 +2,16 @@
 //!
 //! **Architecture Invariant:** this crate reads bytes and returns values; it has no I/O.
 
+mod deployment_file;
 mod finding;
+mod json;
+mod parse;
+mod scalar;
+mod tags;
 mod tree;
+mod yaml;
 
+pub use deployment_file::{DeploymentFile, MAX_PARAMETERS, MAX_TAGS, check_limits, parse_deployment_file};
 pub use finding::Finding;
+pub use parse::{Limits, parse};
 pub use tree::{Kind, Node, Span};

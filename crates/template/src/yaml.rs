@@ -1,0 +1,386 @@
+//! The YAML reader: parser events to a tree, without recursion.
+//!
+//! The parser's own loader recurses and overflows the stack on deep input, so the events are pulled one by one and
+//! the open collections kept on a stack of ours, whose height is the depth limit.
+
+use std::collections::{HashMap, HashSet};
+
+use saphyr_parser::{Event, Marker, Parser, ScalarStyle, Tag};
+
+use crate::parse::{Dialect, Document, Flaw};
+use crate::{Kind, Limits, Node, Span, scalar, tags};
+
+/// Reads a stream of exactly one document.
+pub(crate) fn read(text: &str, limits: &Limits, dialect: Dialect) -> Result<Document, Flaw> {
+    refuse_control_characters(text)?;
+    let mut builder = Builder::new(limits, dialect);
+    let mut documents = 0;
+    for event in Parser::new_from_str(text) {
+        let (event, span) = event.map_err(|error| {
+            Flaw::at(span_of(*error.marker()), "syntax", format!("YAML is not well-formed: {}", error.info()))
+        })?;
+        let at = span_of(span.start);
+        if matches!(event, Event::DocumentStart(_)) {
+            documents += 1;
+            if documents > 1 {
+                let message = "a second document begins here; only one is allowed";
+                return Err(Flaw::at(at, "several-documents", message));
+            }
+        }
+        builder.event(event, at)?;
+    }
+    match builder.root {
+        Some(root) if root.is_null() => Err(Flaw::empty()),
+        Some(root) => {
+            Ok(Document { root, first_alias: builder.first_alias, not_strings: builder.not_strings })
+        }
+        None => Err(Flaw::empty()),
+    }
+}
+
+fn span_of(mark: Marker) -> Span {
+    Span { line: mark.line(), column: mark.col() + 1 }
+}
+
+/// The parser takes U+0000 for the end of its input and would ignore what follows; YAML allows no control characters
+/// but tab and line ends anyway.
+fn refuse_control_characters(text: &str) -> Result<(), Flaw> {
+    let allowed = |c: char| {
+        matches!(c, '\t' | '\n' | '\r' | '\u{85}') || !c.is_control() && !matches!(c, '\u{fffe}' | '\u{ffff}')
+    };
+    match text.char_indices().find(|(_, c)| !allowed(*c)) {
+        None => Ok(()),
+        Some((index, c)) => {
+            let message = format!("the control character {c:?} is not allowed");
+            Err(Flaw::at(crate::parse::position_after(&text[..index]), "control-character", message))
+        }
+    }
+}
+
+/// A collection that has begun and not ended.
+struct Open {
+    span: Span,
+    /// The long name of its CloudFormation tag.
+    function: Option<String>,
+    anchor: usize,
+    content: Content,
+    /// The values of its subtree so far, itself included.
+    nodes: usize,
+    /// The bytes of text of its subtree so far.
+    bytes: usize,
+    /// The collections below it on the deepest path so far.
+    depth: usize,
+}
+
+enum Content {
+    Items(Vec<Node>),
+    Entries(Entries),
+}
+
+/// A mapping's entries so far.
+#[derive(Default)]
+struct Entries {
+    own: Vec<Entry>,
+    /// Where each own key stands.
+    seen: HashMap<String, Span>,
+    /// What merge keys brought, the strongest last.
+    merged: Vec<Entry>,
+    key: Option<Key>,
+}
+
+type Entry = (String, Span, Node);
+
+/// A key that waits for its value.
+enum Key {
+    Name(String, Span),
+    Merge,
+}
+
+impl Entries {
+    /// Takes the next value: a key, or the value of the key before it.
+    fn push(&mut self, value: Measured, dialect: Dialect) -> Result<(), Flaw> {
+        let span = value.node.span;
+        match self.key.take() {
+            Some(Key::Name(name, span)) => self.own.push((name, span, value.node)),
+            Some(Key::Merge) => self.merge(value.node)?,
+            None if value.plain && value.node.as_str() == Some("<<") => match dialect {
+                Dialect::Template => {
+                    let message = "CloudFormation does not support merge keys (<<); write the keys out";
+                    return Err(Flaw::at(span, "merge-key", message));
+                }
+                Dialect::DeploymentFile => self.key = Some(Key::Merge),
+            },
+            None => {
+                let name = key_text(&value.node)?;
+                if let Some(first) = self.seen.insert(name.clone(), span) {
+                    return Err(Flaw::duplicate_key(span, &name, first));
+                }
+                self.key = Some(Key::Name(name, span));
+            }
+        }
+        Ok(())
+    }
+
+    /// Merges a mapping, or a list of mappings of which the first is the strongest.
+    fn merge(&mut self, value: Node) -> Result<(), Flaw> {
+        let span = value.span;
+        let sources = match value.kind {
+            Kind::Sequence(items) => items,
+            kind => vec![Node { span, kind }],
+        };
+        for source in sources.into_iter().rev() {
+            match source.kind {
+                Kind::Mapping(entries) => self.merged.extend(entries),
+                _ => {
+                    let message = "a merge key (<<) needs a mapping or a list of mappings";
+                    return Err(Flaw::at(source.span, "merge-key", message));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn finish(self) -> Vec<Entry> {
+        if self.merged.is_empty() {
+            return self.own;
+        }
+        let mut places: HashMap<String, usize> = HashMap::new();
+        let mut entries: Vec<Entry> = Vec::new();
+        for entry in self.merged.into_iter().chain(self.own) {
+            match places.get(&entry.0) {
+                Some(&place) => entries[place] = entry,
+                None => {
+                    places.insert(entry.0.clone(), entries.len());
+                    entries.push(entry);
+                }
+            }
+        }
+        entries
+    }
+}
+
+/// A complete value and what copying it costs.
+#[derive(Clone)]
+struct Measured {
+    node: Node,
+    nodes: usize,
+    bytes: usize,
+    depth: usize,
+    /// Plain and untagged: only such a `<<` is a merge.
+    plain: bool,
+}
+
+struct Builder<'a> {
+    limits: &'a Limits,
+    dialect: Dialect,
+    open: Vec<Open>,
+    anchors: HashMap<usize, Measured>,
+    root: Option<Node>,
+    first_alias: Option<Span>,
+    not_strings: HashSet<Span>,
+    nodes: usize,
+    copied_bytes: usize,
+}
+
+impl<'a> Builder<'a> {
+    fn new(limits: &'a Limits, dialect: Dialect) -> Self {
+        Self {
+            limits,
+            dialect,
+            open: Vec::new(),
+            anchors: HashMap::new(),
+            root: None,
+            first_alias: None,
+            not_strings: HashSet::new(),
+            nodes: 0,
+            copied_bytes: 0,
+        }
+    }
+
+    fn event(&mut self, event: Event<'_>, at: Span) -> Result<(), Flaw> {
+        match event {
+            Event::Scalar(text, style, anchor, tag) => {
+                let node = scalar_node(&text, style, tag.as_deref(), at)?;
+                self.count(at, 1)?;
+                let plain = style == ScalarStyle::Plain && tag.is_none();
+                if plain && scalar::is_no_string(&text) {
+                    self.not_strings.insert(at);
+                }
+                let value = Measured { node, nodes: 1, bytes: text.len(), depth: 0, plain };
+                self.complete(value, anchor)
+            }
+            Event::SequenceStart(anchor, tag) => {
+                let function = collection_function(tag.as_deref(), "seq", at)?;
+                self.begin(Content::Items(Vec::new()), function, anchor, at)
+            }
+            Event::MappingStart(anchor, tag) => {
+                let function = collection_function(tag.as_deref(), "map", at)?;
+                self.begin(Content::Entries(Entries::default()), function, anchor, at)
+            }
+            Event::SequenceEnd | Event::MappingEnd => self.end(),
+            Event::Alias(anchor) => {
+                self.first_alias.get_or_insert(at);
+                let Some(value) = self.anchors.get(&anchor).cloned() else {
+                    let message = "the alias stands inside the value that it names";
+                    return Err(Flaw::at(at, "recursive-alias", message));
+                };
+                self.charge_copy(&value, at)?;
+                if self.open.len() + value.depth > self.limits.depth {
+                    return Err(Flaw::too_deep(at, self.limits));
+                }
+                self.complete(value, 0)
+            }
+            Event::Nothing
+            | Event::StreamStart
+            | Event::StreamEnd
+            | Event::DocumentStart(_)
+            | Event::DocumentEnd => Ok(()),
+        }
+    }
+
+    fn count(&mut self, at: Span, nodes: usize) -> Result<(), Flaw> {
+        self.nodes = self.nodes.saturating_add(nodes);
+        if self.nodes > self.limits.nodes {
+            return Err(Flaw::too_many_nodes(at, self.limits));
+        }
+        Ok(())
+    }
+
+    /// Pays for a copy of a value, be it the one kept for an anchor or the one an alias puts in the tree.
+    fn charge_copy(&mut self, value: &Measured, at: Span) -> Result<(), Flaw> {
+        self.count(at, value.nodes)?;
+        self.copied_bytes = self.copied_bytes.saturating_add(value.bytes);
+        if self.copied_bytes > self.limits.copied_bytes {
+            let message = format!("aliases expand to more than {} bytes of text", self.limits.copied_bytes);
+            return Err(Flaw::at(at, "too-many-values", message));
+        }
+        Ok(())
+    }
+
+    fn begin(
+        &mut self,
+        content: Content,
+        function: Option<String>,
+        anchor: usize,
+        span: Span,
+    ) -> Result<(), Flaw> {
+        if self.open.len() >= self.limits.depth {
+            return Err(Flaw::too_deep(span, self.limits));
+        }
+        if let Some(Open { content: Content::Entries(Entries { key: None, .. }), .. }) = self.open.last() {
+            return Err(Flaw::at(span, "complex-key", "a key must be a scalar, not a list or mapping"));
+        }
+        self.count(span, 1)?;
+        self.open.push(Open { span, function, anchor, content, nodes: 1, bytes: 0, depth: 0 });
+        Ok(())
+    }
+
+    fn end(&mut self) -> Result<(), Flaw> {
+        let Some(open) = self.open.pop() else { return Ok(()) };
+        let kind = match open.content {
+            Content::Items(items) => Kind::Sequence(items),
+            Content::Entries(entries) => Kind::Mapping(entries.finish()),
+        };
+        let node = Node { span: open.span, kind };
+        let node = match open.function {
+            Some(name) => tags::long_form(name, open.span, node),
+            None => node,
+        };
+        let value =
+            Measured { node, nodes: open.nodes, bytes: open.bytes, depth: open.depth + 1, plain: false };
+        self.complete(value, open.anchor)
+    }
+
+    /// Puts a complete value where it belongs: under its key, into its list, or at the root.
+    fn complete(&mut self, value: Measured, anchor: usize) -> Result<(), Flaw> {
+        if anchor > 0 {
+            self.charge_copy(&value, value.node.span)?;
+            self.anchors.insert(anchor, value.clone());
+        }
+        let Some(parent) = self.open.last_mut() else {
+            self.root = Some(value.node);
+            return Ok(());
+        };
+        parent.nodes = parent.nodes.saturating_add(value.nodes);
+        parent.bytes = parent.bytes.saturating_add(value.bytes);
+        parent.depth = parent.depth.max(value.depth);
+        match &mut parent.content {
+            Content::Items(items) => {
+                items.push(value.node);
+                Ok(())
+            }
+            Content::Entries(entries) => entries.push(value, self.dialect),
+        }
+    }
+}
+
+fn key_text(key: &Node) -> Result<String, Flaw> {
+    match key.scalar_text() {
+        Some(text) => Ok(text.to_owned()),
+        None if key.is_null() => {
+            Err(Flaw::at(key.span, "null-key", "a key must not be null; quote it if it is a name"))
+        }
+        None => Err(Flaw::at(key.span, "complex-key", "a key must be a scalar, not a list or mapping")),
+    }
+}
+
+/// What a tag says a scalar is; `None` stands for YAML's own resolution.
+fn scalar_node(text: &str, style: ScalarStyle, tag: Option<&Tag>, at: Span) -> Result<Node, Flaw> {
+    let string = || Kind::String(text.to_owned());
+    let kind = match tag {
+        None if style == ScalarStyle::Plain => scalar::resolve(text),
+        None => string(),
+        // PyYAML and SnakeYAML resolve what has the tag `!` as if it were plain, quoted or not.
+        Some(tag) if is_non_specific(tag) => scalar::resolve(text),
+        Some(tag) if tag.is_yaml_core_schema() => match tag.suffix.as_str() {
+            "str" => string(),
+            "null" if scalar::is_null(text) => Kind::Null,
+            "bool" if scalar::as_bool(text).is_some() => scalar::resolve(text),
+            "int" if scalar::is_integer(text) => Kind::Number { text: text.to_owned() },
+            "float" if scalar::is_integer(text) || scalar::is_float(text) => {
+                Kind::Number { text: text.to_owned() }
+            }
+            "null" | "bool" | "int" | "float" => {
+                return Err(Flaw::at(
+                    at,
+                    "wrong-tag",
+                    format!("{text:?} is no value of the tag !!{}", tag.suffix),
+                ));
+            }
+            _ => return Err(unknown_tag(tag, at)),
+        },
+        Some(tag) => {
+            let name = function_of(tag).ok_or_else(|| unknown_tag(tag, at))?;
+            return Ok(tags::long_form(name, at, Node { span: at, kind: string() }));
+        }
+    };
+    Ok(Node { span: at, kind })
+}
+
+/// The function a collection's tag names; `own` is the core tag that changes nothing (`seq` or `map`).
+fn collection_function(tag: Option<&Tag>, own: &str, at: Span) -> Result<Option<String>, Flaw> {
+    match tag {
+        None => Ok(None),
+        Some(tag) if is_non_specific(tag) => Ok(None),
+        Some(tag) if tag.is_yaml_core_schema() && tag.suffix == own => Ok(None),
+        Some(tag) => function_of(tag).map(Some).ok_or_else(|| unknown_tag(tag, at)),
+    }
+}
+
+/// The tag `!` alone.
+fn is_non_specific(tag: &Tag) -> bool {
+    tag.handle.is_empty() && tag.suffix == "!" || tag.handle == "!" && tag.suffix.is_empty()
+}
+
+fn function_of(tag: &Tag) -> Option<String> {
+    (tag.handle == "!").then(|| tags::long_name(&tag.suffix)).flatten()
+}
+
+fn unknown_tag(tag: &Tag, at: Span) -> Flaw {
+    let name = if tag.is_yaml_core_schema() {
+        format!("!!{}", tag.suffix)
+    } else {
+        format!("{}{}", tag.handle, tag.suffix)
+    };
+    Flaw::at(at, "unknown-tag", format!("the tag {name} is not one CloudFormation knows"))
+}
