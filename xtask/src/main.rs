@@ -1,1 +1,21 @@
-fn main() {}
+//! The project's own tasks: `cargo xtask <task>`.
+
+mod ci;
+mod command;
+mod demo;
+mod environment;
+mod licences;
+mod python;
+mod test;
+
+use anyhow::bail;
+
+fn main() -> anyhow::Result<()> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match arguments.split_first() {
+        Some((&"test", rest)) => test::run(rest),
+        Some((&"ci", rest)) => ci::run(rest),
+        _ => bail!("usage: cargo xtask test [--extended] [-- <test arguments>] | ci [<step> …]"),
+    }
+}
