@@ -1,0 +1,262 @@
+//! The test environment: other people's clients and servers that the tests meet, in one folder of ours.
+//!
+//! Each [`Part`] is made whole or not at all. Its recipe (everything it is made from, as text) is written last; a part
+//! whose recorded recipe differs from today's, or is missing because making it was interrupted, is made anew. One lock
+//! keeps two makers apart, and keeps a part from being remade under tests that use it.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, bail};
+
+use crate::command;
+use crate::python::{self, Python, Version};
+
+/// Says where the environment is, for xtask and for the tests alike.
+pub(crate) const VARIABLE: &str = "SYNCLINE_TEST_ENV";
+
+const REQUIREMENTS: &str = include_str!("../../clients/requirements.txt");
+const REQUIREMENTS_BOTO3_1_43: &str = include_str!("../../clients/requirements-boto3-1.43.txt");
+const REQUIREMENTS_LOCALSTACK: &str = include_str!("../../clients/requirements-localstack.txt");
+
+/// The oldest Python that the pinned clients install on.
+const PYTHON: Version = Version(3, 10);
+/// LocalStack imports `warnings.deprecated`.
+const PYTHON_FOR_LOCALSTACK: Version = Version(3, 13);
+
+/// Written in a part's folder when it is whole.
+const RECIPE: &str = ".recipe";
+
+/// Unpacks what a source distribution has under tests/unit/protocols, without the distribution's own top folder.
+const UNPACK_VECTORS: &str = r#"
+import pathlib, sys, tarfile
+archive, destination = pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2])
+with tarfile.open(archive) as tar:
+    for member in tar:
+        path = pathlib.PurePosixPath(member.name)
+        inner = path.parts[1:]
+        if member.isfile() and inner[:3] == ("tests", "unit", "protocols") and ".." not in inner:
+            target = destination.joinpath(*inner)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(tar.extractfile(member).read())
+            unpacked = True
+assert unpacked
+"#;
+
+/// The environment, whole, and kept so until this is dropped.
+#[derive(Debug)]
+pub(crate) struct Environment {
+    /// Absolute.
+    pub(crate) root: PathBuf,
+    _in_use: File,
+}
+
+/// Makes what is missing or stale and returns the environment; `extended` adds LocalStack.
+pub(crate) fn prepare(extended: bool) -> anyhow::Result<Environment> {
+    let root = match command::variable(VARIABLE) {
+        Some(root) => std::path::absolute(root)?,
+        None => command::workspace_root().join(".test-env"),
+    };
+    fs::create_dir_all(&root).with_context(|| format!("{}: cannot be created", root.display()))?;
+    let parts = parts(&root, extended)?;
+    let lock = File::create(root.join("lock"))?;
+    // More than one round only when a checkout with other pins shares the folder and is just as busy.
+    for _ in 0..3 {
+        lock.lock_shared()?;
+        if parts.iter().all(Part::is_whole) {
+            return Ok(Environment { root, _in_use: lock });
+        }
+        lock.unlock()?;
+        if lock.try_lock().is_err() {
+            println!("test environment: waiting for whoever uses {}", root.display());
+            lock.lock()?;
+        }
+        for part in parts.iter().filter(|part| !part.is_whole()) {
+            part.make()?;
+        }
+        lock.unlock()?;
+    }
+    bail!(
+        "{}: remade by a checkout with other pins again and again; set {VARIABLE} to a folder of its own",
+        root.display()
+    )
+}
+
+fn parts(root: &Path, extended: bool) -> anyhow::Result<Vec<Part>> {
+    let Some(python) = python::find(PYTHON) else {
+        bail!(
+            "the test environment needs Python {PYTHON} or newer as python3, python3.x or in pyenv: none was found"
+        );
+    };
+    let venv = |name: &str, python: &Python, requirements: &'static str| Part {
+        folder: root.join(name),
+        recipe: format!("{}\n{} {}\n{requirements}", root.display(), python.path.display(), python.version),
+        how: How::Venv { python: python.path.clone(), requirements },
+    };
+    let clients = venv("venv", &python, REQUIREMENTS);
+    let botocore =
+        pinned(REQUIREMENTS, "botocore").context("clients/requirements.txt does not pin botocore")?;
+    let vectors = Part {
+        folder: root.join("botocore-sdist"),
+        recipe: format!("botocore=={botocore}\n{UNPACK_VECTORS}"),
+        how: How::Vectors { python: clients.python(), botocore: botocore.to_owned() },
+    };
+    let mut parts = vec![clients, vectors, venv("venv-boto3-1.43", &python, REQUIREMENTS_BOTO3_1_43)];
+    if extended {
+        let Some(python) = python::find(PYTHON_FOR_LOCALSTACK) else {
+            bail!(
+                "--extended needs Python {PYTHON_FOR_LOCALSTACK} or newer for LocalStack, as python3.x or in pyenv: none was found"
+            );
+        };
+        parts.push(venv("venv-localstack", &python, REQUIREMENTS_LOCALSTACK));
+    }
+    Ok(parts)
+}
+
+/// The exact version that a requirements file asks for, whatever extras it asks for with it.
+fn pinned<'a>(requirements: &'a str, package: &str) -> Option<&'a str> {
+    requirements.lines().find_map(|line| {
+        let (name, version) = line.split_once("==")?;
+        let name = name.split('[').next()?;
+        (name == package).then(|| version.trim())
+    })
+}
+
+/// One folder of the environment.
+#[derive(Debug)]
+struct Part {
+    folder: PathBuf,
+    /// Everything the part is made from. A venv holds its own path, so its folder belongs to it.
+    recipe: String,
+    how: How,
+}
+
+#[derive(Debug)]
+enum How {
+    Venv { python: PathBuf, requirements: &'static str },
+    Vectors { python: PathBuf, botocore: String },
+}
+
+impl Part {
+    fn python(&self) -> PathBuf {
+        self.folder.join("bin").join("python")
+    }
+
+    fn is_whole(&self) -> bool {
+        fs::read_to_string(self.folder.join(RECIPE)).is_ok_and(|recipe| recipe == self.recipe)
+    }
+
+    fn make(&self) -> anyhow::Result<()> {
+        println!("test environment: making {}", self.folder.display());
+        if self.folder.exists() {
+            fs::remove_dir_all(&self.folder)
+                .with_context(|| format!("{}: cannot be removed", self.folder.display()))?;
+        }
+        fs::create_dir_all(&self.folder)?;
+        match &self.how {
+            How::Venv { python, requirements } => self.make_venv(python, requirements)?,
+            How::Vectors { python, botocore } => self.unpack_vectors(python, botocore)?,
+        }
+        let unfinished = self.folder.join(".recipe.unfinished");
+        fs::write(&unfinished, &self.recipe)?;
+        fs::rename(&unfinished, self.folder.join(RECIPE))?;
+        Ok(())
+    }
+
+    fn make_venv(&self, python: &Path, requirements: &str) -> anyhow::Result<()> {
+        run(Command::new(python).args(["-m", "venv"]).arg(&self.folder)).with_context(|| {
+            format!("{} cannot make virtual environments (Debian: install python3-venv)", python.display())
+        })?;
+        let file = self.folder.join("requirements.txt");
+        fs::write(&file, requirements)?;
+        run(pip(&self.python()).args(["install", "--requirement"]).arg(&file))
+            .context("pip could not install the test environment; it must reach a Python package index")
+    }
+
+    fn unpack_vectors(&self, python: &Path, botocore: &str) -> anyhow::Result<()> {
+        // The source distribution, because the vectors are in no wheel.
+        run(pip(python)
+            .args(["download", "--no-deps", "--no-binary", ":all:", "--dest"])
+            .arg(&self.folder)
+            .arg(format!("botocore=={botocore}")))
+        .context("pip could not download botocore's source distribution")?;
+        let archive = self.folder.join(format!("botocore-{botocore}.tar.gz"));
+        run(Command::new(python).args(["-I", "-c", UNPACK_VECTORS]).arg(&archive).arg(&self.folder))
+            .context("botocore's source distribution has no tests/unit/protocols")?;
+        fs::remove_file(&archive).with_context(|| format!("{}: cannot be removed", archive.display()))
+    }
+}
+
+fn pip(python: &Path) -> Command {
+    let mut pip = Command::new(python);
+    pip.args(["-I", "-m", "pip", "--quiet", "--disable-pip-version-check", "--no-input"]);
+    pip
+}
+
+/// Runs a step of the making without what an activated venv or a PYTHONPATH would lead astray.
+fn run(command: &mut Command) -> anyhow::Result<()> {
+    for variable in ["PYTHONHOME", "PYTHONPATH", "VIRTUAL_ENV", "PIP_TARGET", "PIP_PREFIX", "PIP_USER"] {
+        command.env_remove(variable);
+    }
+    command::run(command)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check_pinned(package: &str, expect: Option<&str>) {
+        let requirements = "# a comment: boto3==0\nboto3==1.44.5\nmoto[server]==5.2.5\nbotocore==1.44.6\n";
+        assert_eq!(pinned(requirements, package), expect, "{package}");
+    }
+
+    #[test]
+    fn a_pin_is_found_by_its_whole_name() {
+        check_pinned("boto3", Some("1.44.5"));
+        check_pinned("botocore", Some("1.44.6"));
+        check_pinned("moto", Some("5.2.5"));
+        check_pinned("boto", None);
+    }
+
+    #[test]
+    fn every_requirement_is_pinned_exactly() {
+        for requirements in [REQUIREMENTS, REQUIREMENTS_BOTO3_1_43, REQUIREMENTS_LOCALSTACK] {
+            for line in requirements.lines().filter(|line| !line.is_empty() && !line.starts_with('#')) {
+                let (name, version) = line.split_once("==").expect("a requirement without ==");
+                assert!(!name.is_empty() && version.starts_with(|c: char| c.is_ascii_digit()), "{line}");
+                assert!(!version.contains(['*', ',', '<', '>', ' ']), "{line}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_part_is_whole_only_with_its_own_recipe() {
+        let root = tempfile::tempdir().expect("a temporary folder");
+        let part = |recipe: &str| Part {
+            folder: root.path().join("venv"),
+            recipe: recipe.to_owned(),
+            how: How::Venv { python: "python3".into(), requirements: "" },
+        };
+        assert!(!part("one").is_whole(), "nothing is there yet");
+        fs::create_dir(root.path().join("venv")).expect("a folder");
+        assert!(!part("one").is_whole(), "interrupted before the recipe was written");
+        fs::write(root.path().join("venv").join(RECIPE), "one").expect("a recipe");
+        assert!(part("one").is_whole());
+        assert!(!part("two").is_whole(), "the pins have changed");
+    }
+
+    #[test]
+    fn a_part_that_cannot_be_made_is_not_whole_afterwards() {
+        let root = tempfile::tempdir().expect("a temporary folder");
+        let part = Part {
+            folder: root.path().join("venv"),
+            recipe: "recipe".to_owned(),
+            how: How::Venv { python: "false".into(), requirements: "" },
+        };
+        fs::create_dir(&part.folder).expect("a folder");
+        fs::write(part.folder.join(RECIPE), "an older recipe").expect("a recipe");
+        part.make().expect_err("false makes no venv");
+        assert!(!part.is_whole() && !part.folder.join(RECIPE).exists());
+    }
+}

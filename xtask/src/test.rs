@@ -1,0 +1,75 @@
+//! `cargo xtask test`: all tests, in an environment that it makes itself.
+
+use anyhow::bail;
+
+use crate::command::{self, cargo};
+use crate::environment;
+
+/// Runs `test [--extended] [-- <arguments of the test runner>]`.
+pub(crate) fn run(arguments: &[&str]) -> anyhow::Result<()> {
+    let Options { extended, filter } = Options::parse(arguments)?;
+    let environment = environment::prepare(extended)?;
+    println!("test environment: {}", environment.root.display());
+    // First, so that the run ends with the summary of the tests proper. A filter names none of these.
+    if filter.is_empty() {
+        command::run(&mut cargo(&["test", "--doc", "--workspace"]))?;
+    }
+    let runner: &[&str] = if command::succeeds(&mut cargo(&["nextest", "--version"])) {
+        &["nextest", "run"]
+    } else {
+        &["test"]
+    };
+    // `cargo test` would run the documentation's tests again.
+    let targets: &[&str] = if runner == ["test"] { &["--lib", "--bins", "--tests"] } else { &[] };
+    let names_packages = filter.iter().any(|argument| ["-p", "--package"].contains(argument));
+    let packages: &[&str] = if names_packages { &[] } else { &["--workspace"] };
+    command::run(
+        cargo(runner).args(packages).args(targets).args(filter).env(environment::VARIABLE, &environment.root),
+    )
+}
+
+#[derive(Debug, PartialEq, Eq)]
+struct Options<'a> {
+    extended: bool,
+    filter: &'a [&'a str],
+}
+
+impl<'a> Options<'a> {
+    fn parse(arguments: &'a [&'a str]) -> anyhow::Result<Self> {
+        let end = arguments.iter().position(|argument| *argument == "--").unwrap_or(arguments.len());
+        let (own, filter) = arguments.split_at(end);
+        let mut extended = false;
+        for argument in own {
+            match *argument {
+                "--extended" => extended = true,
+                other => {
+                    bail!("{other}: unknown; usage: cargo xtask test [--extended] [-- <test arguments>]")
+                }
+            }
+        }
+        Ok(Self { extended, filter: filter.get(1..).unwrap_or_default() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_follows_the_dashes_goes_to_the_test_runner() {
+        let check = |arguments: &[&str], extended, filter: &[&str]| {
+            let options = Options::parse(arguments).expect("good arguments");
+            assert_eq!(options, Options { extended, filter }, "{arguments:?}");
+        };
+        check(&[], false, &[]);
+        check(&["--extended"], true, &[]);
+        check(&["--", "-p", "xtask"], false, &["-p", "xtask"]);
+        check(&["--extended", "--", "--extended"], true, &["--extended"]);
+    }
+
+    #[test]
+    fn an_unknown_argument_is_refused() {
+        let error = Options::parse(&["--extendde"]).expect_err("a typing error").to_string();
+        assert!(error.starts_with("--extendde: unknown"), "{error}");
+    }
+}
