@@ -1,16 +1,13 @@
 //! The project's own tasks: `cargo xtask <task>`.
 
-<<<<<<< HEAD
-mod codegen;
-=======
 mod ci;
+mod codegen;
 mod command;
 mod demo;
 mod environment;
 mod licences;
 mod python;
 mod test;
->>>>>>> env
 
 use anyhow::bail;
 
@@ -18,13 +15,12 @@ fn main() -> anyhow::Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match arguments.split_first() {
-<<<<<<< HEAD
         Some((&"codegen", rest)) => codegen::run(rest),
-        _ => bail!("usage: cargo xtask codegen [--check | --import <service-2.json[.gz]>]"),
-=======
         Some((&"test", rest)) => test::run(rest),
         Some((&"ci", rest)) => ci::run(rest),
-        _ => bail!("usage: cargo xtask test [--extended] [-- <test arguments>] | ci [<step> …]"),
->>>>>>> env
+        _ => bail!(
+            "usage: cargo xtask test [--extended] [-- <test arguments>] | ci [<step> …] | \
+             codegen [--check | --import <service-2.json[.gz]>]"
+        ),
     }
 }
