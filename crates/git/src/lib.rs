@@ -1,1 +1,25 @@
-//! To be filled.
+//! Reads remote Git repositories: which commit a branch points at, and single files of one commit.
+//!
+//! The `git` program does the talking; this crate decides what it may talk to, hands it the credential,
+//! bounds it, and turns what it says into decisions. Each repository has a bare cache directory that holds
+//! single commits without history and without files but those read; it may vanish or break at any time and
+//! is rebuilt from the remote.
+//!
+//! **Architecture Invariants:** nothing is ever checked out · no text from outside reaches git's command
+//! line: urls go through its environment, object ids and paths are parsed types · the only network git may
+//! use is the address that [`Egress`] admitted for this call · a credential is in git's environment and
+//! nowhere else · every git process has a timeout and bounds, and dies with its call.
+
+mod cache;
+mod egress;
+mod error;
+mod git;
+mod process;
+mod remote;
+mod roots;
+mod verdict;
+
+pub use egress::{Egress, InvalidNetwork, Network, Resolve, SystemResolver};
+pub use error::{EntryKind, GitError};
+pub use git::{Entry, Git, Limits, Settings};
+pub use remote::{Credential, InvalidRemoteUrl, Remote, RemoteUrl, Secret};

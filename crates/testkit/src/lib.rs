@@ -1,1 +1,4 @@
-//! To be filled.
+//! What tests of Syncline stand on: the peers it talks to, made real on loopback, with faults on demand.
+
+pub mod git_host;
+pub mod repository;

@@ -1,0 +1,283 @@
+//! Which addresses and directories remotes may be at, decided before anything is sent.
+//!
+//! A host name is resolved once per call, every address it has is checked, and git is told to dial exactly
+//! those; so a name that changes its answer between the check and the dial gains nothing. Whatever cannot be
+//! decided is refused.
+
+use std::fmt;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use thiserror::Error;
+
+use crate::error::GitError;
+use crate::remote::{Host, Place, RemoteUrl, file_url};
+
+/// A text that is not a network in CIDR notation.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("'{0}' is not a network: it must be an address and a prefix length, as 10.0.0.0/8 or fd00::/8")]
+pub struct InvalidNetwork(String);
+
+/// A range of addresses, such as `10.0.0.0/8`; a single address is a range of one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Network {
+    address: IpAddr,
+    prefix: u8,
+}
+
+impl Network {
+    /// Whether the address is in the range; an IPv4 address inside an IPv6 one (`::ffff:…`) counts as IPv4.
+    #[must_use]
+    pub fn contains(&self, address: IpAddr) -> bool {
+        match (self.address, address.to_canonical()) {
+            (IpAddr::V4(network), IpAddr::V4(address)) => {
+                let shift = 32 - u32::from(self.prefix);
+                u32::from(network).checked_shr(shift) == u32::from(address).checked_shr(shift)
+            }
+            (IpAddr::V6(network), IpAddr::V6(address)) => {
+                let shift = 128 - u32::from(self.prefix);
+                u128::from(network).checked_shr(shift) == u128::from(address).checked_shr(shift)
+            }
+            _ => false,
+        }
+    }
+}
+
+impl FromStr for Network {
+    type Err = InvalidNetwork;
+
+    fn from_str(s: &str) -> Result<Self, InvalidNetwork> {
+        let invalid = || InvalidNetwork(s.chars().take(100).collect());
+        let (address, prefix) = s.split_once('/').map_or((s, None), |(a, p)| (a, Some(p)));
+        let address: IpAddr = address.parse().map_err(|_| invalid())?;
+        let longest = if address.is_ipv4() { 32 } else { 128 };
+        let prefix = match prefix {
+            None => longest,
+            Some(digits) if digits.bytes().all(|b| b.is_ascii_digit()) => {
+                digits.parse().ok().filter(|&prefix| prefix <= longest).ok_or_else(invalid)?
+            }
+            Some(_) => return Err(invalid()),
+        };
+        Ok(Self { address, prefix })
+    }
+}
+
+impl fmt::Display for Network {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.address, self.prefix)
+    }
+}
+
+/// Turns host names into addresses.
+pub trait Resolve: fmt::Debug + Send + Sync {
+    /// Every address of `host`.
+    fn resolve<'a>(
+        &'a self,
+        host: &'a str,
+    ) -> Pin<Box<dyn Future<Output = io::Result<Vec<IpAddr>>> + Send + 'a>>;
+}
+
+/// The machine's resolver.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct SystemResolver;
+
+impl Resolve for SystemResolver {
+    fn resolve<'a>(
+        &'a self,
+        host: &'a str,
+    ) -> Pin<Box<dyn Future<Output = io::Result<Vec<IpAddr>>> + Send + 'a>> {
+        Box::pin(
+            async move { Ok(tokio::net::lookup_host((host, 0)).await?.map(|found| found.ip()).collect()) },
+        )
+    }
+}
+
+/// The operator's rules for remotes. The default admits public addresses and nothing else.
+#[derive(Debug, Clone)]
+pub struct Egress {
+    allowed_networks: Vec<Network>,
+    file_directories: Vec<PathBuf>,
+    resolver: Arc<dyn Resolve>,
+}
+
+impl Default for Egress {
+    fn default() -> Self {
+        Self::new(Vec::new(), Vec::new())
+    }
+}
+
+/// A remote that was admitted, and how git must go there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Route {
+    /// The URL for git.
+    pub(crate) url: String,
+    /// The one protocol git may speak.
+    pub(crate) protocol: &'static str,
+    /// `host:port:addresses` for `http.curloptResolve`; `None` when the URL holds the address itself.
+    pub(crate) pin: Option<String>,
+}
+
+impl Egress {
+    /// Admits public addresses, `allowed_networks` (also over plain http), and `file://` remotes below
+    /// `file_directories`.
+    #[must_use]
+    pub fn new(allowed_networks: Vec<Network>, file_directories: Vec<PathBuf>) -> Self {
+        Self { allowed_networks, file_directories, resolver: Arc::new(SystemResolver) }
+    }
+
+    /// Resolves names with `resolver` instead of the machine's.
+    #[must_use]
+    pub fn with_resolver(mut self, resolver: Arc<dyn Resolve>) -> Self {
+        self.resolver = resolver;
+        self
+    }
+
+    /// Whether the operator admits `file://` remotes at all.
+    pub(crate) fn admits_files(&self) -> bool {
+        !self.file_directories.is_empty()
+    }
+
+    /// Checks one address: public, or in an allowed network.
+    ///
+    /// # Errors
+    /// [`GitError::RefusedByPolicy`] for loopback, private, link-local, metadata and other special addresses
+    /// outside the allowed networks.
+    pub fn check_address(&self, address: IpAddr) -> Result<(), GitError> {
+        if self.is_allowed(address) || is_public(address) {
+            return Ok(());
+        }
+        let message = format!(
+            "{address} is not a public address and in none of the allowed networks (--allow-network)"
+        );
+        Err(GitError::RefusedByPolicy { message })
+    }
+
+    fn is_allowed(&self, address: IpAddr) -> bool {
+        self.allowed_networks.iter().any(|network| network.contains(address))
+    }
+
+    /// Decides about a remote and how to reach it.
+    pub(crate) async fn admit(&self, url: &RemoteUrl) -> Result<Route, GitError> {
+        match url.place() {
+            Place::File(path) => {
+                let found = self.admit_directory(path)?;
+                Ok(Route { url: file_url(&found), protocol: "file", pin: None })
+            }
+            Place::Http { is_tls, host, port } => {
+                let (addresses, pinned) = match host {
+                    Host::Address(address) => (vec![*address], None),
+                    Host::Name(name) => (self.resolved(name).await?, Some(name)),
+                };
+                for address in &addresses {
+                    self.check_address(*address)?;
+                    if !is_tls && !self.is_allowed(*address) {
+                        return Err(GitError::RefusedByPolicy {
+                            message: format!(
+                                "plain http to {address}: only allowed networks may be read without tls"
+                            ),
+                        });
+                    }
+                }
+                let pin = pinned.map(|name| {
+                    let listed: Vec<_> = addresses.iter().map(shown_for_curl).collect();
+                    format!("{name}:{port}:{}", listed.join(","))
+                });
+                let protocol = if *is_tls { "https" } else { "http" };
+                Ok(Route { url: url.as_str().to_owned(), protocol, pin })
+            }
+        }
+    }
+
+    async fn resolved(&self, name: &str) -> Result<Vec<IpAddr>, GitError> {
+        let unresolved = |why: &dyn fmt::Display| GitError::Unavailable {
+            message: format!("the host '{name}' cannot be resolved: {why}"),
+        };
+        let mut addresses = self.resolver.resolve(name).await.map_err(|error| unresolved(&error))?;
+        addresses.sort_unstable();
+        addresses.dedup();
+        if addresses.is_empty() { Err(unresolved(&"it has no address")) } else { Ok(addresses) }
+    }
+
+    /// The repository directory a `file://` path leads to, after every symbolic link.
+    fn admit_directory(&self, path: &Path) -> Result<PathBuf, GitError> {
+        let refused = || GitError::RefusedByPolicy {
+            message: format!(
+                "'{}' is in no directory for file remotes (--allow-file-remotes)",
+                path.display()
+            ),
+        };
+        let is_below = |path: &Path| {
+            self.file_directories
+                .iter()
+                .filter_map(|directory| directory.canonicalize().ok())
+                .any(|directory| path.starts_with(directory))
+        };
+        let Ok(found) = path.canonicalize() else {
+            // Whether something exists outside is nobody's business.
+            let is_plainly_below = self.file_directories.iter().any(|directory| path.starts_with(directory));
+            let message = format!("'{}' does not exist", path.display());
+            return Err(if is_plainly_below { GitError::RepositoryNotFound { message } } else { refused() });
+        };
+        if !is_below(&found) {
+            return Err(refused());
+        }
+        // git would look into `.git` by itself, and follow it as a file or link to anywhere.
+        let inner = found.join(".git");
+        let repository = if inner.symlink_metadata().is_ok() { inner } else { found };
+        let is_plain = repository.symlink_metadata().is_ok_and(|metadata| metadata.is_dir());
+        if is_plain { Ok(repository) } else { Err(refused()) }
+    }
+}
+
+fn shown_for_curl(address: &IpAddr) -> String {
+    match address {
+        IpAddr::V4(address) => address.to_string(),
+        IpAddr::V6(address) => format!("[{address}]"),
+    }
+}
+
+/// Whether an address belongs to the public internet, by IANA's special-purpose registries.
+fn is_public(address: IpAddr) -> bool {
+    match address.to_canonical() {
+        IpAddr::V4(address) => is_public_v4(address),
+        IpAddr::V6(address) => is_public_v6(address),
+    }
+}
+
+fn is_public_v4(address: Ipv4Addr) -> bool {
+    let [a, b, c, _] = address.octets();
+    // Azure's host agent and name server, public only in form.
+    let is_azure_host = address == Ipv4Addr::new(168, 63, 129, 16);
+    !(is_azure_host
+        || matches!(a, 0 | 10 | 127 | 224..=255)
+        || (a == 100 && (64..128).contains(&b))
+        || (a == 169 && b == 254)
+        || (a == 172 && (16..32).contains(&b))
+        || (a == 192 && b == 168)
+        || (a == 192 && b == 0 && matches!(c, 0 | 2))
+        || (a == 192 && b == 88 && c == 99)
+        || (a == 198 && matches!(b, 18 | 19))
+        || (a == 198 && b == 51 && c == 100)
+        || (a == 203 && b == 0 && c == 113))
+}
+
+fn is_public_v6(address: Ipv6Addr) -> bool {
+    let segments = address.segments();
+    let embedded = |high: u16, low: u16| {
+        let [a, b] = high.to_be_bytes();
+        let [c, d] = low.to_be_bytes();
+        is_public_v4(Ipv4Addr::new(a, b, c, d))
+    };
+    match segments {
+        [0x64, 0xff9b, 0, 0, 0, 0, high, low] => embedded(high, low),
+        [0x2002, high, low, ..] => embedded(high, low),
+        // Teredo, ORCHID and the other protocol assignments; documentation.
+        [0x2001, second, ..] if second < 0x200 || second == 0xdb8 => false,
+        [0x3fff, second, ..] if second < 0x1000 => false,
+        [first, ..] => first & 0xe000 == 0x2000,
+    }
+}

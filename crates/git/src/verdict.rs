@@ -1,0 +1,162 @@
+//! From git's complaints to decisions.
+//!
+//! git has no machine-readable errors; these texts are its own with `LC_ALL=C`, stable for many years, and
+//! each is provoked by a test. A remote can put any text into `remote:` lines and so choose among the
+//! verdicts about itself, which gains it nothing.
+
+use base64::Engine as _;
+use syncline_model::names::ObjectId;
+
+use crate::error::{GitError, Trouble};
+use crate::remote::Credential;
+
+/// The longest message kept, in characters.
+const MAX_MESSAGE_CHARS: usize = 600;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Verdict {
+    Unauthorized,
+    NotFound,
+    Redirected,
+    Gone,
+    TooLarge,
+    Malformed,
+    Unavailable,
+}
+
+/// The first text found decides.
+const TEXTS: &[(&str, Verdict)] = &[
+    ("died of signal 25", Verdict::TooLarge),
+    ("File size limit exceeded", Verdict::TooLarge),
+    ("could not read Username", Verdict::Unauthorized),
+    ("could not read Password", Verdict::Unauthorized),
+    ("Authentication failed", Verdict::Unauthorized),
+    ("returned error: 401", Verdict::Unauthorized),
+    ("returned error: 403", Verdict::Unauthorized),
+    ("returned error: 404", Verdict::NotFound),
+    ("returned error: 410", Verdict::NotFound),
+    ("returned error: 3", Verdict::Redirected),
+    ("unable to update url base from redirection", Verdict::Redirected),
+    ("not our ref", Verdict::Gone),
+    ("unadvertised object", Verdict::Gone),
+    ("couldn't find remote ref", Verdict::Gone),
+    ("fsck error in pack", Verdict::Malformed),
+    ("fsck failed", Verdict::Malformed),
+    ("No space left on device", Verdict::Unavailable),
+    ("returned error: ", Verdict::Unavailable),
+    ("is this a git repository?", Verdict::Unavailable),
+    ("unable to access", Verdict::Unavailable),
+    ("RPC failed", Verdict::Unavailable),
+    ("early EOF", Verdict::Unavailable),
+    ("hung up unexpectedly", Verdict::Unavailable),
+    ("unexpected disconnect", Verdict::Unavailable),
+    ("remote error:", Verdict::Unavailable),
+    ("protocol error", Verdict::Unavailable),
+    ("bad line length", Verdict::Unavailable),
+    ("expected flush", Verdict::Unavailable),
+    ("invalid server response", Verdict::Unavailable),
+    ("does not appear to be a git repository", Verdict::NotFound),
+];
+
+/// What a failed conversation with the remote means.
+///
+/// `commit` is the one asked for; `limit` the bytes git was allowed to write.
+pub(crate) fn of_conversation(
+    stderr: &str,
+    credential: Option<&Credential>,
+    commit: Option<&ObjectId>,
+    limit: u64,
+) -> Trouble {
+    let message = scrubbed(stderr, credential);
+    // "fatal: repository 'http://…/' not found"
+    let is_unknown =
+        stderr.lines().any(|line| line.contains("repository '") && line.ends_with("' not found"));
+    let verdict = TEXTS.iter().find(|(text, _)| stderr.contains(text)).map(|&(_, verdict)| verdict);
+    let error = match verdict {
+        _ if is_unknown => GitError::RepositoryNotFound { message },
+        Some(Verdict::NotFound) => GitError::RepositoryNotFound { message },
+        Some(Verdict::Unauthorized) => GitError::Unauthorized { message },
+        Some(Verdict::Redirected) => {
+            GitError::RefusedByPolicy { message: format!("redirects are not followed: {message}") }
+        }
+        Some(Verdict::Gone) => match commit {
+            Some(commit) => GitError::CommitGone { commit: commit.to_string() },
+            None => GitError::Unavailable { message },
+        },
+        Some(Verdict::TooLarge) => GitError::CommitTooLarge { limit },
+        Some(Verdict::Malformed) => GitError::Malformed { message },
+        Some(Verdict::Unavailable) => GitError::Unavailable { message },
+        None => return Trouble::BrokenCache(message),
+    };
+    Trouble::Told(error)
+}
+
+/// git's complaint as one short line without credentials, control characters or noise.
+pub(crate) fn scrubbed(stderr: &str, credential: Option<&Credential>) -> String {
+    let mut text = stderr
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty() && !line.starts_with("warning: "))
+        .collect::<Vec<_>>()
+        .join("; ");
+    if let Some(credential) = credential {
+        let password = credential.password.expose();
+        for secret in [basic(credential), password.to_owned()] {
+            if !secret.is_empty() {
+                text = text.replace(&secret, "***");
+            }
+        }
+    }
+    let text: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    without_userinfo(&text).chars().take(MAX_MESSAGE_CHARS).collect()
+}
+
+/// The value of a Basic `Authorization` header (RFC 7617), without its scheme.
+pub(crate) fn basic(credential: &Credential) -> String {
+    let pair = format!("{}:{}", credential.username, credential.password.expose());
+    base64::engine::general_purpose::STANDARD.encode(pair)
+}
+
+/// The text with the user's part of every URL blotted out.
+fn without_userinfo(text: &str) -> String {
+    let mut clean = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find("://") {
+        let (before, after) = rest.split_at(at + 3);
+        clean.push_str(before);
+        let end = after.find(|c: char| c == '/' || c.is_whitespace() || c == '\'').unwrap_or(after.len());
+        rest = match after[..end].rfind('@') {
+            Some(user_end) => {
+                clean.push_str("***");
+                &after[user_end..]
+            }
+            None => after,
+        };
+    }
+    clean.push_str(rest);
+    clean
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::remote::Secret;
+
+    #[test]
+    fn messages_hold_no_credential() {
+        let credential = Credential { username: "oauth2".into(), password: Secret::new("s3cr3t-token") };
+        let encoded = basic(&credential);
+        let said = format!(
+            "remote: you sent s3cr3t-token\u{7}\nfatal: http://me:hunter2@host/x: Basic {encoded}\nwarning: noise\n"
+        );
+        assert_eq!(
+            scrubbed(&said, Some(&credential)),
+            "remote: you sent *** ; fatal: http://***@host/x: Basic ***".replace(" ;", " ;")
+        );
+    }
+
+    #[test]
+    fn long_complaints_are_cut() {
+        assert_eq!(scrubbed(&"ä".repeat(2000), None).chars().count(), MAX_MESSAGE_CHARS);
+    }
+}

@@ -1,0 +1,4 @@
+//! `syncline-git` against real Git servers on loopback.
+
+mod walk;
+mod world;
