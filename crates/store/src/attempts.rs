@@ -38,6 +38,10 @@ pub struct OpenAttempt {
     pub last_stack_event: Option<String>,
     /// Failed outside calls in a row.
     pub failures: i64,
+    /// What its newest event is about.
+    pub last_event: Option<EventKind>,
+    /// The newest event's text.
+    pub last_event_text: Option<String>,
 }
 
 impl OpenAttempt {
@@ -73,17 +77,6 @@ pub struct Progress {
     pub recovered: bool,
 }
 
-/// What a sync remembers of its stack after an attempt.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum StackMemory {
-    /// As before.
-    Unchanged,
-    /// The attempt's stack exists and is this sync's.
-    Keep,
-    /// There is none any more: the next attempt creates it.
-    Forget,
-}
-
 /// How an attempt ends.
 #[derive(Debug, Clone)]
 pub struct Ending {
@@ -95,17 +88,17 @@ pub struct Ending {
     pub last_stack_event: Option<String>,
     /// A blocker to raise.
     pub blocker: Option<NewBlocker>,
-    /// What becomes of the memory of the stack.
-    pub stack: StackMemory,
 }
 
 /// The attempt of a sync that has not ended.
 pub(crate) fn open(tx: &Tx<'_>, sync_id: &str) -> StoreResult<Option<OpenAttempt>> {
     let found = tx.row(
-        "SELECT id, desired_seq, generation, phase, phase_since_ms, target_revision, role_arn, link_id,
-                config_file, plan_number, change_set_arn, stack_id, last_stack_event, failures
-           FROM attempt WHERE sync_id = $1 AND status IN ('INITIATED', 'IN_PROGRESS')
-          ORDER BY number DESC LIMIT 1",
+        "SELECT a.id, a.desired_seq, a.generation, a.phase, a.phase_since_ms, a.target_revision, a.role_arn,
+                a.link_id, a.config_file, a.plan_number, a.change_set_arn, a.stack_id, a.last_stack_event, a.failures,
+                e.kind, e.text
+           FROM attempt a LEFT JOIN event e ON e.attempt_id = a.id AND e.seq = a.event_count - 1
+          WHERE a.sync_id = $1 AND a.status IN ('INITIATED', 'IN_PROGRESS')
+          ORDER BY a.number DESC LIMIT 1",
         params![sync_id],
     )?;
     let Some(mut row) = found else { return Ok(None) };
@@ -123,6 +116,8 @@ pub(crate) fn open(tx: &Tx<'_>, sync_id: &str) -> StoreResult<Option<OpenAttempt
         stack_id: row.opt_text()?,
         last_stack_event: row.opt_text()?,
         failures: row.int()?,
+        last_event: row.opt_text()?.as_deref().and_then(EventKind::from_text),
+        last_event_text: row.opt_text()?,
     }))
 }
 
@@ -294,39 +289,21 @@ impl Store {
             let ended = tx.row(
                 "UPDATE attempt SET status = $2, ended_at_ms = $3, last_stack_event = coalesce($4, last_stack_event)
                    WHERE id = $1 AND status IN ('INITIATED', 'IN_PROGRESS')
-                 RETURNING target_revision, stack_id, generation, role_arn",
+                 RETURNING target_revision, stack_id, role_arn",
                 params![&id, ending.status.as_str(), tx.now_ms(), ending.last_stack_event],
             )?;
             let Some(mut ended) = ended else {
                 return Err(StoreError::Stale(format!("attempt {id}, which has ended")));
             };
-            let (target, stack_id) = (ended.text()?, ended.opt_text()?);
-            let (_generation, role_arn) = (ended.int()?, ended.text()?);
+            let (target, stack_id, role_arn) = (ended.text()?, ended.opt_text()?, ended.text()?);
             add_events(tx, &id, &ending.events)?;
-            // A role of another account since then means another stack: this one's fate says nothing of it.
-            let same_account = tx.count(
-                "SELECT count(*) FROM sync_configuration WHERE id = $1 AND $2 LIKE '%:' || role_account || ':%'",
-                params![&claim.id, role_arn],
-            )? > 0;
-            match ending.stack {
-                StackMemory::Keep if same_account => {
-                    tx.execute(
-                        "UPDATE sync_configuration SET stack_id = coalesce($2, stack_id) WHERE id = $1",
-                        params![&claim.id, stack_id],
-                    )?;
-                }
-                StackMemory::Forget if same_account => {
-                    tx.execute("UPDATE sync_configuration SET stack_id = NULL WHERE id = $1", params![&claim.id])?;
-                }
-                _ => {}
-            }
             if ending.status == AttemptStatus::Succeeded {
-                if same_account {
-                    tx.execute(
-                        "UPDATE sync_configuration SET applied_revision = $2 WHERE id = $1",
-                        params![&claim.id, &target],
-                    )?;
-                }
+                // A role of another account since then means another stack: this one's fate says nothing of it.
+                tx.execute(
+                    "UPDATE sync_configuration SET applied_revision = $2, stack_id = coalesce($3, stack_id)
+                      WHERE id = $1 AND $4 LIKE '%:' || role_account || ':%'",
+                    params![&claim.id, target, stack_id, role_arn],
+                )?;
                 blockers::resolve_where(tx, &claim.id, "a newer sync succeeded", |kind| {
                     !kind.is_of_repository() && kind.release() != Release::Operator
                 })?;

@@ -32,7 +32,7 @@ use thiserror::Error;
 use tokio::sync::{Notify, oneshot};
 
 pub use accounts::Account;
-pub use attempts::{Ending, OpenAttempt, Progress, StackMemory};
+pub use attempts::{Ending, OpenAttempt, Progress};
 pub use blockers::{Blocker, NewBlocker, Resolution};
 pub use branches::{BranchRecord, BranchSync, Consideration, HeadsRecorded};
 pub use configurations::{

@@ -20,8 +20,8 @@ pub struct SyncRecord {
     pub resource_name: String,
     /// The account's ExternalId.
     pub external_id: String,
-    /// The stack that an earlier attempt made or updated.
-    pub stack_id: Option<String>,
+    /// The change set that this sync executed last.
+    pub last_executed: Option<String>,
     /// The attempt that has not ended.
     pub open: Option<OpenAttempt>,
     /// The kinds of the blockers that stand.
@@ -59,6 +59,12 @@ impl Store {
                 Some(mut row) => wanted(row.opt_int()?, row.opt_int()?),
                 None => None,
             };
+            let last_executed = tx.row(
+                "SELECT change_set_arn FROM attempt WHERE sync_id = $1 AND phase = 'EXECUTING'
+                  ORDER BY number DESC LIMIT 1",
+                params![id],
+            )?;
+            let last_executed = last_executed.map_or(Ok(None), |mut row| row.opt_text())?;
             let open = attempts::open(tx, id)?;
             let blockers = blockers::active(tx, id)?;
             let predecessor = tx.count(
@@ -86,7 +92,7 @@ impl Store {
                 region,
                 resource_name,
                 external_id,
-                stack_id,
+                last_executed,
                 open,
                 blockers,
                 recorded,

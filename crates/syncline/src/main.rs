@@ -1,2 +1,7 @@
-//! The syncline binary.
-fn main() {}
+//! The `syncline` binary.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    syncline::cli::main()
+}

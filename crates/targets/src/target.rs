@@ -20,6 +20,9 @@ pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, TargetError>> + S
 /// answer [`TargetError::Unavailable`], [`TargetError::Denied`] and [`TargetError::RoleNotAssumable`].
 /// A `stack` is a name or a stack id; only the id finds a stack that was deleted.
 pub trait Target: Debug + Send + Sync {
+    /// The ARN that a role's trust policy must name to let us in.
+    fn principal(&self) -> Answer<'_, String>;
+
     /// The stack as it is now; `None` if there is none.
     fn describe_stack<'a>(&'a self, access: &'a Access, stack: &'a str) -> Answer<'a, Option<Stack>>;
 

@@ -179,6 +179,10 @@ impl CloudFormation {
 }
 
 impl Target for CloudFormation {
+    fn principal(&self) -> Answer<'_, String> {
+        Box::pin(async move { Ok(self.caller_identity().await?.principal_arn()) })
+    }
+
     fn describe_stack<'a>(&'a self, access: &'a Access, stack: &'a str) -> Answer<'a, Option<Stack>> {
         Box::pin(async move {
             let answer = self

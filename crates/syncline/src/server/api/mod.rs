@@ -1,0 +1,43 @@
+//! The operations, one file per resource. A handler sees typed input and gives typed output or an error.
+
+pub(super) mod arns;
+pub(super) mod blockers;
+pub(super) mod connections;
+pub(super) mod hosts;
+pub(super) mod links;
+pub mod paging;
+pub(super) mod sync_configurations;
+pub(super) mod sync_status;
+
+use std::sync::Arc;
+
+use syncline_store::{Scope, Tag as StoredTag};
+use syncline_wire::{Service, Tag};
+
+use super::Front;
+use super::error::{Answer, ApiError};
+
+/// One authenticated call.
+#[derive(Debug)]
+pub(super) struct Call {
+    pub(super) front: Arc<Front>,
+    /// The account of the verified key and the region of its scope.
+    pub(super) scope: Scope,
+    /// The spelling of the service under which it came.
+    pub(super) service: Service,
+}
+
+/// Tags of a creation, as stored; keys beginning `aws:` are AWS's own.
+fn tags_to_store(tags: Option<&Vec<Tag>>, refuse: fn(String) -> ApiError) -> Answer<Vec<StoredTag>> {
+    let mut stored: Vec<StoredTag> = Vec::new();
+    for tag in tags.into_iter().flatten() {
+        if tag.key.to_ascii_lowercase().starts_with("aws:") {
+            return Err(refuse(format!("Tag key '{}' is reserved: keys must not begin with 'aws:'", tag.key)));
+        }
+        if stored.iter().any(|other| other.key == tag.key) {
+            return Err(refuse(format!("Tag key '{}' is given twice", tag.key)));
+        }
+        stored.push(StoredTag { key: tag.key.clone(), value: tag.value.clone() });
+    }
+    Ok(stored)
+}

@@ -1,0 +1,127 @@
+//! The AWS front door: route, authenticate, decode, dispatch, encode.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::State;
+use bytes::Bytes;
+use http::request::Parts;
+use http::{HeaderValue, Request, Response};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use syncline_wire::{
+    ErrorCode, Input, MAX_BODY_BYTES, Operation, Routed, WireError, decode, encode_error, encode_output,
+    protocol_of, route,
+};
+use tracing::info;
+use uuid::Uuid;
+
+use super::api::{self, Call};
+use super::error::{Answer, ApiError};
+use super::{Front, auth};
+
+/// Answers one request to the AWS API.
+pub(super) async fn answer(State(front): State<Arc<Front>>, request: Request<Body>) -> Response<Body> {
+    let request_id = Uuid::new_v4().to_string();
+    let (parts, body) = request.into_parts();
+    let protocol = protocol_of(parts.uri.path(), &parts.headers);
+    let answered = match read_body(body).await {
+        Ok(body) => operate(&front, &parts, &body, &request_id).await,
+        Err(error) => Err(error.into()),
+    };
+    let mut response = match answered {
+        Ok(response) => response,
+        Err(ApiError(error)) => {
+            info!(request_id, code = error.code.name(), message = error.message, "refused");
+            encode_error(protocol, &error, &request_id)
+        }
+    };
+    stamp(&front, &mut response);
+    response.map(Body::from)
+}
+
+/// Reads a request's body, up to the API's limit.
+pub(super) async fn read_body(body: Body) -> Result<Bytes, WireError> {
+    match Limited::new(body, MAX_BODY_BYTES).collect().await {
+        Ok(collected) => Ok(collected.to_bytes()),
+        Err(error) if error.is::<LengthLimitError>() => Err(WireError::new(
+            ErrorCode::RequestEntityTooLarge,
+            format!("the body has more than {MAX_BODY_BYTES} bytes"),
+        )),
+        Err(error) => {
+            Err(WireError::new(ErrorCode::Serialization, format!("the body could not be read: {error}")))
+        }
+    }
+}
+
+/// The `Date` that clients correct their clocks by, from the server's own clock.
+fn stamp(front: &Front, response: &mut Response<Bytes>) {
+    let seconds = u64::try_from(front.clock.now_ms() / 1000).unwrap_or(0);
+    let time = std::time::UNIX_EPOCH + std::time::Duration::from_secs(seconds);
+    if let Ok(date) = HeaderValue::from_str(&httpdate::fmt_http_date(time)) {
+        response.headers_mut().insert(http::header::DATE, date);
+    }
+}
+
+async fn operate(front: &Arc<Front>, parts: &Parts, body: &Bytes, request_id: &str) -> Answer<Response<Bytes>> {
+    let routed = route(&parts.method, parts.uri.path(), &parts.headers)?;
+    let scope = auth::authenticate(front, parts, body, routed.service.signing_name())?;
+    let request =
+        Incoming { call: Call { front: Arc::clone(front), scope, service: routed.service }, routed, body, request_id };
+    dispatch(request).await
+}
+
+/// An authenticated request.
+struct Incoming<'r> {
+    call: Call,
+    routed: Routed,
+    body: &'r [u8],
+    request_id: &'r str,
+}
+
+async fn run<I: Input>(
+    request: Incoming<'_>,
+    handler: impl AsyncFnOnce(&Call, I) -> Answer<I::Output>,
+) -> Answer<Response<Bytes>> {
+    let input: I = decode(request.routed.protocol, request.body)?;
+    let output = handler(&request.call, input).await?;
+    Ok(encode_output(request.routed, &output, request.request_id))
+}
+
+/// The API's table of contents.
+async fn dispatch(r: Incoming<'_>) -> Answer<Response<Bytes>> {
+    use api::{blockers, connections, hosts, links, sync_configurations, sync_status};
+    match r.routed.operation {
+        Operation::CreateConnection => run(r, connections::create_connection).await,
+        Operation::CreateHost => run(r, hosts::create_host).await,
+        Operation::CreateRepositoryLink => run(r, links::create_repository_link).await,
+        Operation::CreateSyncConfiguration => run(r, sync_configurations::create_sync_configuration).await,
+        Operation::DeleteConnection => run(r, connections::delete_connection).await,
+        Operation::DeleteHost => run(r, hosts::delete_host).await,
+        Operation::DeleteRepositoryLink => run(r, links::delete_repository_link).await,
+        Operation::DeleteSyncConfiguration => run(r, sync_configurations::delete_sync_configuration).await,
+        Operation::GetConnection => run(r, connections::get_connection).await,
+        Operation::GetHost => run(r, hosts::get_host).await,
+        Operation::GetRepositoryLink => run(r, links::get_repository_link).await,
+        Operation::GetRepositorySyncStatus => run(r, sync_status::get_repository_sync_status).await,
+        Operation::GetResourceSyncStatus => run(r, sync_status::get_resource_sync_status).await,
+        Operation::GetSyncBlockerSummary => run(r, blockers::get_sync_blocker_summary).await,
+        Operation::GetSyncConfiguration => run(r, sync_configurations::get_sync_configuration).await,
+        Operation::ListConnections => run(r, connections::list_connections).await,
+        Operation::ListHosts => run(r, hosts::list_hosts).await,
+        Operation::ListRepositoryLinks => run(r, links::list_repository_links).await,
+        Operation::ListRepositorySyncDefinitions => {
+            run(r, sync_configurations::list_repository_sync_definitions).await
+        }
+        Operation::ListSyncConfigurations => run(r, sync_configurations::list_sync_configurations).await,
+        Operation::UpdateSyncBlocker => run(r, blockers::update_sync_blocker).await,
+        Operation::UpdateSyncConfiguration => run(r, sync_configurations::update_sync_configuration).await,
+        operation @ (Operation::ListTagsForResource
+        | Operation::TagResource
+        | Operation::UntagResource
+        | Operation::UpdateHost
+        | Operation::UpdateRepositoryLink) => Err(ApiError::new(
+            ErrorCode::UnknownOperation,
+            format!("{} is not offered by this version of Syncline", operation.name()),
+        )),
+    }
+}

@@ -1,0 +1,47 @@
+//! From what went wrong inside to what a client is told.
+
+use syncline_store::StoreError;
+use syncline_wire::{ErrorCode, WireError};
+use tracing::error;
+
+/// What an operation answers.
+pub(super) type Answer<T> = Result<T, ApiError>;
+
+/// What a client is told.
+#[derive(Debug)]
+pub struct ApiError(pub WireError);
+
+impl ApiError {
+    pub(super) fn new(code: ErrorCode, message: impl Into<String>) -> Self {
+        Self(WireError::new(code, message))
+    }
+
+    /// `Could not find <what>:<which>` (contract §5).
+    pub(super) fn not_found(what: &str, which: &str) -> Self {
+        Self::new(ErrorCode::ResourceNotFound, format!("Could not find {what}:{which}"))
+    }
+
+    pub(super) fn invalid_input(message: impl Into<String>) -> Self {
+        Self::new(ErrorCode::InvalidInput, message)
+    }
+
+    pub(super) fn validation(message: impl Into<String>) -> Self {
+        Self::new(ErrorCode::Validation, message)
+    }
+}
+
+impl From<StoreError> for ApiError {
+    fn from(error: StoreError) -> Self {
+        error!(%error, "a request could not be answered");
+        Self::new(
+            ErrorCode::InternalServer,
+            "the server could not complete the request; it is safe to try again",
+        )
+    }
+}
+
+impl From<WireError> for ApiError {
+    fn from(error: WireError) -> Self {
+        Self(error)
+    }
+}

@@ -1,0 +1,64 @@
+//! A link's turn: one remote call that lists the heads of all its branches.
+
+use std::collections::BTreeMap;
+
+use syncline_git::GitError;
+use syncline_model::names::BranchName;
+use syncline_model::plan::{AfterTrouble, Trouble, after_trouble};
+use syncline_model::sync::BlockerKind;
+use syncline_store::{Claim, ConnectionStatus, LinkRecord, StoreError};
+use tracing::info;
+
+use super::remote::{remote, trouble_of};
+use super::{Due, Worker};
+
+impl Worker {
+    pub(super) async fn work_on_link(&self, claim: &Claim) -> Result<Due, StoreError> {
+        let Some(record) = self.store.link_record(&claim.id)? else { return Ok(None) };
+        if record.branches.is_empty() {
+            return Ok(None);
+        }
+        let remote = match remote(&self.store, &record) {
+            Ok(remote) => remote,
+            Err(trouble) => return self.link_trouble(claim, &record, &trouble).await,
+        };
+        let (names, unusable): (Vec<_>, Vec<_>) =
+            record.branches.iter().map(|name| name.parse::<BranchName>()).partition(Result::is_ok);
+        debug_assert!(unusable.is_empty(), "the API refuses such names");
+        let names: Vec<BranchName> = names.into_iter().flatten().collect();
+        match self.git.heads(&remote, &names).await {
+            Ok(heads) => {
+                if record.connection.as_ref().is_some_and(|c| c.status == ConnectionStatus::Error) {
+                    self.store.record_credential(claim, None).await?;
+                }
+                let heads: BTreeMap<String, Option<String>> = names
+                    .iter()
+                    .map(|name| (name.as_str().to_owned(), heads.get(name).map(|id| id.as_str().to_owned())))
+                    .collect();
+                let recorded = self.store.record_heads(claim, heads).await?;
+                if recorded.new_heads > 0 {
+                    info!(link = claim.id, new_heads = recorded.new_heads, "new commits were observed");
+                }
+                Ok(Some(self.clock.now_ms() + self.poll_interval_ms))
+            }
+            Err(error) => {
+                if let GitError::Unauthorized { message } = &error {
+                    self.store.record_credential(claim, Some(message.clone())).await?;
+                }
+                self.link_trouble(claim, &record, &trouble_of(&error)).await
+            }
+        }
+    }
+
+    async fn link_trouble(&self, claim: &Claim, record: &LinkRecord, trouble: &Trouble) -> Result<Due, StoreError> {
+        let (delay_ms, blocker, reason) = match after_trouble(trouble, record.failures, Self::jitter()) {
+            AfterTrouble::Retry { delay_ms, blocker, reason } => (delay_ms, blocker, reason),
+            AfterTrouble::Fail { blocker, reason } => (self.poll_interval_ms, Some(blocker), reason),
+        };
+        info!(link = claim.id, reason, "a repository could not be asked for its heads");
+        self.store.record_remote_trouble(claim, &reason, blocker).await?;
+        // A deleted connection does not come back by itself: whatever changes the link wakes it.
+        let rests = record.connection.is_none() && blocker == Some(BlockerKind::ConnectionUnavailable);
+        Ok((!rests).then(|| self.clock.now_ms() + delay_ms))
+    }
+}

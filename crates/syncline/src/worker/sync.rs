@@ -1,0 +1,686 @@
+//! A sync's turn: driving one stack to one revision.
+
+use syncline_model::plan::{
+    self, AfterTrouble, ChangeSetKind, ChangeSetSeen, Look, Outcome, Phase, Seen, StackSeen, Step, Trouble,
+    Waiting, after_trouble, poll_delay_ms,
+};
+use syncline_model::sync::{AttemptStatus, BlockerKind, EventKind, SyncEvent};
+use syncline_store::{Claim, Ending, NewBlocker, OpenAttempt, Progress, StoreError, SyncRecord};
+use syncline_targets::{
+    Access, ChangeSet, ChangeSetKind as TargetKind, ChangeSetRef, ChangeSetRequest, ChangeSetStatus,
+    ExecutionStatus, Stack, StackEvent, StackStatus, TargetError, trust_statement,
+};
+use tracing::info;
+
+use super::files::Files;
+use super::{Due, Worker};
+
+/// Steps taken under one claim before others get their turn.
+const STEPS_AT_ONCE: usize = 12;
+
+/// What one step leads to.
+enum Next {
+    /// The next step can be decided at once.
+    Now,
+    /// Look again at this time, in milliseconds since the Unix epoch.
+    At(i64),
+    /// Nothing to do until something wakes the sync.
+    Rest,
+}
+
+/// What was observed for a decision, with what the decision does not need but its performance does.
+#[derive(Default)]
+struct Observation {
+    files: Option<Files>,
+    stack: Option<Stack>,
+    change_set: Option<ChangeSet>,
+    new_events: Vec<StackEvent>,
+}
+
+/// Why a step could not be taken.
+enum Failure {
+    Store(StoreError),
+    Trouble(Trouble),
+}
+
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
+
+impl From<Trouble> for Failure {
+    fn from(trouble: Trouble) -> Self {
+        Self::Trouble(trouble)
+    }
+}
+
+/// A sync whose attempt is open: what every step needs.
+struct Open<'a> {
+    claim: &'a Claim,
+    record: &'a SyncRecord,
+    attempt: &'a OpenAttempt,
+    access: Access,
+}
+
+impl Worker {
+    pub(super) async fn work_on_sync(&self, claim: &Claim) -> Result<Due, StoreError> {
+        for _ in 0..STEPS_AT_ONCE {
+            let Some(record) = self.store.sync_record(&claim.id)? else { return Ok(None) };
+            let next = match &record.open {
+                None => self.without_attempt(claim, &record).await?,
+                Some(attempt) => self.with_attempt(claim, &record, attempt).await?,
+            };
+            match next {
+                Next::Now => {}
+                Next::At(due) => return Ok(Some(due)),
+                Next::Rest => return Ok(None),
+            }
+        }
+        Ok(Some(self.clock.now_ms()))
+    }
+
+    async fn without_attempt(&self, claim: &Claim, record: &SyncRecord) -> Result<Next, StoreError> {
+        match plan::next_step(&record.recorded, &Seen::Nothing) {
+            Step::Open => {
+                self.store.open_attempt(claim).await?;
+                Ok(Next::Now)
+            }
+            Step::Forget => {
+                self.store.forget_sync(claim).await?;
+                Ok(Next::Rest)
+            }
+            _ => Ok(Next::Rest),
+        }
+    }
+
+    async fn with_attempt(
+        &self,
+        claim: &Claim,
+        record: &SyncRecord,
+        attempt: &OpenAttempt,
+    ) -> Result<Next, StoreError> {
+        let corrupt = |error: &dyn std::fmt::Display| StoreError::Corrupt(error.to_string());
+        let access = Access {
+            account: record.account.parse().map_err(|error| corrupt(&error))?,
+            role: attempt.role_arn.parse().map_err(|error| corrupt(&error))?,
+            external_id: record.external_id.clone(),
+            region: record.region.parse().map_err(|error| corrupt(&error))?,
+        };
+        let open = Open { claim, record, attempt, access };
+        match self.step(&open).await {
+            Ok(next) => Ok(next),
+            Err(Failure::Store(error)) => Err(error),
+            Err(Failure::Trouble(trouble)) => self.after_trouble(&open, &trouble).await,
+        }
+    }
+
+    /// Observe, decide, perform, record.
+    async fn step(&self, open: &Open<'_>) -> Result<Next, Failure> {
+        let (seen, observation) = self.observe(open).await?;
+        if open.attempt.failures > 0 && seen != Seen::Nothing {
+            let recovered = Progress {
+                failures: Some(0),
+                recovered: true,
+                events: vec![self.event(EventKind::Recovered, "The last call works again", None)],
+                ..Progress::default()
+            };
+            self.record("store.record_recovery", open, recovered).await?;
+        }
+        match plan::next_step(&open.record.recorded, &seen) {
+            Step::Rest | Step::Open | Step::Forget => Ok(Next::Rest),
+            Step::Plan(kind) => self.plan(open, kind, observation).await,
+            Step::AskAgain => self.ask_again(open).await,
+            Step::Execute => self.execute(open, observation).await,
+            Step::Watch(waiting) => self.watch(open, waiting, &observation).await,
+            Step::Abandon => self.abandon(open).await,
+            Step::Replan => {
+                let text = format!("Change set {} cannot be executed any more; making another", open.attempt.change_set_name());
+                let progress = Progress {
+                    phase: Some(Phase::Opened),
+                    events: vec![self.event(EventKind::ChangeSetReplaced, text, None)],
+                    ..Progress::default()
+                };
+                self.record("store.record_replan", open, progress).await?;
+                Ok(Next::Now)
+            }
+            Step::Succeed { nothing_to_do } => self.succeed(open, nothing_to_do, &observation).await,
+            Step::Fail { blocker, reason } => self.fail(open, blocker, &reason, &observation).await,
+            Step::Supersede => self.supersede(open).await,
+        }
+    }
+
+    async fn observe(&self, open: &Open<'_>) -> Result<(Seen, Observation), Failure> {
+        let mut observation = Observation::default();
+        let seen = match plan::look(&open.record.recorded) {
+            Look::Nothing => Seen::Nothing,
+            Look::FilesAndStack => {
+                observation.files = Some(self.read_files(open.attempt).await??);
+                observation.stack = self.stack(open, &open.record.resource_name).await?;
+                Seen::Stack(stack_seen(observation.stack.as_ref()))
+            }
+            Look::ChangeSet => {
+                observation.change_set = self.change_set(open).await?;
+                Seen::ChangeSet(change_set_seen(observation.change_set.as_ref()))
+            }
+            Look::Execution => self.observe_execution(open, &mut observation).await?,
+        };
+        Ok((seen, observation))
+    }
+
+    async fn observe_execution(&self, open: &Open<'_>, observation: &mut Observation) -> Result<Seen, Failure> {
+        observation.change_set = self.change_set(open).await?;
+        let stack_id = open.attempt.stack_id.as_deref().unwrap_or(&open.record.resource_name);
+        observation.stack = self.stack(open, stack_id).await?;
+        let token = open.attempt.change_set_name();
+        let since = open.attempt.last_stack_event.as_deref();
+        observation.new_events =
+            match self.target.stack_events(&open.access, stack_id, since, Some(&token)).await {
+                Ok(events) => events,
+                Err(TargetError::NotFound) => Vec::new(),
+                Err(error) => return Err(self.trouble_of(open, error).await.into()),
+            };
+        let mut outcome = outcome(&observation.new_events, stack_id);
+        if let Some(Outcome::Failed { reason }) = &mut outcome {
+            // The resource that began it may have failed polls ago.
+            if let Ok(all) = self.target.stack_events(&open.access, stack_id, None, Some(&token)).await
+                && let Some(first) = first_failure(&all, stack_id)
+            {
+                *reason = first;
+            }
+        }
+        Ok(Seen::Execution {
+            change_set: change_set_seen(observation.change_set.as_ref()),
+            stack: stack_seen(observation.stack.as_ref()),
+            outcome,
+        })
+    }
+
+    async fn stack(&self, open: &Open<'_>, stack: &str) -> Result<Option<Stack>, Failure> {
+        match self.target.describe_stack(&open.access, stack).await {
+            Ok(stack) => Ok(stack),
+            Err(TargetError::NotFound) => Ok(None),
+            Err(error) => Err(self.trouble_of(open, error).await.into()),
+        }
+    }
+
+    async fn change_set(&self, open: &Open<'_>) -> Result<Option<ChangeSet>, Failure> {
+        let name = change_set_ref(open);
+        match self.target.describe_change_set(&open.access, stack_ref(open), &name).await {
+            Ok(change_set) => Ok(Some(change_set)),
+            Err(TargetError::NotFound) => Ok(None),
+            Err(error) => Err(self.trouble_of(open, error).await.into()),
+        }
+    }
+
+    /// Records the next plan number, then asks for its change set.
+    async fn plan(&self, open: &Open<'_>, kind: ChangeSetKind, seen: Observation) -> Result<Next, Failure> {
+        let Some(files) = seen.files else { return Ok(Next::Now) };
+        let number = open.attempt.plan_number + 1;
+        let planned = OpenAttempt { plan_number: number, change_set_arn: None, ..open.attempt.clone() };
+        let mut events = vec![self.event(
+            EventKind::FilesRead,
+            format!("Read {} and its template at {}", open.attempt.config_file, open.attempt.target.sha),
+            Some(open.attempt.target.sha.clone()),
+        )];
+        if let Some(event) = self.changed_outside(open, seen.stack.as_ref()) {
+            events.push(event);
+        }
+        let verb = match kind {
+            ChangeSetKind::Create => "create",
+            ChangeSetKind::Update => "update",
+        };
+        let name = planned.change_set_name();
+        let text = format!("Asking for change set {name} to {verb} stack {}", open.record.resource_name);
+        events.push(self.event(EventKind::ChangeSetCreating, text, None));
+        let progress = Progress {
+            phase: Some(Phase::Planning),
+            plan_number: Some(number),
+            events,
+            ..Progress::default()
+        };
+        self.record("store.record_plan", open, progress).await?;
+        self.create_change_set(open, &planned, kind, seen.stack.as_ref(), files).await
+    }
+
+    /// The change set of the current plan number was announced and is not there: asks for it once more.
+    async fn ask_again(&self, open: &Open<'_>) -> Result<Next, Failure> {
+        let files = self.read_files(open.attempt).await??;
+        let stack = self.stack(open, &open.record.resource_name).await?;
+        let kind = match stack_seen(stack.as_ref()) {
+            StackSeen::Missing | StackSeen::Review => ChangeSetKind::Create,
+            StackSeen::Settled { .. } | StackSeen::Changing | StackSeen::Stuck { .. } => ChangeSetKind::Update,
+        };
+        self.create_change_set(open, open.attempt, kind, stack.as_ref(), files).await
+    }
+
+    async fn create_change_set(
+        &self,
+        open: &Open<'_>,
+        planned: &OpenAttempt,
+        kind: ChangeSetKind,
+        stack: Option<&Stack>,
+        files: Files,
+    ) -> Result<Next, Failure> {
+        let name = planned.change_set_name();
+        let (kind, stack) = match kind {
+            ChangeSetKind::Create => (TargetKind::Create, open.record.resource_name.clone()),
+            ChangeSetKind::Update => (
+                TargetKind::Update,
+                stack.map_or_else(|| open.record.resource_name.clone(), |stack| stack.id.clone()),
+            ),
+        };
+        let request = ChangeSetRequest {
+            stack,
+            name: name.clone(),
+            token: name.clone(),
+            kind,
+            template_body: files.template,
+            parameters: files.deployment.parameters,
+            tags: files.deployment.tags,
+        };
+        match self.target.create_change_set(&open.access, &request).await {
+            Ok(made) => {
+                self.record_change_set(open, &made).await?;
+                Ok(self.soon(0))
+            }
+            // An earlier request arrived after all.
+            Err(TargetError::AlreadyExists) => Ok(Next::Now),
+            // The stack is not any more what it was a moment ago: look at it again.
+            Err(error @ (TargetError::NotFound | TargetError::InvalidState { .. })) => {
+                let progress = Progress { phase: Some(Phase::Opened), ..Progress::default() };
+                self.record("store.record_replan", open, progress).await?;
+                Err(outage(BlockerKind::TargetUnavailable, error.to_string()).into())
+            }
+            Err(TargetError::Refused { message, .. }) if says_no_updates(&message) => {
+                self.end_successfully(open, true, &Observation::default()).await
+            }
+            Err(error) => Err(self.trouble_of(open, error).await.into()),
+        }
+    }
+
+    async fn record_change_set(&self, open: &Open<'_>, made: &ChangeSetRef) -> Result<(), Failure> {
+        let progress = Progress {
+            change_set_arn: Some(made.change_set_arn.clone()),
+            stack_id: Some(made.stack_id.clone()),
+            ..Progress::default()
+        };
+        self.record("store.record_change_set", open, progress).await
+    }
+
+    /// Records the execution, then executes.
+    async fn execute(&self, open: &Open<'_>, seen: Observation) -> Result<Next, Failure> {
+        let Some(change_set) = seen.change_set else { return Ok(self.soon(0)) };
+        let token = open.attempt.change_set_name();
+        if open.attempt.phase != Phase::Executing {
+            let arn = Some(change_set.arn.clone());
+            let progress = Progress {
+                phase: Some(Phase::Executing),
+                in_progress: true,
+                change_set_arn: arn.clone(),
+                stack_id: Some(change_set.stack_id.clone()),
+                events: vec![
+                    self.event(EventKind::ChangeSetCreated, summary(&change_set), arn.clone()),
+                    self.event(EventKind::ExecutionStarted, format!("Executing change set {token}"), arn),
+                ],
+                ..Progress::default()
+            };
+            self.record("store.record_execution", open, progress).await?;
+        }
+        let change_set = ChangeSetRef { change_set_arn: change_set.arn, stack_id: change_set.stack_id };
+        match self.target.execute_change_set(&open.access, &change_set, &token).await {
+            Ok(()) => info!(stack = open.record.resource_name, attempt = open.attempt.id, "executing a change set"),
+            // Begun before, or not executable any more: what is seen next decides.
+            Err(
+                TargetError::TokenAlreadyExists
+                | TargetError::InvalidChangeSetStatus { .. }
+                | TargetError::InvalidState { .. }
+                | TargetError::NotFound,
+            ) => {}
+            Err(error) => return Err(self.trouble_of(open, error).await.into()),
+        }
+        Ok(self.soon(0))
+    }
+
+    async fn watch(&self, open: &Open<'_>, waiting: Waiting, seen: &Observation) -> Result<Next, Failure> {
+        let mut progress = Progress::default();
+        match waiting {
+            Waiting::StackBusy if open.attempt.last_event != Some(EventKind::StackBusy) => {
+                let status = seen.stack.as_ref().map_or("being changed", |stack| stack.status.as_str());
+                let text = format!("Stack {} is {status}; waiting for it", open.record.resource_name);
+                progress.events.push(self.event(EventKind::StackBusy, text, None));
+            }
+            Waiting::StackBusy => {}
+            Waiting::ChangeSet => {
+                if let Some(change_set) = &seen.change_set
+                    && open.attempt.change_set_arn.is_none()
+                {
+                    progress.change_set_arn = Some(change_set.arn.clone());
+                    progress.stack_id = Some(change_set.stack_id.clone());
+                }
+            }
+            Waiting::Execution => {
+                progress.last_stack_event = seen.new_events.last().map(|event| event.id.clone());
+                progress.events = seen.new_events.iter().map(sync_event).collect();
+            }
+        }
+        if !progress.events.is_empty() || progress.change_set_arn.is_some() {
+            self.record("store.record_events", open, progress).await?;
+        }
+        Ok(self.soon(self.clock.now_ms() - open.attempt.phase_since_ms))
+    }
+
+    /// Deletes the current plan's change set; it is looked for again until it is gone.
+    async fn abandon(&self, open: &Open<'_>) -> Result<Next, Failure> {
+        let started = open.attempt.phase == Phase::Abandoning;
+        if !started {
+            let progress = Progress { phase: Some(Phase::Abandoning), ..Progress::default() };
+            self.record("store.record_abandoning", open, progress).await?;
+        }
+        self.delete_change_set(open).await?;
+        if started {
+            return Ok(self.soon(self.clock.now_ms() - open.attempt.phase_since_ms));
+        }
+        Ok(Next::Now)
+    }
+
+    async fn delete_change_set(&self, open: &Open<'_>) -> Result<(), Failure> {
+        let name = change_set_ref(open);
+        match self.target.delete_change_set(&open.access, stack_ref(open), &name).await {
+            // Being executed after all: what is seen next decides.
+            Ok(()) | Err(TargetError::InvalidChangeSetStatus { .. } | TargetError::NotFound) => Ok(()),
+            Err(error) => Err(self.trouble_of(open, error).await.into()),
+        }
+    }
+
+    async fn succeed(&self, open: &Open<'_>, nothing_to_do: bool, seen: &Observation) -> Result<Next, Failure> {
+        if nothing_to_do {
+            if let Some(change_set) = &seen.change_set
+                && open.attempt.stack_id.is_none()
+            {
+                let made =
+                    ChangeSetRef { change_set_arn: change_set.arn.clone(), stack_id: change_set.stack_id.clone() };
+                self.record_change_set(open, &made).await?;
+            }
+            // Only a failed change set of no use; a stack holds so many of them and no more.
+            self.delete_change_set(open).await?;
+        }
+        self.end_successfully(open, nothing_to_do, seen).await
+    }
+
+    async fn end_successfully(
+        &self,
+        open: &Open<'_>,
+        nothing_to_do: bool,
+        seen: &Observation,
+    ) -> Result<Next, Failure> {
+        let (name, sha) = (&open.record.resource_name, &open.attempt.target.sha);
+        let mut events: Vec<SyncEvent> = seen.new_events.iter().map(sync_event).collect();
+        if nothing_to_do {
+            let text = format!("Stack {name} is as commit {sha} says already");
+            events.push(self.event(EventKind::NoChanges, text, None));
+        }
+        let text = format!("Stack {name} is at commit {sha}");
+        events.push(self.event(EventKind::Succeeded, text, Some(sha.clone())));
+        self.end(open, AttemptStatus::Succeeded, events, None, seen).await?;
+        info!(stack = name, commit = sha, attempt = open.attempt.id, "synced");
+        Ok(Next::Now)
+    }
+
+    async fn fail(
+        &self,
+        open: &Open<'_>,
+        kind: BlockerKind,
+        reason: &str,
+        seen: &Observation,
+    ) -> Result<Next, Failure> {
+        if kind == BlockerKind::ChangeSetFailed && seen.change_set.is_some() {
+            self.delete_change_set(open).await?;
+        }
+        let mut events: Vec<SyncEvent> = seen.new_events.iter().map(sync_event).collect();
+        let specific = match kind {
+            BlockerKind::InvalidFile => EventKind::InvalidFile,
+            BlockerKind::ChangeSetFailed => EventKind::ChangeSetFailed,
+            _ => EventKind::BlockerRaised,
+        };
+        let arn = open.attempt.change_set_arn.clone();
+        events.push(self.event(specific, reason, arn));
+        let text = format!(
+            "Stack {} is not at commit {}: {}",
+            open.record.resource_name,
+            open.attempt.target.sha,
+            kind.suggested_fix()
+        );
+        events.push(self.event(EventKind::Failed, text, Some(open.attempt.target.sha.clone())));
+        let blocker = NewBlocker { kind, reason: reason.to_owned(), contexts: contexts(open, seen) };
+        self.end(open, AttemptStatus::Failed, events, Some(blocker), seen).await?;
+        info!(stack = open.record.resource_name, attempt = open.attempt.id, reason, "a sync failed");
+        Ok(Next::Now)
+    }
+
+    async fn supersede(&self, open: &Open<'_>) -> Result<Next, Failure> {
+        let text = if open.record.recorded.deleted {
+            "The sync configuration was deleted before anything was executed"
+        } else if open.record.recorded.generation == open.attempt.wanted.generation {
+            "A newer commit is synced instead"
+        } else {
+            "The sync configuration was changed or is synced again"
+        };
+        let event = self.event(EventKind::Superseded, text, None);
+        self.end(open, AttemptStatus::Failed, vec![event], None, &Observation::default()).await?;
+        Ok(Next::Now)
+    }
+
+    async fn end(
+        &self,
+        open: &Open<'_>,
+        status: AttemptStatus,
+        events: Vec<SyncEvent>,
+        blocker: Option<NewBlocker>,
+        seen: &Observation,
+    ) -> Result<(), Failure> {
+        let last_stack_event = seen.new_events.last().map(|event| event.id.clone());
+        let ending = Ending { status, events, last_stack_event, blocker };
+        Ok(self.store.end_attempt(open.claim, &open.attempt.id, ending).await?)
+    }
+
+    async fn record(&self, point: &'static str, open: &Open<'_>, progress: Progress) -> Result<(), Failure> {
+        Ok(self.store.record_progress(point, open.claim, &open.attempt.id, progress).await?)
+    }
+
+    async fn after_trouble(&self, open: &Open<'_>, trouble: &Trouble) -> Result<Next, StoreError> {
+        match after_trouble(trouble, open.attempt.failures, Self::jitter()) {
+            AfterTrouble::Fail { blocker, reason } => {
+                match self.fail(open, blocker, &reason, &Observation::default()).await {
+                    Ok(next) => Ok(next),
+                    Err(Failure::Store(error)) => Err(error),
+                    // `fail` calls nobody without an observation.
+                    Err(Failure::Trouble(_)) => Ok(self.soon(0)),
+                }
+            }
+            AfterTrouble::Retry { delay_ms, blocker, reason } => {
+                let new_reason = open.attempt.last_event_text.as_deref() != Some(&*reason);
+                let progress = Progress {
+                    failures: Some(open.attempt.failures + 1),
+                    events: new_reason
+                        .then(|| self.event(EventKind::Retrying, reason.clone(), None))
+                        .into_iter()
+                        .collect(),
+                    blocker: blocker.map(|kind| NewBlocker {
+                        kind,
+                        reason: reason.clone(),
+                        contexts: contexts(open, &Observation::default()),
+                    }),
+                    ..Progress::default()
+                };
+                self.store.record_progress("store.record_trouble", open.claim, &open.attempt.id, progress).await?;
+                Ok(Next::At(self.clock.now_ms() + delay_ms))
+            }
+        }
+    }
+
+    async fn trouble_of(&self, open: &Open<'_>, error: TargetError) -> Trouble {
+        let reason = error.to_string();
+        match error {
+            TargetError::Refused { message, .. } => {
+                Trouble::Refused { blocker: BlockerKind::ChangeSetFailed, reason: message }
+            }
+            TargetError::Unavailable { retry_after_ms, .. } => {
+                Trouble::Outage { blocker: BlockerKind::TargetUnavailable, reason, retry_after_ms }
+            }
+            TargetError::Denied { .. } => outage(BlockerKind::AccessDenied, reason),
+            TargetError::RoleNotAssumable { .. } => {
+                let principal = self.target.principal().await;
+                let hint = principal.map_or_else(
+                    |_| "run `syncline account trust-policy` for the statement its trust policy needs".to_owned(),
+                    |principal| {
+                        let statement = trust_statement(&principal, &open.access.external_id);
+                        format!("add this statement to its trust policy:\n{statement}")
+                    },
+                );
+                outage(BlockerKind::RoleNotAssumable, format!("{reason}; {hint}"))
+            }
+            TargetError::NotFound
+            | TargetError::AlreadyExists
+            | TargetError::TokenAlreadyExists
+            | TargetError::InvalidChangeSetStatus { .. }
+            | TargetError::InvalidState { .. } => outage(BlockerKind::TargetUnavailable, reason),
+        }
+    }
+
+    /// An event if the stack's newest change set is not the one that this sync executed last.
+    fn changed_outside(&self, open: &Open<'_>, stack: Option<&Stack>) -> Option<SyncEvent> {
+        let seen = stack?.change_set_arn.as_ref()?;
+        let ours = open.record.last_executed.as_ref()?;
+        (seen != ours).then(|| {
+            let text = format!("Stack {} was changed by someone else since the last sync", open.record.resource_name);
+            self.event(EventKind::StackChangedOutside, text, Some(seen.clone()))
+        })
+    }
+
+    fn event(&self, kind: EventKind, text: impl Into<String>, external_id: Option<String>) -> SyncEvent {
+        SyncEvent { time_ms: self.clock.now_ms(), kind, text: text.into(), external_id }
+    }
+
+    fn soon(&self, waited_ms: i64) -> Next {
+        Next::At(self.clock.now_ms() + poll_delay_ms(waited_ms))
+    }
+}
+
+fn outage(blocker: BlockerKind, reason: String) -> Trouble {
+    Trouble::Outage { blocker, reason, retry_after_ms: None }
+}
+
+/// The stack to name in a call about the current plan: its id where it is known.
+fn stack_ref<'a>(open: &'a Open<'_>) -> &'a str {
+    open.attempt.stack_id.as_deref().unwrap_or(&open.record.resource_name)
+}
+
+fn change_set_ref(open: &Open<'_>) -> String {
+    open.attempt.change_set_arn.clone().unwrap_or_else(|| open.attempt.change_set_name())
+}
+
+fn contexts(open: &Open<'_>, seen: &Observation) -> Vec<(String, String)> {
+    let mut contexts = vec![
+        ("commit".to_owned(), open.attempt.target.sha.clone()),
+        ("attempt".to_owned(), open.attempt.id.clone()),
+    ];
+    if let Some(arn) = &open.attempt.change_set_arn {
+        contexts.push(("changeSet".to_owned(), arn.clone()));
+    }
+    if let Some(stack) = &seen.stack {
+        contexts.push(("stackStatus".to_owned(), stack.status.as_str().to_owned()));
+    }
+    let stack_id = open.attempt.stack_id.as_deref().unwrap_or_default();
+    if let Some(event) = seen.new_events.iter().find(|event| is_failure(event, stack_id)) {
+        contexts.push(("failingLogicalId".to_owned(), event.logical_id.clone()));
+    }
+    contexts
+}
+
+fn summary(change_set: &ChangeSet) -> String {
+    let count = change_set.changes.len();
+    let mut parts: Vec<String> = change_set
+        .changes
+        .iter()
+        .take(20)
+        .map(|change| format!("{} {} ({})", change.action, change.logical_id, change.resource_type))
+        .collect();
+    if count > parts.len() {
+        parts.push(format!("and {} more", count - parts.len()));
+    }
+    format!("The change set has {count} change{}: {}", if count == 1 { "" } else { "s" }, parts.join(", "))
+}
+
+fn says_no_updates(message: &str) -> bool {
+    message.contains("No updates are to be performed") || message.contains("didn't contain changes")
+}
+
+fn sync_event(event: &StackEvent) -> SyncEvent {
+    let mut text = format!("{} ({}) {}", event.logical_id, event.resource_type, event.status);
+    if let Some(reason) = &event.reason {
+        text.push_str(": ");
+        text.push_str(reason);
+    }
+    SyncEvent { time_ms: event.time_ms, kind: EventKind::StackEvent, text, external_id: Some(event.id.clone()) }
+}
+
+/// The statuses a change set can start from (contract §6), and what the others mean.
+fn stack_seen(stack: Option<&Stack>) -> StackSeen {
+    use StackStatus as S;
+    let Some(stack) = stack else { return StackSeen::Missing };
+    match &stack.status {
+        S::DeleteComplete => StackSeen::Missing,
+        S::ReviewInProgress => StackSeen::Review,
+        S::CreateComplete | S::UpdateComplete | S::ImportComplete => StackSeen::Settled { rolled_back: false },
+        S::UpdateRollbackComplete | S::ImportRollbackComplete => StackSeen::Settled { rolled_back: true },
+        status if status.as_str().ends_with("_IN_PROGRESS") => StackSeen::Changing,
+        status => StackSeen::Stuck { status: status.as_str().to_owned() },
+    }
+}
+
+fn change_set_seen(change_set: Option<&ChangeSet>) -> ChangeSetSeen {
+    let Some(change_set) = change_set else { return ChangeSetSeen::Missing };
+    match (&change_set.status, &change_set.execution_status) {
+        (ChangeSetStatus::DeleteComplete, _) => ChangeSetSeen::Missing,
+        (_, ExecutionStatus::ExecuteInProgress) => ChangeSetSeen::Executing,
+        (_, ExecutionStatus::ExecuteComplete | ExecutionStatus::ExecuteFailed) => ChangeSetSeen::Executed,
+        (_, ExecutionStatus::Obsolete) => ChangeSetSeen::Obsolete,
+        (ChangeSetStatus::Failed, _) if change_set.no_changes() => ChangeSetSeen::NoChanges,
+        (ChangeSetStatus::Failed | ChangeSetStatus::DeleteFailed, _) => ChangeSetSeen::Failed {
+            reason: change_set.status_reason.clone().unwrap_or_else(|| "no reason was given".to_owned()),
+        },
+        (ChangeSetStatus::CreateComplete, ExecutionStatus::Available) => ChangeSetSeen::Ready,
+        _ => ChangeSetSeen::Pending,
+    }
+}
+
+fn is_of_stack(event: &StackEvent, stack_id: &str) -> bool {
+    event.resource_type == "AWS::CloudFormation::Stack" && event.physical_id.as_deref() == Some(stack_id)
+}
+
+fn is_failure(event: &StackEvent, stack_id: &str) -> bool {
+    let cancelled = event.reason.as_deref().is_some_and(|reason| reason.to_ascii_lowercase().contains("cancelled"));
+    !is_of_stack(event, stack_id) && event.status.ends_with("_FAILED") && !cancelled
+}
+
+fn first_failure(events: &[StackEvent], stack_id: &str) -> Option<String> {
+    let event = events.iter().find(|event| is_failure(event, stack_id))?;
+    let reason = event.reason.as_deref().unwrap_or("no reason was given");
+    Some(format!("{} ({}) {}: {reason}", event.logical_id, event.resource_type, event.status))
+}
+
+/// How the execution ended, by the stack's own last event in it.
+fn outcome(events: &[StackEvent], stack_id: &str) -> Option<Outcome> {
+    let last = events.iter().rev().find(|event| is_of_stack(event, stack_id))?;
+    match last.status.as_str() {
+        "CREATE_COMPLETE" | "UPDATE_COMPLETE" | "IMPORT_COMPLETE" => Some(Outcome::Applied),
+        status if status.ends_with("_IN_PROGRESS") => None,
+        status => Some(Outcome::Failed {
+            reason: first_failure(events, stack_id).unwrap_or_else(|| {
+                let reason = last.reason.as_deref().map_or_else(String::new, |reason| format!(": {reason}"));
+                format!("the execution ended in {status}{reason}")
+            }),
+        }),
+    }
+}
