@@ -5,9 +5,9 @@ use std::process::Stdio;
 use std::sync::Arc;
 
 use syncline_seams::{Outside, VirtualClock};
-use syncline_targets::{AwsSource, CloudFormation, Target};
+use syncline_targets::{AwsSource, CloudFormation, Settings, Target};
 
-use crate::stub::{Reply, START_MS, Stub, access, impatient};
+use crate::stub::{Reply, START_MS, Stub, access};
 
 const CHILD: &str = "SYNCLINE_TEST_CHILD";
 
@@ -87,8 +87,6 @@ async fn child(vars: &[(&str, &str)]) -> String {
 
 async fn describe_by_the_chain() {
     let clock = Arc::new(VirtualClock::starting_at(START_MS));
-    let settings =
-        syncline_targets::Settings { call_timeout: std::time::Duration::from_secs(20), ..impatient() };
-    let target = CloudFormation::new(AwsSource::Chain, Outside::default(), clock, settings).await;
+    let target = CloudFormation::new(AwsSource::Chain, Outside::default(), clock, Settings::default()).await;
     println!("ANSWER {:?}", target.describe_stack(&access(), "web").await);
 }

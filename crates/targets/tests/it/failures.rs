@@ -22,13 +22,11 @@ fn request() -> ChangeSetRequest {
 }
 
 async fn create(reply: Reply) -> TargetError {
+    let settings = if matches!(reply, Reply::Hang) { impatient() } else { Settings::default() };
     let stub = Stub::start().await;
     stub.assumable().reply("CreateChangeSet", reply);
-    let answer = stub
-        .target_with(Outside::default(), impatient())
-        .await
-        .create_change_set(&access(), &request())
-        .await;
+    let target = stub.target_with(Outside::default(), settings).await;
+    let answer = target.create_change_set(&access(), &request()).await;
     assert_eq!(stub.actions(), ["AssumeRole", "CreateChangeSet"], "nothing is tried twice");
     answer.expect_err("an error")
 }
@@ -126,6 +124,17 @@ async fn no_usable_answer_is_never_a_verdict_on_the_revision() {
 }
 
 #[tokio::test]
+async fn an_answer_is_not_read_without_end() {
+    let stub = Stub::start().await;
+    let answer = format!("<Id>a</Id><StackId>s</StackId><!--{}-->", " ".repeat(17 << 20));
+    stub.assumable().reply("CreateChangeSet", Reply::ok("CreateChangeSet", &answer));
+    let answer = stub.target().await.create_change_set(&access(), &request()).await;
+    let Err(TargetError::Unavailable { code, message, .. }) = &answer else { panic!("{answer:?}") };
+    assert_eq!(code, "MalformedAnswer");
+    assert!(message.contains("length limit exceeded"), "{message}");
+}
+
+#[tokio::test]
 async fn an_endpoint_where_nobody_listens_is_named() {
     let stub = Stub::start().await;
     let target = stub.target().await;
@@ -154,7 +163,7 @@ async fn an_endpoint_that_does_not_speak_tls_is_no_connection() {
         secret_access_key: text("server-secret"),
     };
     let clock = Arc::clone(&stub.clock);
-    let target = CloudFormation::new(source, Outside::default(), clock, impatient()).await;
+    let target = CloudFormation::new(source, Outside::default(), clock, Settings::default()).await;
     let answer = target.describe_stack(&access(), "web").await;
     assert!(
         matches!(&answer, Err(TargetError::Unavailable { code, .. }) if code == "NoConnection"),

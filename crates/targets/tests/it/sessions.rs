@@ -162,3 +162,16 @@ async fn our_own_rejected_credentials_are_an_outage_and_not_the_role_s_fault() {
         "{answer:?}"
     );
 }
+
+#[tokio::test]
+async fn no_secret_is_printed() {
+    let stub = Stub::start().await;
+    stub.assumable();
+    described(&stub, 1);
+    let target = stub.target().await;
+    assert_eq!(target.describe_stack(&access(), "web").await, Ok(None));
+    let printed = format!("{target:?}");
+    for secret in ["secret-1", "token-1", "ASIA0", "server-secret", "AKIA0"] {
+        assert!(!printed.contains(secret), "{secret} in {printed}");
+    }
+}

@@ -164,9 +164,9 @@ impl Stub {
     }
 }
 
-/// Settings under which something that never answers is soon given up.
+/// Settings under which something that never answers is given up before long.
 pub(crate) fn impatient() -> Settings {
-    Settings { call_timeout: Duration::from_millis(200), ..Settings::default() }
+    Settings { call_timeout: Duration::from_secs(2), ..Settings::default() }
 }
 
 pub(crate) fn access() -> Access {
