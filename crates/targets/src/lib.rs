@@ -8,7 +8,8 @@
 //! `cloudformation.<Action>`, `sts.AssumeRole` or `sts.GetCallerIdentity`. Nothing here retries, because the
 //! worker does, with what it has recorded in hand.
 //!
-//! **API Boundary:** no message that leaves this crate holds a credential.
+//! **API Boundary:** no message or `Debug` text that leaves this crate holds a credential. The SDK's own log
+//! lines at level TRACE (targets `aws_…`) do, so whoever sets the log up must not let them through.
 
 mod access;
 mod classify;

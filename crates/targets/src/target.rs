@@ -119,7 +119,8 @@ pub enum ChangeSetKind {
 /// A change set to be made. All capabilities are granted; nested stacks are not looked into.
 #[derive(Clone, PartialEq, Eq)]
 pub struct ChangeSetRequest {
-    /// The stack's name; for an update its id does as well, and cannot hit a namesake.
+    /// The stack's name. Whether it was the stack that the caller had seen, and not a namesake made since,
+    /// is told by [`ChangeSetRef::stack_id`].
     pub stack: String,
     /// The change set's name: a letter, then letters, digits and `-`, at most 128; unique in the stack.
     pub name: String,

@@ -1,6 +1,7 @@
 //! CloudFormation through the AWS SDK.
 
 mod answers;
+mod bounded;
 mod sdk;
 mod sessions;
 
@@ -75,7 +76,6 @@ impl Default for Settings {
 }
 
 /// The real CloudFormation, or whatever speaks like it at the endpoint given.
-#[derive(Debug)]
 pub struct CloudFormation {
     config: aws_sdk_cloudformation::Config,
     sts: aws_sdk_sts::Client,
@@ -85,6 +85,17 @@ pub struct CloudFormation {
     sessions: Sessions,
     outside: Outside,
     settings: Settings,
+}
+
+// The SDK's own forms are pages long, and name our access key.
+impl fmt::Debug for CloudFormation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CloudFormation")
+            .field("endpoint", &self.endpoint)
+            .field("home", &self.home)
+            .field("settings", &self.settings)
+            .finish_non_exhaustive()
+    }
 }
 
 impl CloudFormation {

@@ -23,6 +23,7 @@ use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
 use syncline_seams::Clock;
 
 use super::AwsSource;
+use super::bounded::Bounded;
 use crate::classify::Failure;
 
 /// Signs requests by the clock of everything else, so that virtual time holds here too.
@@ -44,6 +45,7 @@ pub(super) async fn load(source: &AwsSource, clock: Arc<dyn Clock>, connect_time
     // This client ignores the proxy variables of the environment unless it is told to read them.
     let http =
         aws_smithy_http_client::Builder::new().tls_provider(Provider::Rustls(CryptoMode::Ring)).build_https();
+    let http = Bounded(http);
     let retries = RetryConfig::disabled();
     let timeouts = TimeoutConfig::builder()
         .connect_timeout(connect_timeout)

@@ -22,7 +22,7 @@ const RENEW_BEFORE_MS: i64 = 300_000;
 const MAX_ROLES: usize = 1_000;
 
 /// The credentials of an assumed role.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(super) struct Session {
     pub(super) credentials: Credentials,
     renew_at_ms: i64,
@@ -32,7 +32,7 @@ pub(super) struct Session {
 type Key = (RoleArn, String);
 
 /// One role's place. Whoever holds the lock is calling AWS; the others wait for what comes of it.
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Slot {
     /// What the last call brought.
     last: tokio::sync::Mutex<Option<Result<Session, TargetError>>>,
@@ -43,7 +43,6 @@ struct Slot {
 }
 
 /// Assumes roles.
-#[derive(Debug)]
 pub(super) struct Sessions {
     sts: aws_sdk_sts::Client,
     /// The region to call STS in; the stack's own if `None`. A session from any region's endpoint is good in
@@ -146,5 +145,34 @@ impl Sessions {
         let slot = slots.entry(key).or_default();
         slot.used.store(self.uses.fetch_add(1, Ordering::Relaxed), Ordering::Relaxed);
         Arc::clone(slot)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use syncline_seams::VirtualClock;
+
+    #[test]
+    fn the_role_asked_for_longest_ago_makes_room() {
+        let version = aws_config::BehaviorVersion::v2026_01_12();
+        let sts =
+            aws_sdk_sts::Client::from_conf(aws_sdk_sts::Config::builder().behavior_version(version).build());
+        let clock = Arc::new(VirtualClock::starting_at(0));
+        let sessions = Sessions::new(sts, None, Outside::default(), clock, Duration::from_secs(1));
+        let access = |n: usize| Access {
+            account: "111111111111".parse().expect("valid"),
+            role: format!("arn:aws:iam::222222222222:role/r-{n}").parse().expect("valid"),
+            external_id: "x".to_owned(),
+            region: "eu-west-1".parse().expect("valid"),
+        };
+        let first: Vec<_> = (0..MAX_ROLES).map(|n| sessions.slot(&access(n))).collect();
+        assert!(Arc::ptr_eq(&first[0], &sessions.slot(&access(0))), "kept, and used again");
+
+        sessions.slot(&access(MAX_ROLES));
+        assert_eq!(sessions.slots.lock().expect("not poisoned").len(), MAX_ROLES);
+        assert!(Arc::ptr_eq(&first[0], &sessions.slot(&access(0))));
+        assert!(Arc::ptr_eq(&first[2], &sessions.slot(&access(2))));
+        assert!(!Arc::ptr_eq(&first[1], &sessions.slot(&access(1))), "the oldest made room");
     }
 }

@@ -1,0 +1,9 @@
+//! The target against a scripted HTTP stub, which knows how to misbehave, and against moto, which was not
+//! written by us.
+
+mod calls;
+mod chain;
+mod failures;
+mod moto;
+mod sessions;
+mod stub;
