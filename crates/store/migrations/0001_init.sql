@@ -7,6 +7,11 @@ CREATE TABLE account (
   created_at_ms BIGINT NOT NULL
 );
 
+CREATE TABLE setting (
+  name TEXT PRIMARY KEY,
+  value TEXT NOT NULL
+);
+
 CREATE TABLE host (
   id TEXT PRIMARY KEY,                -- <Name>-<8 hex>: the ARN's last part
   account_id TEXT NOT NULL,

@@ -43,6 +43,33 @@ impl Store {
             .ok_or_else(|| crate::StoreError::Corrupt(format!("account {id} vanished")))
     }
 
+    /// The account of the root access key, as the first start found it.
+    ///
+    /// # Errors
+    /// The database's.
+    pub fn root_account(&self) -> StoreResult<Option<String>> {
+        self.read(|tx| {
+            let row = tx.row("SELECT value FROM setting WHERE name = 'root_account'", &[])?;
+            row.map(|mut row| row.text()).transpose()
+        })
+    }
+
+    /// Records the account of the root access key, unless one is recorded.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn record_root_account(&self, id: &AccountId) -> StoreResult<()> {
+        let id = id.clone();
+        self.write("store.record_root_account", move |tx| {
+            tx.execute(
+                "INSERT INTO setting (name, value) VALUES ('root_account', $1) ON CONFLICT (name) DO NOTHING",
+                params![id.as_str()],
+            )?;
+            Ok(())
+        })
+        .await
+    }
+
     /// The ExternalId of an account that has appeared before.
     ///
     /// # Errors

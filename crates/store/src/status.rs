@@ -122,6 +122,41 @@ impl Store {
         })
     }
 
+    /// Gauges of the whole store: name, help text, value.
+    ///
+    /// # Errors
+    /// The database's.
+    pub fn gauges(&self) -> StoreResult<Vec<(&'static str, &'static str, i64)>> {
+        self.read(|tx| {
+            let count = |sql: &str| tx.count(sql, params![]);
+            Ok(vec![
+                (
+                    "syncline_sync_configurations",
+                    "Sync configurations.",
+                    count("SELECT count(*) FROM sync_configuration WHERE deleted = 0")?,
+                ),
+                (
+                    "syncline_open_attempts",
+                    "Sync attempts that have not ended.",
+                    count("SELECT count(*) FROM attempt WHERE status IN ('INITIATED', 'IN_PROGRESS')")?,
+                ),
+                (
+                    "syncline_active_blockers",
+                    "Blockers that stand.",
+                    count("SELECT count(*) FROM blocker WHERE status = 'ACTIVE'")?,
+                ),
+                (
+                    "syncline_work_due",
+                    "Pieces of work that are due and not taken.",
+                    tx.count(
+                        "SELECT count(*) FROM work WHERE due_at_ms <= $1 AND lease_owner IS NULL",
+                        params![tx.now_ms()],
+                    )?,
+                ),
+            ])
+        })
+    }
+
     /// Every attempt of a sync, oldest first; `None` if there is no such configuration.
     ///
     /// # Errors

@@ -34,8 +34,12 @@ pub(super) fn authenticate(
     let presented = Presented::parse(signed, expected)?;
     let key = front.keys.get(presented.access_key_id());
     let verified = presented.verify(key.map(|key| key.secret.as_bytes()), &front.signing_keys)?;
-    let unknown =
-        || WireError::new(ErrorCode::UnrecognizedClient, "The security token included in the request is invalid.");
+    let unknown = || {
+        WireError::new(
+            ErrorCode::UnrecognizedClient,
+            "The security token included in the request is invalid.",
+        )
+    };
     let key = key.ok_or_else(unknown)?;
     if verified.session_token.is_some() {
         return Err(unknown());

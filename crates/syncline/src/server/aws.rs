@@ -62,11 +62,20 @@ fn stamp(front: &Front, response: &mut Response<Bytes>) {
     }
 }
 
-async fn operate(front: &Arc<Front>, parts: &Parts, body: &Bytes, request_id: &str) -> Answer<Response<Bytes>> {
+async fn operate(
+    front: &Arc<Front>,
+    parts: &Parts,
+    body: &Bytes,
+    request_id: &str,
+) -> Answer<Response<Bytes>> {
     let routed = route(&parts.method, parts.uri.path(), &parts.headers)?;
     let scope = auth::authenticate(front, parts, body, routed.service.signing_name())?;
-    let request =
-        Incoming { call: Call { front: Arc::clone(front), scope, service: routed.service }, routed, body, request_id };
+    let request = Incoming {
+        call: Call { front: Arc::clone(front), scope, service: routed.service },
+        routed,
+        body,
+        request_id,
+    };
     dispatch(request).await
 }
 

@@ -19,6 +19,7 @@ use syncline_git::Egress;
 use syncline_model::names::AccountId;
 use syncline_seams::Clock;
 use syncline_store::Store;
+use syncline_targets::Target;
 use syncline_wire::sigv4::SigningKeys;
 use zeroize::Zeroizing;
 
@@ -57,8 +58,10 @@ pub struct Front {
     pub role_accounts: Vec<(AccountId, AccountId)>,
     /// Where remotes may be.
     pub egress: Egress,
-    /// Seals paging tokens.
+    /// Authenticates paging tokens.
     pub tokens: PageTokens,
+    /// Says whom a role's trust policy must name; nothing else is asked of it here.
+    pub principal: Arc<dyn Target>,
 }
 
 /// The main listener's routes.

@@ -25,11 +25,14 @@ impl Worker {
                 Ok(None)
             }
             Err(trouble) => {
-                let (delay_ms, blocker, reason) = match after_trouble(&trouble, branch.failures, Self::jitter()) {
-                    AfterTrouble::Retry { delay_ms, blocker, reason } => (Some(delay_ms), blocker, reason),
-                    // This commit cannot be read, ever: the next one may.
-                    AfterTrouble::Fail { blocker, reason } => (None, Some(blocker), reason),
-                };
+                let (delay_ms, blocker, reason) =
+                    match after_trouble(&trouble, branch.failures, Self::jitter()) {
+                        AfterTrouble::Retry { delay_ms, blocker, reason } => {
+                            (Some(delay_ms), blocker, reason)
+                        }
+                        // This commit cannot be read, ever: the next one may.
+                        AfterTrouble::Fail { blocker, reason } => (None, Some(blocker), reason),
+                    };
                 self.store.record_read_trouble(claim, &branch, &attempt, &reason, blocker).await?;
                 Ok(delay_ms.map(|delay_ms| self.clock.now_ms() + delay_ms))
             }
@@ -61,7 +64,11 @@ impl Worker {
                 (EventKind::ResourceUnchanged, format!("{}: its files did not change", sync.resource_name))
             });
             let desired = changed.then(|| (revision(branch, link, sync, sha), inputs));
-            considerations.push(Consideration { sync_id: sync.id.clone(), generation: sync.generation, desired });
+            considerations.push(Consideration {
+                sync_id: sync.id.clone(),
+                generation: sync.generation,
+                desired,
+            });
         }
         Ok((considerations, events))
     }
@@ -79,8 +86,7 @@ impl Worker {
         };
         let config = self.entry(remote, link_id, commit, &config_path).await?;
         let mut inputs = format!("{config_path}={config}");
-        let read =
-            self.git.read(remote, link_id, commit, &config_path, MAX_DEPLOYMENT_FILE_BYTES).await;
+        let read = self.git.read(remote, link_id, commit, &config_path, MAX_DEPLOYMENT_FILE_BYTES).await;
         let bytes = match read {
             Ok(bytes) => bytes,
             Err(error) => {
@@ -108,7 +114,8 @@ impl Worker {
         commit: &ObjectId,
         path: &RepoPath,
     ) -> Result<String, Trouble> {
-        let entry = self.git.entry(remote, link_id, commit, path).await.map_err(|e: GitError| trouble_of(&e))?;
+        let entry =
+            self.git.entry(remote, link_id, commit, path).await.map_err(|e: GitError| trouble_of(&e))?;
         Ok(match entry {
             Entry::Missing => "missing".to_owned(),
             Entry::NotAFile(kind) => kind.to_string(),

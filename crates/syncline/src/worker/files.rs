@@ -38,7 +38,10 @@ fn found(findings: &[Finding]) -> Trouble {
 
 impl Worker {
     /// Reads and checks the deployment file and the template at the attempt's commit.
-    pub(super) async fn read_files(&self, attempt: &OpenAttempt) -> Result<Result<Files, Trouble>, StoreError> {
+    pub(super) async fn read_files(
+        &self,
+        attempt: &OpenAttempt,
+    ) -> Result<Result<Files, Trouble>, StoreError> {
         let Some(link) = self.store.link_record(&attempt.link_id)? else {
             let reason = "the repository link was deleted".to_owned();
             return Ok(Err(Trouble::Refused { blocker: BlockerKind::ConnectionUnavailable, reason }));
@@ -78,8 +81,9 @@ impl Worker {
             let limit = u64::try_from(MAX_INLINE_TEMPLATE_BYTES).unwrap_or(u64::MAX);
             let template = read(&template_path, limit).await?;
             check_template(template_path.as_str(), &template).map_err(|findings| found(&findings))?;
-            let template = String::from_utf8(template)
-                .map_err(|error| invalid(format!("{template_path}: not UTF-8 at byte {}", error.utf8_error().valid_up_to())))?;
+            let template = String::from_utf8(template).map_err(|error| {
+                invalid(format!("{template_path}: not UTF-8 at byte {}", error.utf8_error().valid_up_to()))
+            })?;
             Ok(Files { deployment, template: template.into() })
         }
         .await)

@@ -50,7 +50,12 @@ impl Worker {
         }
     }
 
-    async fn link_trouble(&self, claim: &Claim, record: &LinkRecord, trouble: &Trouble) -> Result<Due, StoreError> {
+    async fn link_trouble(
+        &self,
+        claim: &Claim,
+        record: &LinkRecord,
+        trouble: &Trouble,
+    ) -> Result<Due, StoreError> {
         let (delay_ms, blocker, reason) = match after_trouble(trouble, record.failures, Self::jitter()) {
             AfterTrouble::Retry { delay_ms, blocker, reason } => (delay_ms, blocker, reason),
             AfterTrouble::Fail { blocker, reason } => (self.poll_interval_ms, Some(blocker), reason),

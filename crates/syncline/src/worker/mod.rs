@@ -9,6 +9,9 @@ mod link;
 mod remote;
 mod sync;
 
+pub(crate) use branch::directory_of;
+pub(crate) use remote::StoredCredential;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -167,6 +170,7 @@ impl Worker {
 
     /// A number from 0 to 1 that spreads retries.
     fn jitter() -> f64 {
-        f64::from(u32::from_le_bytes([0, 1, 2, 3].map(|i| Uuid::new_v4().as_bytes()[i]))) / f64::from(u32::MAX)
+        f64::from(u32::from_le_bytes([0, 1, 2, 3].map(|i| Uuid::new_v4().as_bytes()[i])))
+            / f64::from(u32::MAX)
     }
 }

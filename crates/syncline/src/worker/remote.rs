@@ -58,7 +58,10 @@ pub(crate) fn remote(store: &Store, record: &LinkRecord) -> Result<Remote, Troub
                 .map_err(|error| outage(BlockerKind::CredentialRefused, error.to_string()))?;
             let stored: StoredCredential = serde_json::from_slice(&opened)
                 .map_err(|_| outage(BlockerKind::CredentialRefused, "the stored credential is unreadable"))?;
-            Some(Credential { username: stored.username.clone(), password: Secret::new(stored.token.clone()) })
+            Some(Credential {
+                username: stored.username.clone(),
+                password: Secret::new(stored.token.clone()),
+            })
         }
     };
     let extra_root_pem = connection

@@ -135,7 +135,10 @@ impl Worker {
             Step::Watch(waiting) => self.watch(open, waiting, &observation).await,
             Step::Abandon => self.abandon(open).await,
             Step::Replan => {
-                let text = format!("Change set {} cannot be executed any more; making another", open.attempt.change_set_name());
+                let text = format!(
+                    "Change set {} cannot be executed any more; making another",
+                    open.attempt.change_set_name()
+                );
                 let progress = Progress {
                     phase: Some(Phase::Opened),
                     events: vec![self.event(EventKind::ChangeSetReplaced, text, None)],
@@ -168,7 +171,11 @@ impl Worker {
         Ok((seen, observation))
     }
 
-    async fn observe_execution(&self, open: &Open<'_>, observation: &mut Observation) -> Result<Seen, Failure> {
+    async fn observe_execution(
+        &self,
+        open: &Open<'_>,
+        observation: &mut Observation,
+    ) -> Result<Seen, Failure> {
         observation.change_set = self.change_set(open).await?;
         let stack_id = open.attempt.stack_id.as_deref().unwrap_or(&open.record.resource_name);
         observation.stack = self.stack(open, stack_id).await?;
@@ -249,7 +256,9 @@ impl Worker {
         let stack = self.stack(open, &open.record.resource_name).await?;
         let kind = match stack_seen(stack.as_ref()) {
             StackSeen::Missing | StackSeen::Review => ChangeSetKind::Create,
-            StackSeen::Settled { .. } | StackSeen::Changing | StackSeen::Stuck { .. } => ChangeSetKind::Update,
+            StackSeen::Settled { .. } | StackSeen::Changing | StackSeen::Stuck { .. } => {
+                ChangeSetKind::Update
+            }
         };
         self.create_change_set(open, open.attempt, kind, stack.as_ref(), files).await
     }
@@ -329,7 +338,9 @@ impl Worker {
         }
         let change_set = ChangeSetRef { change_set_arn: change_set.arn, stack_id: change_set.stack_id };
         match self.target.execute_change_set(&open.access, &change_set, &token).await {
-            Ok(()) => info!(stack = open.record.resource_name, attempt = open.attempt.id, "executing a change set"),
+            Ok(()) => {
+                info!(stack = open.record.resource_name, attempt = open.attempt.id, "executing a change set")
+            }
             // Begun before, or not executable any more: what is seen next decides.
             Err(
                 TargetError::TokenAlreadyExists
@@ -393,13 +404,20 @@ impl Worker {
         }
     }
 
-    async fn succeed(&self, open: &Open<'_>, nothing_to_do: bool, seen: &Observation) -> Result<Next, Failure> {
+    async fn succeed(
+        &self,
+        open: &Open<'_>,
+        nothing_to_do: bool,
+        seen: &Observation,
+    ) -> Result<Next, Failure> {
         if nothing_to_do {
             if let Some(change_set) = &seen.change_set
                 && open.attempt.stack_id.is_none()
             {
-                let made =
-                    ChangeSetRef { change_set_arn: change_set.arn.clone(), stack_id: change_set.stack_id.clone() };
+                let made = ChangeSetRef {
+                    change_set_arn: change_set.arn.clone(),
+                    stack_id: change_set.stack_id.clone(),
+                };
                 self.record_change_set(open, &made).await?;
             }
             // Only a failed change set of no use; a stack holds so many of them and no more.
@@ -513,7 +531,9 @@ impl Worker {
                     }),
                     ..Progress::default()
                 };
-                self.store.record_progress("store.record_trouble", open.claim, &open.attempt.id, progress).await?;
+                self.store
+                    .record_progress("store.record_trouble", open.claim, &open.attempt.id, progress)
+                    .await?;
                 Ok(Next::At(self.clock.now_ms() + delay_ms))
             }
         }
@@ -532,7 +552,10 @@ impl Worker {
             TargetError::RoleNotAssumable { .. } => {
                 let principal = self.target.principal().await;
                 let hint = principal.map_or_else(
-                    |_| "run `syncline account trust-policy` for the statement its trust policy needs".to_owned(),
+                    |_| {
+                        "run `syncline account trust-policy` for the statement its trust policy needs"
+                            .to_owned()
+                    },
                     |principal| {
                         let statement = trust_statement(&principal, &open.access.external_id);
                         format!("add this statement to its trust policy:\n{statement}")
@@ -553,7 +576,10 @@ impl Worker {
         let seen = stack?.change_set_arn.as_ref()?;
         let ours = open.record.last_executed.as_ref()?;
         (seen != ours).then(|| {
-            let text = format!("Stack {} was changed by someone else since the last sync", open.record.resource_name);
+            let text = format!(
+                "Stack {} was changed by someone else since the last sync",
+                open.record.resource_name
+            );
             self.event(EventKind::StackChangedOutside, text, Some(seen.clone()))
         })
     }
@@ -622,7 +648,12 @@ fn sync_event(event: &StackEvent) -> SyncEvent {
         text.push_str(": ");
         text.push_str(reason);
     }
-    SyncEvent { time_ms: event.time_ms, kind: EventKind::StackEvent, text, external_id: Some(event.id.clone()) }
+    SyncEvent {
+        time_ms: event.time_ms,
+        kind: EventKind::StackEvent,
+        text,
+        external_id: Some(event.id.clone()),
+    }
 }
 
 /// The statuses a change set can start from (contract §6), and what the others mean.
@@ -632,7 +663,9 @@ fn stack_seen(stack: Option<&Stack>) -> StackSeen {
     match &stack.status {
         S::DeleteComplete => StackSeen::Missing,
         S::ReviewInProgress => StackSeen::Review,
-        S::CreateComplete | S::UpdateComplete | S::ImportComplete => StackSeen::Settled { rolled_back: false },
+        S::CreateComplete | S::UpdateComplete | S::ImportComplete => {
+            StackSeen::Settled { rolled_back: false }
+        }
         S::UpdateRollbackComplete | S::ImportRollbackComplete => StackSeen::Settled { rolled_back: true },
         status if status.as_str().ends_with("_IN_PROGRESS") => StackSeen::Changing,
         status => StackSeen::Stuck { status: status.as_str().to_owned() },
@@ -660,7 +693,8 @@ fn is_of_stack(event: &StackEvent, stack_id: &str) -> bool {
 }
 
 fn is_failure(event: &StackEvent, stack_id: &str) -> bool {
-    let cancelled = event.reason.as_deref().is_some_and(|reason| reason.to_ascii_lowercase().contains("cancelled"));
+    let cancelled =
+        event.reason.as_deref().is_some_and(|reason| reason.to_ascii_lowercase().contains("cancelled"));
     !is_of_stack(event, stack_id) && event.status.ends_with("_FAILED") && !cancelled
 }
 

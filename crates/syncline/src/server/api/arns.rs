@@ -35,7 +35,8 @@ mod tests {
             account: "111111111111".parse().expect("valid"),
             region: "eu-west-1".parse().expect("valid"),
         };
-        let check = |arn: &str, id: Option<&str>| assert_eq!(id_in_scope(&scope, "connection", arn), id, "{arn}");
+        let check =
+            |arn: &str, id: Option<&str>| assert_eq!(id_in_scope(&scope, "connection", arn), id, "{arn}");
         check("arn:aws:codeconnections:eu-west-1:111111111111:connection/a", Some("a"));
         check("arn:aws:codestar-connections:eu-west-1:111111111111:connection/a", Some("a"));
         check("arn:aws:codeconnections:eu-west-2:111111111111:connection/a", None);

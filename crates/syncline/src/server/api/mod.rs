@@ -32,7 +32,10 @@ fn tags_to_store(tags: Option<&Vec<Tag>>, refuse: fn(String) -> ApiError) -> Ans
     let mut stored: Vec<StoredTag> = Vec::new();
     for tag in tags.into_iter().flatten() {
         if tag.key.to_ascii_lowercase().starts_with("aws:") {
-            return Err(refuse(format!("Tag key '{}' is reserved: keys must not begin with 'aws:'", tag.key)));
+            return Err(refuse(format!(
+                "Tag key '{}' is reserved: keys must not begin with 'aws:'",
+                tag.key
+            )));
         }
         if stored.iter().any(|other| other.key == tag.key) {
             return Err(refuse(format!("Tag key '{}' is given twice", tag.key)));
@@ -40,4 +43,11 @@ fn tags_to_store(tags: Option<&Vec<Tag>>, refuse: fn(String) -> ApiError) -> Ans
         stored.push(StoredTag { key: tag.key.clone(), value: tag.value.clone() });
     }
     Ok(stored)
+}
+
+/// An enumeration's value from its stored text.
+fn stored<T: std::str::FromStr<Err = syncline_wire::UnknownValue>>(text: &str) -> Answer<T> {
+    text.parse().map_err(|error: syncline_wire::UnknownValue| {
+        ApiError::from(syncline_store::StoreError::Corrupt(error.to_string()))
+    })
 }

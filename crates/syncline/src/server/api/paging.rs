@@ -111,7 +111,8 @@ impl<'c> Listing<'c> {
 
     /// The token of the next page.
     pub(super) fn next(&self, cursor: Option<&Cursor>) -> Option<String> {
-        cursor.map(|cursor| self.call.front.tokens.make(&self.bound_to, cursor, self.call.front.clock.now_ms()))
+        cursor
+            .map(|cursor| self.call.front.tokens.make(&self.bound_to, cursor, self.call.front.clock.now_ms()))
     }
 
     /// A refusal in the operation's own code.

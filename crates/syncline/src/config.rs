@@ -1,0 +1,412 @@
+//! The configuration of `syncline serve`: flags beat the environment, which beats the file.
+//!
+//! **Architecture Invariant:** this is the only reader of configuration files and of the environment.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use clap::{Args, ValueEnum};
+use serde::Deserialize;
+use syncline_git::Network;
+use syncline_model::names::AccountId;
+use zeroize::Zeroizing;
+
+/// Which half of the server runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    /// The API and the worker.
+    #[default]
+    All,
+    /// The API alone.
+    Api,
+    /// The worker alone.
+    Worker,
+}
+
+/// How logs are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// The quotas of an account and region (contract §2); `[quotas]` in the file raises each by name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Quotas {
+    /// Connections.
+    pub connections: u32,
+    /// Hosts.
+    pub hosts: u32,
+    /// Repository links.
+    pub repository_links: u32,
+    /// Sync configurations.
+    pub sync_configurations: u32,
+    /// Sync configurations of one repository link.
+    pub sync_configurations_per_link: u32,
+    /// Sync configurations of one branch of a link.
+    pub sync_configurations_per_branch: u32,
+}
+
+impl Default for Quotas {
+    fn default() -> Self {
+        Self {
+            connections: 250,
+            hosts: 50,
+            repository_links: 100,
+            sync_configurations: 100,
+            sync_configurations_per_link: 100,
+            sync_configurations_per_branch: 50,
+        }
+    }
+}
+
+/// The flags of `syncline serve`, each also an environment variable and a key of the file.
+#[derive(Debug, Default, Args)]
+pub struct ServeArgs {
+    /// Where the API listens.
+    #[arg(long, env = "SYNCLINE_LISTEN", value_name = "ADDRESS")]
+    listen: Option<SocketAddr>,
+    /// Where /livez, /readyz and /metrics are answered.
+    #[arg(long, env = "SYNCLINE_ADMIN_LISTEN", value_name = "ADDRESS")]
+    admin_listen: Option<SocketAddr>,
+    /// Where the database, the key file, the caches and the first key are kept.
+    #[arg(long, env = "SYNCLINE_DATA_DIR", value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+    /// The database: sqlite:<path>; in the data directory unless said otherwise.
+    #[arg(long, env = "SYNCLINE_DATABASE_URL", value_name = "URL")]
+    database_url: Option<String>,
+    /// A file of these settings in TOML.
+    #[arg(long, env = "SYNCLINE_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Which half of the server runs.
+    #[arg(long, env = "SYNCLINE_ROLE", value_enum)]
+    role: Option<Role>,
+    /// How often each repository is asked for its heads, such as 60s or 5m.
+    #[arg(long, env = "SYNCLINE_POLL_INTERVAL", value_name = "DURATION", value_parser = parse_duration)]
+    poll_interval: Option<Duration>,
+    /// Admit remotes in this network, as 10.0.0.0/8 (repeatable). Public addresses are always admitted.
+    #[arg(long, env = "SYNCLINE_ALLOW_NETWORK", value_name = "CIDR", value_delimiter = ',')]
+    allow_network: Vec<Network>,
+    /// Admit file:// remotes below this directory (repeatable).
+    #[arg(long, env = "SYNCLINE_ALLOW_FILE_REMOTES", value_name = "DIR", value_delimiter = ',')]
+    allow_file_remotes: Vec<PathBuf>,
+    /// Let an account's syncs use roles of another account (repeatable).
+    #[arg(long, env = "SYNCLINE_ALLOW_ROLE_ACCOUNT", value_name = "OWNER=ACCOUNT", value_delimiter = ',')]
+    allow_role_account: Vec<String>,
+    /// Use a simulated CloudFormation in this process instead of AWS. It provisions nothing.
+    #[arg(long, env = "SYNCLINE_SIMULATE_CLOUDFORMATION")]
+    simulate_cloudformation: bool,
+    /// Listen on other than loopback addresses without TLS.
+    #[arg(long, env = "SYNCLINE_INSECURE_HTTP")]
+    insecure_http: bool,
+    /// How logs are written, to stderr.
+    #[arg(long, env = "SYNCLINE_LOG_FORMAT", value_enum)]
+    log_format: Option<LogFormat>,
+    /// The id of the first access key; made and kept in the data directory if unset.
+    #[arg(long, env = "SYNCLINE_ROOT_ACCESS_KEY_ID", hide = true)]
+    root_access_key_id: Option<String>,
+    /// The secret of the first access key.
+    #[arg(long, env = "SYNCLINE_ROOT_SECRET_ACCESS_KEY", hide = true, hide_env_values = true)]
+    root_secret_access_key: Option<String>,
+    /// The account of the first access key.
+    #[arg(long, env = "SYNCLINE_ROOT_ACCOUNT_ID", hide = true)]
+    root_account_id: Option<AccountId>,
+}
+
+/// The same settings in a file; an unknown key is an error.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct File {
+    listen: Option<SocketAddr>,
+    admin_listen: Option<SocketAddr>,
+    data_dir: Option<PathBuf>,
+    database_url: Option<String>,
+    role: Option<Role>,
+    poll_interval: Option<String>,
+    allow_network: Vec<String>,
+    allow_file_remotes: Vec<PathBuf>,
+    allow_role_account: Vec<String>,
+    simulate_cloudformation: bool,
+    insecure_http: bool,
+    log_format: Option<LogFormat>,
+    quotas: Quotas,
+}
+
+/// Where the root access key comes from.
+#[derive(Debug, Clone)]
+pub enum RootKey {
+    /// Given.
+    Given {
+        /// The key's id.
+        id: String,
+        /// Its secret.
+        secret: Zeroizing<String>,
+    },
+    /// In the data directory's credentials file, made on the first start.
+    InDataDir,
+}
+
+/// What `syncline serve` runs with.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Where the API listens.
+    pub listen: SocketAddr,
+    /// Where the admin endpoints listen.
+    pub admin_listen: SocketAddr,
+    /// The data directory; absolute.
+    pub data_dir: PathBuf,
+    /// The SQLite database.
+    pub database: PathBuf,
+    /// Which half runs.
+    pub role: Role,
+    /// How often each repository is asked for its heads.
+    pub poll_interval: Duration,
+    /// Networks that remotes may be in, beside the public ones.
+    pub allow_network: Vec<Network>,
+    /// Directories that `file://` remotes may be in.
+    pub allow_file_remotes: Vec<PathBuf>,
+    /// Pairs of an account and another one whose roles its syncs may use.
+    pub role_accounts: Vec<(AccountId, AccountId)>,
+    /// Use the simulated CloudFormation.
+    pub simulate_cloudformation: bool,
+    /// How logs are written.
+    pub log_format: LogFormat,
+    /// The first access key.
+    pub root_key: RootKey,
+    /// The first access key's account, if given.
+    pub root_account: Option<AccountId>,
+    /// The quotas.
+    pub quotas: Quotas,
+}
+
+impl Config {
+    /// Settings for a server of tests or of the demo: loopback, free ports, everything in `data_dir`.
+    #[must_use]
+    pub fn on_loopback(data_dir: &Path) -> Self {
+        let any_port = SocketAddr::from(([127, 0, 0, 1], 0));
+        Self {
+            listen: any_port,
+            admin_listen: any_port,
+            data_dir: data_dir.to_owned(),
+            database: data_dir.join("syncline.db"),
+            role: Role::All,
+            poll_interval: Duration::from_secs(60),
+            allow_network: Vec::new(),
+            allow_file_remotes: Vec::new(),
+            role_accounts: Vec::new(),
+            simulate_cloudformation: true,
+            log_format: LogFormat::Text,
+            root_key: RootKey::InDataDir,
+            root_account: None,
+            quotas: Quotas::default(),
+        }
+    }
+}
+
+impl ServeArgs {
+    /// Settles the configuration from flags, environment and file.
+    ///
+    /// # Errors
+    /// A file that cannot be read, an unknown key, a value that breaks its rule, or a combination that is
+    /// refused; the message names it.
+    pub fn settle(self) -> anyhow::Result<Config> {
+        let file = self.config.as_deref().map(read_file).transpose()?.unwrap_or_default();
+        let listen = self.listen.or(file.listen).unwrap_or(SocketAddr::from(([127, 0, 0, 1], 7962)));
+        let admin_listen =
+            self.admin_listen.or(file.admin_listen).unwrap_or(SocketAddr::from(([127, 0, 0, 1], 7963)));
+        if !listen.ip().is_loopback() && !(self.insecure_http || file.insecure_http) {
+            bail!(
+                "--listen {listen}: plain HTTP on other than loopback addresses needs --insecure-http; \
+                 put a TLS proxy before a loopback address instead"
+            );
+        }
+        let data_dir = self.data_dir.or(file.data_dir).unwrap_or_else(|| PathBuf::from("syncline-data"));
+        let data_dir =
+            std::path::absolute(&data_dir).with_context(|| format!("--data-dir {}", data_dir.display()))?;
+        let database = match self.database_url.or(file.database_url) {
+            None => data_dir.join("syncline.db"),
+            Some(url) => sqlite_path(&url)?,
+        };
+        let poll_interval = match (self.poll_interval, &file.poll_interval) {
+            (Some(interval), _) => interval,
+            (None, Some(text)) => {
+                parse_duration(text).map_err(anyhow::Error::msg).context("poll_interval in the file")?
+            }
+            (None, None) => Duration::from_secs(60),
+        };
+        let allow_network = if self.allow_network.is_empty() {
+            file.allow_network
+                .iter()
+                .map(|text| text.parse::<Network>())
+                .collect::<Result<_, _>>()
+                .context("allow_network in the file")?
+        } else {
+            self.allow_network
+        };
+        let pairs = either(self.allow_role_account, file.allow_role_account);
+        let root_key = match (self.root_access_key_id, self.root_secret_access_key) {
+            (Some(id), Some(secret)) => RootKey::Given { id, secret: Zeroizing::new(secret) },
+            (None, None) => RootKey::InDataDir,
+            _ => bail!(
+                "SYNCLINE_ROOT_ACCESS_KEY_ID and SYNCLINE_ROOT_SECRET_ACCESS_KEY must be set together or not at all"
+            ),
+        };
+        Ok(Config {
+            listen,
+            admin_listen,
+            data_dir,
+            database,
+            role: self.role.or(file.role).unwrap_or_default(),
+            poll_interval,
+            allow_network,
+            allow_file_remotes: either(self.allow_file_remotes, file.allow_file_remotes),
+            role_accounts: pairs.iter().map(|pair| parse_pair(pair)).collect::<anyhow::Result<_>>()?,
+            simulate_cloudformation: self.simulate_cloudformation || file.simulate_cloudformation,
+            log_format: self.log_format.or(file.log_format).unwrap_or_default(),
+            root_key,
+            root_account: self.root_account_id,
+            quotas: file.quotas,
+        })
+    }
+}
+
+fn either<T>(first: Vec<T>, second: Vec<T>) -> Vec<T> {
+    if first.is_empty() { second } else { first }
+}
+
+fn read_file(path: &Path) -> anyhow::Result<File> {
+    let text = std::fs::read_to_string(path).with_context(|| format!("--config {}", path.display()))?;
+    toml::from_str(&text).with_context(|| format!("--config {}", path.display()))
+}
+
+fn sqlite_path(url: &str) -> anyhow::Result<PathBuf> {
+    match url.split_once(':') {
+        Some(("sqlite", path)) => {
+            let path = path.strip_prefix("//").unwrap_or(path);
+            if path.is_empty() {
+                bail!("--database-url {url}: it must name a file, as sqlite:/var/lib/syncline/syncline.db");
+            }
+            Ok(std::path::absolute(path)?)
+        }
+        Some(("postgres" | "postgresql", _)) => {
+            bail!("--database-url: PostgreSQL is not offered by this version; use sqlite:<path>")
+        }
+        // The URL may hold a password: it is not repeated.
+        _ => bail!("--database-url must begin with sqlite:"),
+    }
+}
+
+fn parse_pair(pair: &str) -> anyhow::Result<(AccountId, AccountId)> {
+    let parsed = pair.split_once('=').and_then(|(owner, account)| {
+        Some((owner.parse::<AccountId>().ok()?, account.parse::<AccountId>().ok()?))
+    });
+    parsed.with_context(|| {
+        format!("--allow-role-account {pair}: it must be two account ids, as 111111111111=222222222222")
+    })
+}
+
+/// A duration such as `500ms`, `60s`, `5m` or `1h`.
+fn parse_duration(text: &str) -> Result<Duration, String> {
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let milliseconds_each: u64 = match unit {
+        "ms" => 1,
+        "s" | "" => 1000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        _ => return Err(format!("'{text}' is not a duration: use ms, s, m or h, as in 60s")),
+    };
+    let milliseconds = number
+        .parse::<u64>()
+        .ok()
+        .and_then(|number| number.checked_mul(milliseconds_each))
+        .ok_or_else(|| format!("'{text}' is not a duration: it must begin with a number, as in 60s"))?;
+    let duration = Duration::from_millis(milliseconds);
+    if duration < Duration::from_millis(100) {
+        return Err(format!("'{text}' is too short: at least 100ms"));
+    }
+    Ok(duration)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settle(args: ServeArgs) -> Result<Config, String> {
+        args.settle().map_err(|error| format!("{error:#}"))
+    }
+
+    #[test]
+    fn the_defaults_are_those_of_the_interfaces_table() {
+        let config = settle(ServeArgs::default()).expect("valid");
+        assert_eq!(config.listen.to_string(), "127.0.0.1:7962");
+        assert_eq!(config.admin_listen.to_string(), "127.0.0.1:7963");
+        assert!(config.data_dir.ends_with("syncline-data"));
+        assert_eq!(config.poll_interval, Duration::from_secs(60));
+        assert!(!config.simulate_cloudformation);
+    }
+
+    #[test]
+    fn flags_beat_the_file_and_unknown_keys_are_errors() {
+        let directory = tempfile::tempdir().expect("temporary directory");
+        let path = directory.path().join("syncline.toml");
+        std::fs::write(&path, "listen = '127.0.0.1:1'\npoll_interval = '5m'\n[quotas]\nhosts = 7\n")
+            .expect("write");
+        let args = || ServeArgs { config: Some(path.clone()), ..ServeArgs::default() };
+        let config = settle(args()).expect("valid");
+        assert_eq!((config.listen.port(), config.quotas.hosts), (1, 7));
+        assert_eq!(config.poll_interval, Duration::from_secs(300));
+        let config = settle(ServeArgs { listen: "127.0.0.1:2".parse().ok(), ..args() }).expect("valid");
+        assert_eq!(config.listen.port(), 2);
+
+        for bad in [
+            "lisen = '127.0.0.1:1'",
+            "[quotas]\nhost = 1",
+            "allow_network = ['x']",
+            "poll_interval = '5 parsecs'",
+        ] {
+            std::fs::write(&path, bad).expect("write");
+            assert!(settle(args()).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn refused_combinations_say_why() {
+        let check = |args: ServeArgs, part: &str| {
+            let error = settle(args).expect_err(part);
+            assert!(error.contains(part), "{error}");
+        };
+        let base = ServeArgs::default;
+        check(ServeArgs { listen: "0.0.0.0:80".parse().ok(), ..base() }, "--insecure-http");
+        check(ServeArgs { database_url: Some("postgres://u:secret@h/d".into()), ..base() }, "not offered");
+        check(ServeArgs { database_url: Some("mysql:x".into()), ..base() }, "sqlite:");
+        check(ServeArgs { allow_role_account: vec!["1=2".into()], ..base() }, "--allow-role-account 1=2");
+        check(ServeArgs { root_access_key_id: Some("AK".into()), ..base() }, "together");
+        let error = settle(ServeArgs { database_url: Some("postgres://u:secret@h/d".into()), ..base() });
+        assert!(!error.expect_err("refused").contains("secret"));
+    }
+
+    #[test]
+    fn durations_have_units() {
+        let check = |text: &str, ms: Option<u64>| {
+            assert_eq!(parse_duration(text).ok(), ms.map(Duration::from_millis), "{text}");
+        };
+        check("60s", Some(60_000));
+        check("500ms", Some(500));
+        check("5m", Some(300_000));
+        check("1h", Some(3_600_000));
+        check("10", Some(10_000));
+        check("50ms", None);
+        check("s", None);
+        check("1d", None);
+        check("99999999999999999999s", None);
+    }
+}

@@ -1,0 +1,299 @@
+//! A running server, put together from its parts.
+
+use std::collections::HashMap;
+use std::future::IntoFuture;
+use std::io::Write;
+use std::net::SocketAddr;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use syncline_cloudformation_sim::Simulator;
+use syncline_git::{Egress, Git, Settings as GitSettings};
+use syncline_model::names::AccountId;
+use syncline_seams::{Clock, Outside};
+use syncline_store::Store;
+use syncline_targets::{AwsSource, CloudFormation, Settings as TargetSettings, Target};
+use syncline_wire::sigv4::SigningKeys;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tracing::{info, warn};
+use uuid::Uuid;
+use zeroize::Zeroizing;
+
+use crate::config::{Config, Role, RootKey};
+use crate::server::{self, AccessKey, Front, PageTokens};
+use crate::worker::Worker;
+
+/// How long work in progress may take to end after a stop is asked for.
+const GRACE: Duration = Duration::from_secs(20);
+
+/// The account of a server that knows no other.
+const NOBODYS_ACCOUNT: &str = "000000000000";
+
+/// Time and outside calls: what tests replace.
+#[derive(Debug, Clone)]
+pub struct Seams {
+    /// The clock.
+    pub clock: Arc<dyn Clock>,
+    /// Holds timeouts and fault points.
+    pub outside: Outside,
+}
+
+/// The parts of a server, not yet listening or working.
+#[derive(Debug)]
+pub struct Parts {
+    /// The store.
+    pub store: Store,
+    /// What requests are answered with.
+    pub front: Arc<Front>,
+    /// What is due is done by.
+    pub worker: Arc<Worker>,
+    /// The root access key.
+    pub key: RootCredentials,
+}
+
+/// The root access key and its account.
+#[derive(Clone)]
+pub struct RootCredentials {
+    /// The key's id.
+    pub access_key_id: String,
+    /// Its secret.
+    pub secret_access_key: Zeroizing<String>,
+    /// The account it acts for.
+    pub account: AccountId,
+}
+
+impl std::fmt::Debug for RootCredentials {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "RootCredentials({}, ***, {})", self.access_key_id, self.account)
+    }
+}
+
+/// Opens the store and puts the parts together. `aws` says where CloudFormation is.
+///
+/// # Errors
+/// A data directory, database, key file or credentials file that cannot be used.
+pub async fn parts(config: &Config, seams: &Seams, aws: AwsSource) -> anyhow::Result<Parts> {
+    std::fs::create_dir_all(&config.data_dir)
+        .with_context(|| format!("cannot make the data directory {}", config.data_dir.display()))?;
+    let store = Store::open(
+        &config.database,
+        &config.data_dir.join("keyring"),
+        Arc::clone(&seams.clock),
+        seams.outside.clone(),
+    )?;
+    let fixed = matches!(aws, AwsSource::Fixed { .. });
+    let target =
+        CloudFormation::new(aws, seams.outside.clone(), Arc::clone(&seams.clock), TargetSettings::default())
+            .await;
+    let account = root_account(config, &store, &target, fixed).await?;
+    let target: Arc<dyn Target> = Arc::new(target);
+    let key = root_key(config, account)?;
+
+    let egress = Egress::new(config.allow_network.clone(), config.allow_file_remotes.clone());
+    let mut git = GitSettings::new(config.data_dir.join("git-cache"));
+    git.egress = egress.clone();
+    let git = Git::new(git, seams.outside.clone());
+    let worker = Arc::new(Worker::new(
+        store.clone(),
+        git,
+        Arc::clone(&target),
+        Arc::clone(&seams.clock),
+        config.poll_interval,
+    ));
+    let mut keys = HashMap::new();
+    keys.insert(
+        key.access_key_id.clone(),
+        AccessKey { account: key.account.clone(), secret: key.secret_access_key.clone() },
+    );
+    let front = Arc::new(Front {
+        tokens: PageTokens::new(*store.keyring().token_key()),
+        store: store.clone(),
+        clock: Arc::clone(&seams.clock),
+        keys,
+        signing_keys: SigningKeys::default(),
+        quotas: config.quotas,
+        role_accounts: config.role_accounts.clone(),
+        egress,
+        principal: target,
+    });
+    Ok(Parts { store, front, worker, key })
+}
+
+/// The root key's account: given, else that of an earlier start, else the AWS credentials' own. It never
+/// changes by itself, because everything stored belongs to it.
+async fn root_account(
+    config: &Config,
+    store: &Store,
+    target: &CloudFormation,
+    simulated: bool,
+) -> anyhow::Result<AccountId> {
+    if let Some(account) = &config.root_account {
+        return Ok(account.clone());
+    }
+    if let Some(account) = store.root_account()? {
+        return account.parse().context("the recorded root account");
+    }
+    let account = if simulated {
+        NOBODYS_ACCOUNT.parse()?
+    } else {
+        match target.caller_identity().await {
+            Ok(identity) => identity.account,
+            Err(error) => {
+                warn!(
+                    %error,
+                    "AWS does not say who we are; the root key acts for account {NOBODYS_ACCOUNT} from now on \
+                     (set SYNCLINE_ROOT_ACCOUNT_ID to choose another)"
+                );
+                NOBODYS_ACCOUNT.parse()?
+            }
+        }
+    };
+    store.record_root_account(&account).await?;
+    Ok(account)
+}
+
+fn root_key(config: &Config, account: AccountId) -> anyhow::Result<RootCredentials> {
+    if let RootKey::Given { id, secret } = &config.root_key {
+        return Ok(RootCredentials { access_key_id: id.clone(), secret_access_key: secret.clone(), account });
+    }
+    let path = config.data_dir.join("credentials");
+    match read_credentials(&path)? {
+        Some((access_key_id, secret_access_key)) => {
+            Ok(RootCredentials { access_key_id, secret_access_key, account })
+        }
+        None => {
+            let access_key_id = format!("AKSL{}", &Uuid::new_v4().simple().to_string().to_uppercase()[..16]);
+            let secret = Zeroizing::new(format!(
+                "{}{}",
+                Uuid::new_v4().simple(),
+                &Uuid::new_v4().simple().to_string()[..8]
+            ));
+            write_credentials(&path, &access_key_id, &secret)
+                .with_context(|| format!("cannot write {}", path.display()))?;
+            info!("made the first access key; it is in {} (profile syncline)", path.display());
+            Ok(RootCredentials { access_key_id, secret_access_key: secret, account })
+        }
+    }
+}
+
+/// The key in an AWS credentials file's profile `syncline`; `None` if there is no such file.
+pub(crate) fn read_credentials(path: &Path) -> anyhow::Result<Option<(String, Zeroizing<String>)>> {
+    let text = match std::fs::read_to_string(path) {
+        Ok(text) => Zeroizing::new(text),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error).with_context(|| format!("cannot read {}", path.display())),
+    };
+    let value = |name: &str| {
+        text.lines().find_map(|line| {
+            let (key, value) = line.split_once('=')?;
+            (key.trim() == name).then(|| value.trim().to_owned())
+        })
+    };
+    match (value("aws_access_key_id"), value("aws_secret_access_key")) {
+        (Some(id), Some(secret)) => Ok(Some((id, Zeroizing::new(secret)))),
+        _ => bail!("{} holds no aws_access_key_id and aws_secret_access_key", path.display()),
+    }
+}
+
+fn write_credentials(path: &Path, id: &str, secret: &str) -> std::io::Result<()> {
+    let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    write!(file, "[syncline]\naws_access_key_id = {id}\naws_secret_access_key = {secret}\n")?;
+    file.sync_all()
+}
+
+/// A server that listens and works.
+#[derive(Debug)]
+pub struct Running {
+    /// Where the API is.
+    pub address: SocketAddr,
+    /// Where the admin endpoints are.
+    pub admin_address: SocketAddr,
+    /// The root access key.
+    pub key: RootCredentials,
+    /// The simulated CloudFormation, if it runs in this process.
+    pub simulator: Option<Simulator>,
+    stop: watch::Sender<bool>,
+    tasks: Vec<JoinHandle<()>>,
+    store: Store,
+}
+
+impl Running {
+    /// Stops claiming and accepting, lets what runs end within a grace period, and closes the store.
+    pub async fn stop(self) {
+        let _ = self.stop.send(true);
+        let ended = async {
+            for task in self.tasks {
+                let _ = task.await;
+            }
+        };
+        let grace = syncline_seams::SystemClock;
+        tokio::select! {
+            () = ended => {}
+            () = grace.sleep(GRACE) => warn!("stopping with work in progress; it is taken up at the next start"),
+        }
+        drop(self.store);
+    }
+}
+
+/// Starts a server.
+///
+/// # Errors
+/// Those of [`parts`], or an address that cannot be listened on.
+pub async fn start(config: &Config, seams: &Seams) -> anyhow::Result<Running> {
+    let (stop, stopped) = watch::channel(false);
+    let mut tasks = Vec::new();
+    let (aws, simulator) = if config.simulate_cloudformation {
+        let simulator =
+            Simulator::new(Arc::clone(&seams.clock), syncline_cloudformation_sim::Settings::default());
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
+        let endpoint_url = format!("http://{}", listener.local_addr()?);
+        tasks.push(serve(listener, simulator.router(), stopped.clone()));
+        warn!(
+            "CLOUDFORMATION IS SIMULATED at {endpoint_url}: stacks exist in this process only and nothing is provisioned"
+        );
+        let aws = AwsSource::Fixed {
+            endpoint_url,
+            access_key_id: "simulated".to_owned(),
+            secret_access_key: "simulated".to_owned(),
+        };
+        (aws, Some(simulator))
+    } else {
+        (AwsSource::Chain, None)
+    };
+    let listener = TcpListener::bind(config.listen)
+        .await
+        .with_context(|| format!("cannot listen on {}", config.listen))?;
+    let admin = TcpListener::bind(config.admin_listen)
+        .await
+        .with_context(|| format!("cannot listen on {}", config.admin_listen))?;
+    let (address, admin_address) = (listener.local_addr()?, admin.local_addr()?);
+    let parts = parts(config, seams, aws).await?;
+    tasks.push(serve(admin, server::admin_router(Arc::clone(&parts.front)), stopped.clone()));
+    if config.role != Role::Worker {
+        tasks.push(serve(listener, server::router(Arc::clone(&parts.front)), stopped.clone()));
+    }
+    if config.role != Role::Api {
+        tasks.push(tokio::spawn(Arc::clone(&parts.worker).run(stopped)));
+    }
+    Ok(Running { address, admin_address, key: parts.key, simulator, stop, tasks, store: parts.store })
+}
+
+/// Serves a router until the stop is asked for.
+pub fn serve(
+    listener: TcpListener,
+    router: axum::Router,
+    mut stopped: watch::Receiver<bool>,
+) -> JoinHandle<()> {
+    tokio::spawn(async move {
+        let until = async move { while !*stopped.borrow() && stopped.changed().await.is_ok() {} };
+        let served = axum::serve(listener, router).with_graceful_shutdown(until).into_future();
+        if let Err(error) = served.await {
+            warn!(%error, "a listener ended");
+        }
+    })
+}

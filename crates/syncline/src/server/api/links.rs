@@ -1,0 +1,117 @@
+//! Repository links.
+
+use syncline_store::{CreateLink, DeleteLink, Link, NewLink};
+use syncline_wire::{
+    CreateRepositoryLinkInput, CreateRepositoryLinkOutput, DeleteRepositoryLinkInput,
+    DeleteRepositoryLinkOutput, ErrorCode, GetRepositoryLinkInput, GetRepositoryLinkOutput,
+    ListRepositoryLinksInput, ListRepositoryLinksOutput, RepositoryLinkInfo,
+};
+use uuid::Uuid;
+
+use super::arns::{arn, id_in_scope};
+use super::paging::Listing;
+use super::{Answer, ApiError, Call, stored, tags_to_store};
+
+pub(super) fn not_found(id: &str) -> ApiError {
+    ApiError::not_found("repository link", id)
+}
+
+fn shown(call: &Call, link: Link) -> Answer<RepositoryLinkInfo> {
+    Ok(RepositoryLinkInfo {
+        connection_arn: link.connection_arn,
+        encryption_key_arn: link.encryption_key_arn,
+        owner_id: link.owner_id,
+        provider_type: stored(&link.provider_type)?,
+        repository_link_arn: arn(&call.scope, &link.service, "repository-link", &link.id),
+        repository_link_id: link.id,
+        repository_name: link.repository_name,
+    })
+}
+
+pub(in crate::server) async fn create_repository_link(
+    call: &Call,
+    input: CreateRepositoryLinkInput,
+) -> Answer<CreateRepositoryLinkOutput> {
+    let given = &input.connection_arn;
+    let no_connection = || ApiError::invalid_input(format!("The connection {given} does not exist"));
+    let connection_id = id_in_scope(&call.scope, "connection", given).ok_or_else(no_connection)?;
+    // What cannot be part of a clone URL can never be read.
+    syncline_git::RemoteUrl::of_repository("https://host", &input.owner_id, &input.repository_name)
+        .map_err(|error| ApiError::invalid_input(format!("OwnerId and RepositoryName: {error}")))?;
+    let tags = tags_to_store(input.tags.as_ref(), ApiError::invalid_input)?;
+    let new = NewLink {
+        id: Uuid::new_v4().to_string(),
+        service: call.service.signing_name().to_owned(),
+        connection_id: connection_id.to_owned(),
+        connection_arn: given.clone(),
+        owner_id: input.owner_id.clone(),
+        repository_name: input.repository_name.clone(),
+        encryption_key_arn: input.encryption_key_arn,
+        tags,
+    };
+    let quota = call.front.quotas.repository_links;
+    match call.front.store.create_link(&call.scope, new, quota).await? {
+        CreateLink::Created(link) => {
+            Ok(CreateRepositoryLinkOutput { repository_link_info: shown(call, link)? })
+        }
+        CreateLink::ConnectionNotFound => Err(no_connection()),
+        CreateLink::ConnectionNotAvailable(status) => Err(ApiError::invalid_input(format!(
+            "The connection {given} is {}, not AVAILABLE: complete it with `syncline connection authorize {given}`",
+            status.as_str()
+        ))),
+        CreateLink::AlreadyExists => Err(ApiError::new(
+            ErrorCode::ResourceAlreadyExists,
+            format!(
+                "A repository link of {}/{} on this connection already exists",
+                input.owner_id, input.repository_name
+            ),
+        )),
+        CreateLink::LimitExceeded => Err(ApiError::new(
+            ErrorCode::LimitExceeded,
+            format!("The account has {quota} repository links in this region, which is its quota"),
+        )),
+    }
+}
+
+pub(in crate::server) async fn get_repository_link(
+    call: &Call,
+    input: GetRepositoryLinkInput,
+) -> Answer<GetRepositoryLinkOutput> {
+    let id = input.repository_link_id.to_ascii_lowercase();
+    let link =
+        call.front.store.link(&call.scope, &id)?.ok_or_else(|| not_found(&input.repository_link_id))?;
+    Ok(GetRepositoryLinkOutput { repository_link_info: shown(call, link)? })
+}
+
+pub(in crate::server) async fn list_repository_links(
+    call: &Call,
+    input: ListRepositoryLinksInput,
+) -> Answer<ListRepositoryLinksOutput> {
+    let listing = Listing::of(
+        call,
+        "ListRepositoryLinks",
+        &[],
+        input.max_results,
+        input.next_token.as_deref(),
+        ApiError::invalid_input,
+    )?;
+    let page = call.front.store.links(&call.scope, &listing.page)?;
+    let repository_links =
+        page.items.into_iter().map(|link| shown(call, link)).collect::<Answer<Vec<_>>>()?;
+    Ok(ListRepositoryLinksOutput { repository_links, next_token: listing.next(page.next.as_ref()) })
+}
+
+pub(in crate::server) async fn delete_repository_link(
+    call: &Call,
+    input: DeleteRepositoryLinkInput,
+) -> Answer<DeleteRepositoryLinkOutput> {
+    let id = input.repository_link_id.to_ascii_lowercase();
+    match call.front.store.delete_link(&call.scope, &id).await? {
+        DeleteLink::Deleted => Ok(DeleteRepositoryLinkOutput {}),
+        DeleteLink::NotFound => Err(not_found(&input.repository_link_id)),
+        DeleteLink::InUse => Err(ApiError::new(
+            ErrorCode::SyncConfigurationStillExists,
+            format!("The repository link {id} has sync configurations: delete them first"),
+        )),
+    }
+}
