@@ -11,7 +11,8 @@
 //! | an unknown tag on `parameters` or `tags` themselves | it would make a parameter named after the tag |
 //!
 //! And the other way round: a JSON file with surrogate pairs in its escapes fails in cfn-lint, whose YAML reader does not know
-//! them; the file is sound JSON and passes here. A plain `0x_` passes as text.
+//! them; the file is sound JSON and passes here. A parameter `0x_`, which YAML 1.1 calls a number without digits, passes
+//! as text.
 //!
 //! What decides is the type YAML 1.1 gives a plain scalar; what is sent is its text as written: `012345678901` keeps its
 //! zero, `yes` stays `yes`.

@@ -17,7 +17,12 @@ pub(crate) fn read(text: &str, limits: &Limits, dialect: Dialect) -> Result<Docu
     let mut documents = 0;
     for event in Parser::new_from_str(text) {
         let (event, span) = event.map_err(|error| {
-            Flaw::at(span_of(*error.marker()), "syntax", format!("YAML is not well-formed: {}", error.info()))
+            let at = span_of(*error.marker());
+            match error.info() {
+                // The scanner reads ahead and has a cap of its own on flow collections, wider than ours.
+                "recursion limit exceeded" => Flaw::too_deep(at, limits),
+                info => Flaw::at(at, "syntax", format!("YAML is not well-formed: {info}")),
+            }
         })?;
         let at = span_of(span.start);
         if matches!(event, Event::DocumentStart(_)) {
@@ -324,63 +329,72 @@ fn key_text(key: &Node) -> Result<String, Flaw> {
     }
 }
 
-/// What a tag says a scalar is; `None` stands for YAML's own resolution.
+/// A tag, its handle resolved: `!!str`, `!<tag:yaml.org,2002:str>` and a `%TAG` of one's own may all be the same.
+enum Meaning {
+    /// The tag `!` alone.
+    NonSpecific,
+    /// A tag of YAML's own, such as `str`.
+    Core(String),
+    /// The long name of a function of CloudFormation.
+    Function(String),
+    /// Any other, as text for a message.
+    Unknown(String),
+}
+
+impl Meaning {
+    fn of(tag: &Tag) -> Self {
+        let full = format!("{}{}", tag.handle, tag.suffix);
+        if full == "!" {
+            Self::NonSpecific
+        } else if let Some(name) = full.strip_prefix("tag:yaml.org,2002:") {
+            Self::Core(name.to_owned())
+        } else if let Some(name) = full.strip_prefix('!').and_then(tags::long_name) {
+            Self::Function(name)
+        } else {
+            Self::Unknown(full)
+        }
+    }
+}
+
+fn unknown_tag(name: &str, at: Span) -> Flaw {
+    Flaw::at(at, "unknown-tag", format!("the tag {name} is not one CloudFormation knows"))
+}
+
+/// What style and tag say a scalar is.
 fn scalar_node(text: &str, style: ScalarStyle, tag: Option<&Tag>, at: Span) -> Result<Node, Flaw> {
     let string = || Kind::String(text.to_owned());
-    let kind = match tag {
+    let number = || Kind::Number { text: text.to_owned() };
+    let kind = match tag.map(Meaning::of) {
         None if style == ScalarStyle::Plain => scalar::resolve(text),
         None => string(),
         // PyYAML and SnakeYAML resolve what has the tag `!` as if it were plain, quoted or not.
-        Some(tag) if is_non_specific(tag) => scalar::resolve(text),
-        Some(tag) if tag.is_yaml_core_schema() => match tag.suffix.as_str() {
+        Some(Meaning::NonSpecific) => scalar::resolve(text),
+        Some(Meaning::Core(name)) => match name.as_str() {
             "str" => string(),
             "null" if scalar::is_null(text) => Kind::Null,
             "bool" if scalar::as_bool(text).is_some() => scalar::resolve(text),
-            "int" if scalar::is_integer(text) => Kind::Number { text: text.to_owned() },
-            "float" if scalar::is_integer(text) || scalar::is_float(text) => {
-                Kind::Number { text: text.to_owned() }
-            }
+            "int" if scalar::is_integer(text) => number(),
+            "float" if scalar::is_integer(text) || scalar::is_float(text) => number(),
             "null" | "bool" | "int" | "float" => {
-                return Err(Flaw::at(
-                    at,
-                    "wrong-tag",
-                    format!("{text:?} is no value of the tag !!{}", tag.suffix),
-                ));
+                return Err(Flaw::at(at, "wrong-tag", format!("{text:?} is no value of the tag !!{name}")));
             }
-            _ => return Err(unknown_tag(tag, at)),
+            _ => return Err(unknown_tag(&format!("!!{name}"), at)),
         },
-        Some(tag) => {
-            let name = function_of(tag).ok_or_else(|| unknown_tag(tag, at))?;
+        Some(Meaning::Function(name)) => {
             return Ok(tags::long_form(name, at, Node { span: at, kind: string() }));
         }
+        Some(Meaning::Unknown(name)) => return Err(unknown_tag(&name, at)),
     };
     Ok(Node { span: at, kind })
 }
 
 /// The function a collection's tag names; `own` is the core tag that changes nothing (`seq` or `map`).
 fn collection_function(tag: Option<&Tag>, own: &str, at: Span) -> Result<Option<String>, Flaw> {
-    match tag {
-        None => Ok(None),
-        Some(tag) if is_non_specific(tag) => Ok(None),
-        Some(tag) if tag.is_yaml_core_schema() && tag.suffix == own => Ok(None),
-        Some(tag) => function_of(tag).map(Some).ok_or_else(|| unknown_tag(tag, at)),
+    match tag.map(Meaning::of) {
+        None | Some(Meaning::NonSpecific) => Ok(None),
+        Some(Meaning::Core(name)) if name == own => Ok(None),
+        Some(Meaning::Core(name)) => Err(unknown_tag(&format!("!!{name}"), at)),
+        Some(Meaning::Function(name)) => Ok(Some(name)),
+        Some(Meaning::Unknown(name)) => Err(unknown_tag(&name, at)),
     }
-}
-
-/// The tag `!` alone.
-fn is_non_specific(tag: &Tag) -> bool {
-    tag.handle.is_empty() && tag.suffix == "!" || tag.handle == "!" && tag.suffix.is_empty()
-}
-
-fn function_of(tag: &Tag) -> Option<String> {
-    (tag.handle == "!").then(|| tags::long_name(&tag.suffix)).flatten()
-}
-
-fn unknown_tag(tag: &Tag, at: Span) -> Flaw {
-    let name = if tag.is_yaml_core_schema() {
-        format!("!!{}", tag.suffix)
-    } else {
-        format!("{}{}", tag.handle, tag.suffix)
-    };
-    Flaw::at(at, "unknown-tag", format!("the tag {name} is not one CloudFormation knows"))
 }
