@@ -1,11 +1,14 @@
 //! The YAML reader: parser events to a tree, without recursion.
 //!
-//! The parser's own loader recurses and overflows the stack on deep input, so the events are pulled one by one and
-//! the open collections kept on a stack of ours, whose height is the depth limit.
+//! The parser is a port of libyaml: the YAML 1.1 family to which CloudFormation's own reader and cfn-lint's belong. A parser of
+//! YAML 1.2 refuses what they accept, such as a `]` in the column of its key. The events are pulled one by one and the
+//! open collections kept on a stack of ours, whose height is the depth limit: no loader that recurses, and nothing
+//! after the first breach of a limit is read.
 
 use std::collections::{HashMap, HashSet};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use saphyr_parser::{Event, Marker, Parser, ScalarStyle, Tag};
+use libyaml_safer::{Event, EventData, Mark, Parser};
 
 use crate::parse::{Dialect, Document, Flaw};
 use crate::{Kind, Limits, Node, Span, scalar, tags};
@@ -15,22 +18,36 @@ pub(crate) fn read(text: &str, limits: &Limits, dialect: Dialect) -> Result<Docu
     refuse_control_characters(text)?;
     let mut builder = Builder::new(limits, dialect);
     let mut documents = 0;
-    for event in Parser::new_from_str(text) {
-        let (event, span) = event.map_err(|error| {
-            let at = span_of(*error.marker());
-            match error.info() {
-                // The scanner reads ahead and has a cap of its own on flow collections, wider than ours.
-                "recursion limit exceeded" => Flaw::too_deep(at, limits),
-                info => Flaw::at(at, "syntax", format!("YAML is not well-formed: {info}")),
+    let mut last = Span { line: 1, column: 1 };
+    let mut input = text.as_bytes();
+    let mut parser = Parser::new();
+    parser.set_input_string(&mut input);
+    loop {
+        // The parser panics where some malformed tags and directives end early; that is a syntax error like any other.
+        let parsed = catch_unwind(AssertUnwindSafe(|| parser.parse()));
+        let Ok(event) = parsed else {
+            return Err(Flaw::at(last, "syntax", "YAML is not well-formed after this position"));
+        };
+        let event = event.map_err(|error| {
+            let at = error.problem_mark().or(error.context_mark()).map(span_of);
+            Flaw {
+                span: at.or(Some(crate::parse::position_after(text))),
+                rule: "syntax",
+                message: reason(&error),
             }
         })?;
-        let at = span_of(span.start);
-        if matches!(event, Event::DocumentStart(_)) {
-            documents += 1;
-            if documents > 1 {
-                let message = "a second document begins here; only one is allowed";
-                return Err(Flaw::at(at, "several-documents", message));
+        let at = span_of(event.start_mark);
+        last = at;
+        match event.data {
+            EventData::StreamEnd => break,
+            EventData::DocumentStart { .. } => {
+                documents += 1;
+                if documents > 1 {
+                    let message = "a second document begins here; only one is allowed";
+                    return Err(Flaw::at(at, "several-documents", message));
+                }
             }
+            _ => {}
         }
         builder.event(event, at)?;
     }
@@ -43,8 +60,14 @@ pub(crate) fn read(text: &str, limits: &Limits, dialect: Dialect) -> Result<Docu
     }
 }
 
-fn span_of(mark: Marker) -> Span {
-    Span { line: mark.line(), column: mark.col() + 1 }
+fn span_of(mark: Mark) -> Span {
+    let from_one = |n: u64| usize::try_from(n).unwrap_or(usize::MAX).saturating_add(1);
+    Span { line: from_one(mark.line), column: from_one(mark.column) }
+}
+
+/// The parser's own words, without the positions it adds: the finding has one.
+fn reason(error: &libyaml_safer::Error) -> String {
+    format!("YAML is not well-formed: {error}")
 }
 
 /// The parser takes U+0000 for the end of its input and would ignore what follows; YAML allows no control characters
@@ -67,7 +90,7 @@ struct Open {
     span: Span,
     /// The long name of its CloudFormation tag.
     function: Option<String>,
-    anchor: usize,
+    anchor: Option<String>,
     content: Content,
     /// The values of its subtree so far, itself included.
     nodes: usize,
@@ -171,7 +194,7 @@ struct Measured {
     nodes: usize,
     bytes: usize,
     depth: usize,
-    /// Plain and untagged: only such a `<<` is a merge.
+    /// Its type comes from its text: only such a `<<` is a merge.
     plain: bool,
 }
 
@@ -179,7 +202,7 @@ struct Builder<'a> {
     limits: &'a Limits,
     dialect: Dialect,
     open: Vec<Open>,
-    anchors: HashMap<usize, Measured>,
+    anchors: HashMap<String, Measured>,
     root: Option<Node>,
     first_alias: Option<Span>,
     not_strings: HashSet<Span>,
@@ -202,44 +225,50 @@ impl<'a> Builder<'a> {
         }
     }
 
-    fn event(&mut self, event: Event<'_>, at: Span) -> Result<(), Flaw> {
-        match event {
-            Event::Scalar(text, style, anchor, tag) => {
-                let node = scalar_node(&text, style, tag.as_deref(), at)?;
+    fn event(&mut self, event: Event, at: Span) -> Result<(), Flaw> {
+        match event.data {
+            EventData::Scalar { anchor, tag, value, plain_implicit, .. } => {
+                let node = scalar_node(&value, plain_implicit, tag.as_deref(), at)?;
                 self.count(at, 1)?;
-                let plain = style == ScalarStyle::Plain && tag.is_none();
-                if plain && scalar::is_no_string(&text) {
+                if plain_implicit && scalar::is_no_string(&value) {
                     self.not_strings.insert(at);
                 }
-                let value = Measured { node, nodes: 1, bytes: text.len(), depth: 0, plain };
+                let value = Measured { node, nodes: 1, bytes: value.len(), depth: 0, plain: plain_implicit };
                 self.complete(value, anchor)
             }
-            Event::SequenceStart(anchor, tag) => {
+            EventData::SequenceStart { anchor, tag, .. } => {
                 let function = collection_function(tag.as_deref(), "seq", at)?;
                 self.begin(Content::Items(Vec::new()), function, anchor, at)
             }
-            Event::MappingStart(anchor, tag) => {
+            EventData::MappingStart { anchor, tag, .. } => {
                 let function = collection_function(tag.as_deref(), "map", at)?;
                 self.begin(Content::Entries(Entries::default()), function, anchor, at)
             }
-            Event::SequenceEnd | Event::MappingEnd => self.end(),
-            Event::Alias(anchor) => {
+            EventData::SequenceEnd | EventData::MappingEnd => self.end(),
+            EventData::Alias { anchor } => {
                 self.first_alias.get_or_insert(at);
                 let Some(value) = self.anchors.get(&anchor).cloned() else {
-                    let message = "the alias stands inside the value that it names";
-                    return Err(Flaw::at(at, "recursive-alias", message));
+                    let open = self.open.iter().any(|open| open.anchor.as_deref() == Some(anchor.as_str()));
+                    return Err(if open {
+                        Flaw::at(at, "recursive-alias", "the alias stands inside the value that it names")
+                    } else {
+                        Flaw::at(
+                            at,
+                            "unknown-alias",
+                            format!("no anchor before this alias is named {anchor}"),
+                        )
+                    });
                 };
                 self.charge_copy(&value, at)?;
                 if self.open.len() + value.depth > self.limits.depth {
                     return Err(Flaw::too_deep(at, self.limits));
                 }
-                self.complete(value, 0)
+                self.complete(value, None)
             }
-            Event::Nothing
-            | Event::StreamStart
-            | Event::StreamEnd
-            | Event::DocumentStart(_)
-            | Event::DocumentEnd => Ok(()),
+            EventData::StreamStart { .. }
+            | EventData::StreamEnd
+            | EventData::DocumentStart { .. }
+            | EventData::DocumentEnd { .. } => Ok(()),
         }
     }
 
@@ -266,7 +295,7 @@ impl<'a> Builder<'a> {
         &mut self,
         content: Content,
         function: Option<String>,
-        anchor: usize,
+        anchor: Option<String>,
         span: Span,
     ) -> Result<(), Flaw> {
         if self.open.len() >= self.limits.depth {
@@ -297,8 +326,8 @@ impl<'a> Builder<'a> {
     }
 
     /// Puts a complete value where it belongs: under its key, into its list, or at the root.
-    fn complete(&mut self, value: Measured, anchor: usize) -> Result<(), Flaw> {
-        if anchor > 0 {
+    fn complete(&mut self, value: Measured, anchor: Option<String>) -> Result<(), Flaw> {
+        if let Some(anchor) = anchor {
             self.charge_copy(&value, value.node.span)?;
             self.anchors.insert(anchor, value.clone());
         }
@@ -342,8 +371,7 @@ enum Meaning {
 }
 
 impl Meaning {
-    fn of(tag: &Tag) -> Self {
-        let full = format!("{}{}", tag.handle, tag.suffix);
+    fn of(full: &str) -> Self {
         if full == "!" {
             Self::NonSpecific
         } else if let Some(name) = full.strip_prefix("tag:yaml.org,2002:") {
@@ -351,7 +379,7 @@ impl Meaning {
         } else if let Some(name) = full.strip_prefix('!').and_then(tags::long_name) {
             Self::Function(name)
         } else {
-            Self::Unknown(full)
+            Self::Unknown(full.to_owned())
         }
     }
 }
@@ -360,15 +388,14 @@ fn unknown_tag(name: &str, at: Span) -> Flaw {
     Flaw::at(at, "unknown-tag", format!("the tag {name} is not one CloudFormation knows"))
 }
 
-/// What style and tag say a scalar is.
-fn scalar_node(text: &str, style: ScalarStyle, tag: Option<&Tag>, at: Span) -> Result<Node, Flaw> {
+/// What a scalar is by its tag, or else, when it is `plain`, by its text.
+fn scalar_node(text: &str, plain: bool, tag: Option<&str>, at: Span) -> Result<Node, Flaw> {
     let string = || Kind::String(text.to_owned());
     let number = || Kind::Number { text: text.to_owned() };
     let kind = match tag.map(Meaning::of) {
-        None if style == ScalarStyle::Plain => scalar::resolve(text),
-        None => string(),
-        // PyYAML and SnakeYAML resolve what has the tag `!` as if it were plain, quoted or not.
-        Some(Meaning::NonSpecific) => scalar::resolve(text),
+        // The parser calls what has the tag `!` plain, quoted or not, as SnakeYAML and PyYAML do.
+        None | Some(Meaning::NonSpecific) if plain => scalar::resolve(text),
+        None | Some(Meaning::NonSpecific) => string(),
         Some(Meaning::Core(name)) => match name.as_str() {
             "str" => string(),
             "null" if scalar::is_null(text) => Kind::Null,
@@ -389,7 +416,7 @@ fn scalar_node(text: &str, style: ScalarStyle, tag: Option<&Tag>, at: Span) -> R
 }
 
 /// The function a collection's tag names; `own` is the core tag that changes nothing (`seq` or `map`).
-fn collection_function(tag: Option<&Tag>, own: &str, at: Span) -> Result<Option<String>, Flaw> {
+fn collection_function(tag: Option<&str>, own: &str, at: Span) -> Result<Option<String>, Flaw> {
     match tag.map(Meaning::of) {
         None | Some(Meaning::NonSpecific) => Ok(None),
         Some(Meaning::Core(name)) if name == own => Ok(None),

@@ -75,7 +75,7 @@ pub(crate) const AGREED: &[(&[u8], &str)] = &[
     (b"template-file-path: ''\n", "ok "),
     (b"template-file-path: a #b\n", "ok a"),
     (b"template-file-path: 'it''s'\n", "ok it's"),
-    (b"template-file-path:\n", "1:19 null-value"),
+    (b"template-file-path:\n", "1:20 null-value"),
     (b"template-file-path: 1\n", "1:21 wrong-type"),
     (b"template-file-path: yes\n", "1:21 wrong-type"),
     (b"template-file-path: [a]\n", "1:21 wrong-type"),
@@ -83,11 +83,11 @@ pub(crate) const AGREED: &[(&[u8], &str)] = &[
     (b"template-file-path: !Sub x\n", "1:21 wrong-type"),
     (b"template-file-path: 2024-01-01\n", "1:21 wrong-type"),
     // The sections' own types.
-    (b"template-file-path: t\nparameters:\n", "2:11 null-value"),
+    (b"template-file-path: t\nparameters:\n", "2:12 null-value"),
     (b"template-file-path: t\nparameters: {}\n", "ok t"),
     (b"template-file-path: t\nparameters: []\n", "2:13 wrong-type"),
     (b"template-file-path: t\nparameters: x\n", "2:13 wrong-type"),
-    (b"template-file-path: t\ntags:\n", "2:5 null-value"),
+    (b"template-file-path: t\ntags:\n", "2:6 null-value"),
     (b"template-file-path: t\ntags: {}\n", "ok t |"),
     (b"template-file-path: t\ntags: []\n", "2:7 wrong-type"),
     // Parameters: as written.
@@ -127,7 +127,7 @@ pub(crate) const AGREED: &[(&[u8], &str)] = &[
     // Parameters that are no values.
     (b"template-file-path: t\nparameters: {A: ~}\n", "2:17 null-value"),
     (b"template-file-path: t\nparameters: {A}\n", "2:15 null-value"),
-    (b"template-file-path: t\nparameters:\n  A:\n  B: 1\n", "3:4 null-value"),
+    (b"template-file-path: t\nparameters:\n  A:\n  B: 1\n", "3:5 null-value"),
     (b"template-file-path: t\nparameters: {A: {b: c}}\n", "2:17 wrong-type"),
     (b"template-file-path: t\nparameters: {A: [1, null]}\n", "2:21 null-value"),
     (b"template-file-path: t\nparameters: {A: [[null]]}\n", "2:18 wrong-type"),
@@ -159,7 +159,7 @@ pub(crate) const AGREED: &[(&[u8], &str)] = &[
     (b"template-file-path: t\ntags: {a: y, b: tRUE, c: nUll, d: '~'}\n", "ok t | a=y b=tRUE c=nUll d=~"),
     (b"template-file-path: t\ntags: {a: ~}\n", "2:11 null-value"),
     (b"template-file-path: t\ntags: {a: Null}\n", "2:11 null-value"),
-    (b"template-file-path: t\ntags:\n  a:\n", "3:4 null-value"),
+    (b"template-file-path: t\ntags:\n  a:\n", "3:5 null-value"),
     (b"template-file-path: t\ntags: {a: [b]}\n", "2:11 wrong-type"),
     (b"template-file-path: t\ntags: {a: {b: c}}\n", "2:11 wrong-type"),
     (
@@ -191,7 +191,7 @@ pub(crate) const AGREED: &[(&[u8], &str)] = &[
     (b"template-file-path: t\nparameters: &p\n  A: 1\ntags: *p\n", "3:6 wrong-type"),
     (b"template-file-path: t\nparameters: &p {A: x}\ntags: *p\n", "ok t A=x | A=x"),
     (b"template-file-path: t\nparameters: {A: &a [*a]}\n", "2:21 recursive-alias"),
-    (b"template-file-path: t\nparameters: {A: *nope}\n", "2:17 syntax"),
+    (b"template-file-path: t\nparameters: {A: *nope}\n", "2:17 unknown-alias"),
     (b"template-file-path: t\nparameters: {<<: {A: 1, B: 1}, B: 2}\n", "ok t A=1 B=2"),
     (b"template-file-path: t\nparameters: {<<: [{A: 1}, {A: 2, C: 3}]}\n", "ok t A=1 C=3"),
     (b"template-file-path: t\n<<: {tags: {a: b}}\n", "ok t | a=b"),
@@ -210,14 +210,20 @@ pub(crate) const AGREED: &[(&[u8], &str)] = &[
     (b"{\"template-file-path\": \"t\", \"tags\": {\"a\": 1e5}}", "ok t | a=1e5"),
     (b"{\"template-file-path\": null}", "1:24 null-value"),
     (b"{\"template-file-path\": \"t\"", "2:1 syntax"),
+    // What YAML 1.1 allows and 1.2 does not: a closing bracket and text left of its key, among others.
+    (b"template-file-path: t\nparameters: {\n  A: 1\n}\n", "ok t A=1"),
+    (b"template-file-path: t\nparameters:\n  A: [\n  1,\n2\n]\n", "ok t A=1,2"),
+    (b"template-file-path: t\nparameters: {# why\n}\n", "ok t"),
+    (b"template-file-path: t\nparameters:\n  A: \"one\ntwo\"\n", "ok t A=one two"),
+    (b"template-file-path: t\ntags: {a: ! }\n", "ok t | a="),
     // Malformed.
     (b"template-file-path: a: b\n", "1:22 syntax"),
-    (b"template-file-path: \"a\n", "1:21 syntax"),
+    (b"template-file-path: \"a\n", "2:1 syntax"),
     (b"template-file-path: @x\n", "1:21 syntax"),
     (b"template-file-path: %x\n", "1:21 syntax"),
-    (b"template-file-path: t\ntags:\n\ta: b\n", "3:2 syntax"),
-    (b"template-file-path: t\ntags: {a: \"\\q\"}\n", "2:11 syntax"),
-    (b"template-file-path: t\n...\nx", "3:1 several-documents"),
+    (b"template-file-path: t\ntags:\n\ta: b\n", "3:1 syntax"),
+    (b"template-file-path: t\ntags: {a: \"\\q\"}\n", "2:12 syntax"),
+    (b"template-file-path: t\n...\nx", "3:1 syntax"),
 ];
 
 /// The deployment files that cfn-lint takes the other way, with the outcome here and why in the module's documentation.
@@ -257,7 +263,7 @@ fn a_finding_says_where_what_and_by_which_rule() {
             "deploy/prod.yaml:3:6: parameters.A must be a string, number, boolean or list, not a date (2024-01-01); \
              quote it to make it a string [wrong-type]",
             "deploy/prod.yaml:5:6: tags.a must be a string, not a number (1); quote it to make it a string [wrong-type]",
-            "deploy/prod.yaml:6:4: tags.b must be a string, not null [null-value]",
+            "deploy/prod.yaml:6:5: tags.b must be a string, not null [null-value]",
             "deploy/prod.yaml:7:1: unknown key \"more\"; the keys are template-file-path, parameters and tags [unknown-key]",
         ]
     );
