@@ -5,10 +5,11 @@
 //! open collections kept on a stack of ours, whose height is the depth limit: no loader that recurses, and nothing
 //! after the first breach of a limit is read.
 
+use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use libyaml_safer::{Event, EventData, Mark, Parser};
+use libyaml_safer::{Event, EventData, Mark, Parser, ScalarStyle};
 
 use crate::parse::{Dialect, Document, Flaw};
 use crate::{Kind, Limits, Node, Span, scalar, tags};
@@ -19,7 +20,8 @@ pub(crate) fn read(text: &str, limits: &Limits, dialect: Dialect) -> Result<Docu
     let mut builder = Builder::new(limits, dialect);
     let mut documents = 0;
     let mut last = Span { line: 1, column: 1 };
-    let mut input = text.as_bytes();
+    let padded = Padded::new(text);
+    let mut input = padded.text.as_bytes();
     let mut parser = Parser::new();
     parser.set_input_string(&mut input);
     loop {
@@ -49,7 +51,7 @@ pub(crate) fn read(text: &str, limits: &Limits, dialect: Dialect) -> Result<Docu
             }
             _ => {}
         }
-        builder.event(event, at)?;
+        builder.event(padded.without_padding(event), at)?;
     }
     match builder.root {
         Some(root) if root.is_null() => Err(Flaw::empty()),
@@ -60,14 +62,47 @@ pub(crate) fn read(text: &str, limits: &Limits, dialect: Dialect) -> Result<Docu
     }
 }
 
+/// The text with a line end after its last line: the parser panics where a block scalar or an escape ends the input.
+struct Padded<'a> {
+    text: Cow<'a, str>,
+    /// The index of the end, in bytes, when a line end was added to a line that is not blank.
+    added_at: Option<u64>,
+}
+
+impl<'a> Padded<'a> {
+    fn new(text: &'a str) -> Self {
+        if text.is_empty() || text.ends_with(['\n', '\r']) {
+            return Self { text: Cow::Borrowed(text), added_at: None };
+        }
+        let last_line = text.rsplit(['\n', '\r']).next().unwrap_or_default();
+        let end = u64::try_from(text.len()).unwrap_or(u64::MAX).saturating_add(1);
+        let added_at = (!last_line.trim().is_empty()).then_some(end);
+        Self { text: Cow::Owned(format!("{text}\n")), added_at }
+    }
+
+    /// Takes the added line end out of a block scalar that it ended up in.
+    fn without_padding(&self, mut event: Event) -> Event {
+        if let EventData::Scalar { value, style: ScalarStyle::Literal | ScalarStyle::Folded, .. } =
+            &mut event.data
+            && self.added_at == Some(event.end_mark.index)
+            && value.ends_with('\n')
+        {
+            value.pop();
+        }
+        event
+    }
+}
+
 fn span_of(mark: Mark) -> Span {
     let from_one = |n: u64| usize::try_from(n).unwrap_or(usize::MAX).saturating_add(1);
     Span { line: from_one(mark.line), column: from_one(mark.column) }
 }
 
-/// The parser's own words, without the positions it adds: the finding has one.
+/// The parser's own words, without the position before them: the finding has it.
 fn reason(error: &libyaml_safer::Error) -> String {
-    format!("YAML is not well-formed: {error}")
+    let text = error.to_string();
+    let words = text.splitn(3, ": ").last().unwrap_or_default();
+    format!("YAML is not well-formed: {words}")
 }
 
 /// The parser takes U+0000 for the end of its input and would ignore what follows; YAML allows no control characters

@@ -216,6 +216,14 @@ pub(crate) const AGREED: &[(&[u8], &str)] = &[
     (b"template-file-path: t\nparameters: {# why\n}\n", "ok t"),
     (b"template-file-path: t\nparameters:\n  A: \"one\ntwo\"\n", "ok t A=one two"),
     (b"template-file-path: t\ntags: {a: ! }\n", "ok t | a="),
+    // Files that end without a line end.
+    (b"template-file-path: |\n  t", "ok t"),
+    (b"template-file-path: |\n  t\n", "ok t\n"),
+    (b"template-file-path: >-\n  t\n  \xc3\xa9", "ok t \u{e9}"),
+    (b"template-file-path: |\n  t\n\n  u\n  ", "ok t\n\nu\n"),
+    (b"template-file-path: \"\\", "2:1 syntax"),
+    (b"template-file-path: t\ntags: {\xc3\xa9: !Nope x}", "2:11 unknown-tag"),
+    (b"template-file-path: t\ntags: {a: x, \xf0\x9f\x98\x80: 1}", "2:17 wrong-type"),
     // Malformed.
     (b"template-file-path: a: b\n", "1:22 syntax"),
     (b"template-file-path: \"a\n", "2:1 syntax"),
@@ -230,6 +238,8 @@ pub(crate) const AGREED: &[(&[u8], &str)] = &[
 pub(crate) const DIFFERENT: &[(&[u8], &str)] = &[
     (b"template-file-path: t\nparameters: {A: [[1], {a: b}]}\n", "2:18 wrong-type, 2:23 wrong-type"),
     (b"template-file-path: t\nparameters: {\"\": ~}\n", "2:18 null-value"),
+    (b"template-file-path: t\nparameters: {yes: ~}\n", "2:19 null-value"),
+    (b"template-file-path: t\nparameters: {<<: !GetAtt a.b}\n", "ok t Fn::GetAtt=a,b"),
     (b"template-file-path: t\nparameters: {1: a, \"1\": b}\n", "2:20 duplicate-key"),
     (b"template-file-path: t\nparameters: {<<: {A: 1}, A: 2, A: 3}\n", "2:32 duplicate-key"),
     (b"template-file-path: t\nparameters: !Nope x\n", "2:13 unknown-tag"),
