@@ -1,4 +1,4 @@
-use syncline_template::check_template;
+use syncline_template::{Span, check_template};
 
 /// The rules that refuse a template, with their positions; `ok` when none does.
 fn check(text: &str, expected: &str) {
@@ -66,6 +66,7 @@ fn templates_cloudformation_refuses_are_refused_with_their_position() {
         ("Resources:\n  A: {Type: T}\n  A: {Type: T}\n", "3:3 duplicate-key"),
         ("Resources: {A: {Type: T, Properties: {x: !Rf y}}}\n", "1:42 unknown-tag"),
         ("Resources: {A: {Type: T, Properties: {x: !!binary aGk=}}}\n", "1:42 unknown-tag"),
+        ("Resources: {A: {Type: T, Properties: [!,]}}\n", "1:38 syntax"),
         ("Resources: {A: {Type: T}}\n---\nx: y\n", "2:1 several-documents"),
         ("Resources:\n  A:\n  Type: T\n   B: c\n", "4:5 syntax"),
         ("{\"Resources\": {\"A\": {\"Type\": \"T\"}}", "1:35 syntax"),
@@ -92,4 +93,23 @@ fn a_template_that_is_not_utf8_is_refused_at_the_bad_byte() {
 fn a_template_of_more_than_a_mebibyte_is_refused_unread() {
     let findings = check_template("t.yaml", &vec![b' '; (1 << 20) + 1]).expect_err("too large");
     assert_eq!(findings[0].rule, "too-large");
+}
+
+#[test]
+fn a_tree_is_walked_by_key_and_index_and_becomes_json_in_the_order_of_the_document() {
+    let text = "Resources:\n  B:\n    Type: T\n    Properties: {z: 1.50, y: [0x1f, 007, 18446744073709551616, -1], x: on}\n  A: {Type: U}\n";
+    let tree = check_template("t.yaml", text.as_bytes()).expect("the template is good");
+    let item = tree.at(&["Resources", "B", "Properties", "y", "1"]).expect("the path is there");
+    assert_eq!((item.scalar_text(), item.span), (Some("007"), Span { line: 4, column: 37 }));
+    assert_eq!(tree.at(&["Resources", "B", "Properties", "y", "9"]), None);
+    assert_eq!(tree.at(&["Resources", "C"]), None);
+    assert_eq!(
+        tree.to_json().to_string(),
+        r#"{"Resources":{"B":{"Type":"T","Properties":{"z":1.5,"y":["0x1f","007","18446744073709551616",-1],"x":true}},"A":{"Type":"U"}}}"#
+    );
+    let mut kinds = Vec::new();
+    tree.at(&["Resources", "A"])
+        .expect("the resource is there")
+        .walk(&mut |node| kinds.push(node.kind_name()));
+    assert_eq!(kinds, ["a mapping", "a string"]);
 }
