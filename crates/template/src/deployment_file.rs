@@ -6,12 +6,13 @@
 //! | cfn-lint passes | here it fails, because |
 //! |---|---|
 //! | a list or mapping inside a parameter's list | it cannot be joined with commas |
-//! | a null under the empty key, `{"": null}` | null values are errors |
+//! | a null under a key that is empty, no string (`1`, `yes`) or of several lines | null values are errors |
 //! | a key repeated beside a merge key, or equal as text (`1` and `"1"`) | one of the two would be lost |
 //! | an unknown tag on `parameters` or `tags` themselves | it would make a parameter named after the tag |
 //!
 //! And the other way round: a JSON file with surrogate pairs in its escapes fails in cfn-lint, whose YAML reader does not know
-//! them; the file is sound JSON and passes here. A plain `0x_` passes as text.
+//! them; the file is sound JSON and passes here. A parameter `0x_`, which YAML 1.1 calls a number without digits, passes
+//! as text. So does a merge key whose value is a tagged scalar, which cfn-lint cannot merge.
 //!
 //! What decides is the type YAML 1.1 gives a plain scalar; what is sent is its text as written: `012345678901` keeps its
 //! zero, `yes` stays `yes`.
