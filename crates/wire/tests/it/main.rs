@@ -4,4 +4,6 @@ mod constraints;
 mod documents;
 mod routing;
 mod sample;
+mod signing;
+mod signing_suite;
 mod smithy_vectors;

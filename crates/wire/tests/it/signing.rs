@@ -1,0 +1,442 @@
+//! Requests signed by the AWS SDK's signer are verified; whatever is changed on the way is noticed.
+
+use std::time::{Duration, UNIX_EPOCH};
+
+use aws_credential_types::Credentials;
+use aws_sigv4::http_request::{SignableBody, SignableRequest, SigningSettings, sign};
+use aws_sigv4::sign::v4;
+use http::{HeaderMap, HeaderName, HeaderValue};
+use proptest::prelude::*;
+use syncline_wire::ErrorCode;
+use syncline_wire::sigv4::{Expected, Presented, SignedParts, SigningKeys, Verified};
+
+const NOW_MS: i64 = 1_763_865_600_000;
+const SECRET: &str = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY";
+
+#[derive(Debug, Clone)]
+struct Request {
+    method: String,
+    path: String,
+    query: String,
+    headers: Vec<(String, Vec<u8>)>,
+    body: Vec<u8>,
+}
+
+impl Request {
+    fn new(method: &str, path: &str, query: &str, headers: &[(&str, &str)], body: &[u8]) -> Self {
+        let headers = headers.iter().map(|(name, value)| ((*name).to_owned(), value.as_bytes().to_vec()));
+        let [method, path, query] = [method, path, query].map(str::to_owned);
+        Self { method, path, query, headers: headers.collect(), body: body.to_vec() }
+    }
+
+    /// As the Rust SDK would send it.
+    fn of_the_sdk() -> Self {
+        let mut request = Self::new(
+            "POST",
+            "/service/CodeConnections_20231201/operation/ListHosts",
+            "",
+            &[
+                ("host", "127.0.0.1:7962"),
+                ("content-type", "application/cbor"),
+                ("smithy-protocol", "rpc-v2-cbor"),
+                ("accept", "application/cbor"),
+                ("content-length", "2"),
+                ("x-amz-user-agent", "aws-sdk-rust/1.3.9"),
+            ],
+            &[0xbf, 0xff],
+        );
+        request.sign(NOW_MS, Some("session-token"));
+        request.headers.push(("user-agent".to_owned(), b"aws-sdk-rust/1.3.9 os/linux".to_vec()));
+        request
+    }
+
+    /// Adds what the AWS SDK's signer adds.
+    fn sign(&mut self, now_ms: i64, token: Option<&str>) {
+        let credentials = Credentials::new("AKIDEXAMPLE", SECRET, token.map(str::to_owned), None, "test");
+        let identity = credentials.into();
+        let parameters = v4::SigningParams::builder()
+            .identity(&identity)
+            .region("eu-central-1")
+            .name("codeconnections")
+            .time(UNIX_EPOCH + Duration::from_millis(now_ms.unsigned_abs()))
+            .settings(SigningSettings::default())
+            .build()
+            .expect("complete")
+            .into();
+        let host = self.headers.iter().find(|(name, _)| name == "host").expect("a host");
+        let mut uri = format!("http://{}{}", String::from_utf8_lossy(&host.1), self.path);
+        if !self.query.is_empty() {
+            uri = format!("{uri}?{}", self.query);
+        }
+        let headers: Vec<(&str, &str)> = self
+            .headers
+            .iter()
+            .map(|(name, value)| {
+                (name.as_str(), std::str::from_utf8(value).expect("signed headers are text"))
+            })
+            .collect();
+        let request =
+            SignableRequest::new(&self.method, uri, headers.into_iter(), SignableBody::Bytes(&self.body));
+        let output = sign(request.expect("a request"), &parameters).expect("signed");
+        let (instructions, _) = output.into_parts();
+        for (name, value) in instructions.headers() {
+            self.headers.push((name.to_owned(), value.as_bytes().to_vec()));
+        }
+    }
+
+    /// `None` where no HTTP server would take the request.
+    fn header_map(&self) -> Option<HeaderMap> {
+        let mut map = HeaderMap::new();
+        for (name, value) in &self.headers {
+            map.append(HeaderName::from_bytes(name.as_bytes()).ok()?, HeaderValue::from_bytes(value).ok()?);
+        }
+        Some(map)
+    }
+
+    fn presented(&self, now_ms: i64) -> Option<Result<Presented, syncline_wire::WireError>> {
+        let headers = self.header_map()?;
+        let parts = SignedParts {
+            method: &self.method,
+            path: &self.path,
+            query: &self.query,
+            headers: &headers,
+            body: &self.body,
+        };
+        let expected = Expected { service: "codeconnections", now_ms, normalize_path: true };
+        Some(Presented::parse(parts, expected))
+    }
+
+    /// With a key store that holds one key.
+    fn verify(&self, now_ms: i64) -> Option<Result<Verified, syncline_wire::WireError>> {
+        let keys = SigningKeys::default();
+        Some(self.presented(now_ms)?.and_then(|presented| {
+            let secret = (presented.access_key_id() == "AKIDEXAMPLE").then_some(SECRET.as_bytes());
+            presented.verify(secret, &keys)
+        }))
+    }
+
+    fn code(&self) -> Result<(), ErrorCode> {
+        self.verify(NOW_MS).expect("HTTP").map(|_| ()).map_err(|error| error.code)
+    }
+
+    fn header(&mut self, name: &str) -> &mut Vec<u8> {
+        let header = self.headers.iter_mut().find(|(known, _)| known == name);
+        &mut header.unwrap_or_else(|| panic!("no header {name}")).1
+    }
+}
+
+#[test]
+fn the_sdks_signature_is_verified() {
+    let verified = Request::of_the_sdk().verify(NOW_MS).expect("HTTP").expect("verified");
+    assert_eq!(
+        verified,
+        Verified {
+            access_key_id: "AKIDEXAMPLE".to_owned(),
+            region: "eu-central-1".to_owned(),
+            service: "codeconnections".to_owned(),
+            signed_at_ms: NOW_MS,
+            session_token: Some("session-token".to_owned()),
+        }
+    );
+}
+
+#[test]
+fn every_byte_counts() {
+    let original = Request::of_the_sdk();
+    assert_eq!(original.code(), Ok(()));
+    let mut tried = 0;
+    let mut check = |changed: Request| {
+        if let Some(found) = changed.verify(NOW_MS) {
+            assert!(found.is_err(), "{changed:?}");
+            tried += 1;
+        }
+    };
+    for change in [0x01, 0x02, 0x20, 0x40, 0x80] {
+        let text = |text: &str, i: usize| {
+            let mut bytes = text.as_bytes().to_vec();
+            bytes[i] ^= change;
+            String::from_utf8(bytes).ok()
+        };
+        for i in 0..original.method.len() {
+            text(&original.method, i)
+                .into_iter()
+                .for_each(|method| check(Request { method, ..original.clone() }));
+        }
+        for i in 0..original.path.len() {
+            text(&original.path, i).into_iter().for_each(|path| check(Request { path, ..original.clone() }));
+        }
+        for i in 0..original.body.len() {
+            let mut changed = original.clone();
+            changed.body[i] ^= change;
+            check(changed);
+        }
+        for (h, (name, value)) in original.headers.iter().enumerate() {
+            if name == "user-agent" {
+                continue;
+            }
+            for i in 0..name.len() {
+                // HTTP's names have no case.
+                if let Some(other) = text(name, i).filter(|other| !other.eq_ignore_ascii_case(name)) {
+                    let mut changed = original.clone();
+                    changed.headers[h].0 = other;
+                    check(changed);
+                }
+            }
+            for i in 0..value.len() {
+                let mut changed = original.clone();
+                changed.headers[h].1[i] ^= change;
+                check(changed);
+            }
+        }
+    }
+    assert!(tried > 2000, "only {tried} changes were HTTP");
+}
+
+#[test]
+fn signed_headers_can_neither_go_nor_come() {
+    let original = Request::of_the_sdk();
+    for i in 0..original.headers.len() {
+        let mut dropped = original.clone();
+        let (name, value) = dropped.headers.remove(i);
+        assert_eq!(dropped.code().is_ok(), name == "user-agent", "without {name}");
+        let mut doubled = original.clone();
+        doubled.headers.push((name.clone(), value));
+        assert_eq!(doubled.code().is_ok(), name == "user-agent", "{name} twice");
+    }
+    let with = |name: &str, value: &str| {
+        let mut changed = original.clone();
+        changed.headers.push((name.to_owned(), value.as_bytes().to_vec()));
+        changed.code()
+    };
+    assert_eq!(with("x-forwarded-for", "192.0.2.1"), Ok(()));
+    for name in ["x-amz-target", "X-Amz-Meta", "x-amz-content-sha256", "x-amz-region-set"] {
+        assert!(with(name, "x").is_err(), "with {name}");
+    }
+}
+
+#[test]
+fn the_window_is_fifteen_minutes_to_either_side() {
+    let request = Request::of_the_sdk();
+    let check = |skew_s: i64, expect: Result<(), &str>| {
+        let found = request.verify(NOW_MS + skew_s * 1000).expect("HTTP");
+        assert_eq!(found.map(|_| ()).map_err(|error| (error.code, error.message)), {
+            expect.map_err(|message| (ErrorCode::InvalidSignature, message.to_owned()))
+        });
+    };
+    check(0, Ok(()));
+    check(14 * 60 + 59, Ok(()));
+    check(-(14 * 60 + 59), Ok(()));
+    check(
+        15 * 60 + 1,
+        Err(
+            "Signature expired: 20251123T024000Z is now earlier than 20251123T024001Z (20251123T025501Z - 15 min.)",
+        ),
+    );
+    check(
+        -(15 * 60 + 1),
+        Err("Signature not yet current: 20251123T024000Z is still later than 20251123T023959Z \
+             (20251123T022459Z + 15 min.)"),
+    );
+}
+
+#[test]
+fn what_is_no_signature_of_ours_is_refused() {
+    use ErrorCode::{IncompleteSignature, InvalidSignature, MissingAuthenticationToken};
+    let check = |change: fn(&mut Request), code: ErrorCode, message: &str| {
+        let mut request = Request::of_the_sdk();
+        change(&mut request);
+        let error = request.verify(NOW_MS).expect("HTTP").expect_err("refused");
+        assert_eq!((error.code, error.message.contains(message)), (code, true), "{error} is not {message}");
+    };
+    fn authorization(request: &mut Request, from: &str, to: &str) {
+        let header = request.header("authorization");
+        let text = String::from_utf8(header.clone()).expect("text");
+        assert!(text.contains(from), "{text}");
+        *header = text.replacen(from, to, 1).into_bytes();
+    }
+    check(
+        |request| request.headers.retain(|(name, _)| name != "authorization"),
+        MissingAuthenticationToken,
+        "Missing Authentication Token",
+    );
+    check(
+        |request| *request.header("authorization") = b"Bearer x".to_vec(),
+        IncompleteSignature,
+        "Unsupported AWS 'algorithm': 'Bearer'",
+    );
+    check(
+        |request| authorization(request, "AWS4-HMAC-SHA256", "AWS4-ECDSA-P256-SHA256"),
+        IncompleteSignature,
+        "Unsupported AWS 'algorithm': 'AWS4-ECDSA-P256-SHA256'",
+    );
+    check(
+        |request| *request.header("authorization") = b"AWS4-HMAC-SHA256".to_vec(),
+        IncompleteSignature,
+        "requires 'Credential' parameter. Authorization header requires 'Signature' parameter. Authorization \
+         header requires 'SignedHeaders' parameter.",
+    );
+    check(|request| authorization(request, "Signature=", "Sig="), IncompleteSignature, "'Sig=");
+    check(
+        |request| authorization(request, "Signature=", "Signature=00, Signature="),
+        IncompleteSignature,
+        "there twice",
+    );
+    check(
+        |request| authorization(request, "Signature=", "Signature=00"),
+        IncompleteSignature,
+        "64 lower-case",
+    );
+    check(
+        |request| authorization(request, "/eu-central-1", ""),
+        IncompleteSignature,
+        "Credential must have exactly 5 slash-delimited elements",
+    );
+    check(
+        |request| authorization(request, "/eu-central-1", "/EU!"),
+        InvalidSignature,
+        "scoped to a valid region",
+    );
+    check(
+        |request| authorization(request, "/codeconnections/", "/codestar-connections/"),
+        InvalidSignature,
+        "Credential should be scoped to correct service: 'codeconnections'.",
+    );
+    check(
+        |request| authorization(request, "aws4_request", "aws4_other"),
+        InvalidSignature,
+        "valid terminator: 'aws4_request', not 'aws4_other'",
+    );
+    check(
+        |request| authorization(request, "/20251123/", "/20251122/"),
+        InvalidSignature,
+        "'20251122' != '20251123', from '20251123T024000Z'.",
+    );
+    check(|request| authorization(request, "host;", ""), InvalidSignature, "'host' must be a 'SignedHeader'");
+    check(
+        |request| authorization(request, ";x-amz-user-agent", ""),
+        InvalidSignature,
+        "'x-amz-user-agent' must be a 'SignedHeader'",
+    );
+    check(|request| authorization(request, "host;", "host;host;"), IncompleteSignature, "sorted");
+    check(|request| authorization(request, "host;", "Host;"), IncompleteSignature, "lower-case");
+    check(
+        |request| request.headers.retain(|(name, _)| name != "x-amz-date"),
+        IncompleteSignature,
+        "requires existence of either a 'X-Amz-Date' or a 'Date' header",
+    );
+    check(
+        |request| *request.header("x-amz-date") = b"20251123T024000".to_vec(),
+        IncompleteSignature,
+        "ISO-8601 'basic format'",
+    );
+    check(
+        |request| request.headers.push(("x-amz-date".to_owned(), b"20251123T024000Z".to_vec())),
+        IncompleteSignature,
+        "'x-amz-date' is there twice",
+    );
+    check(
+        |request| request.query = "X-Amz-Signature=0".to_owned(),
+        IncompleteSignature,
+        "a signature in the query is not accepted",
+    );
+    check(
+        |request| request.query = "a=b&x-amz-%43redential=0".to_owned(),
+        IncompleteSignature,
+        "a signature in the query is not accepted",
+    );
+    check(|request| request.body.push(0), InvalidSignature, "does not match");
+}
+
+#[test]
+fn the_payloads_hash_is_always_computed() {
+    let signed_with = |sha256: &str| {
+        let mut request =
+            Request::new("POST", "/", "", &[("host", "localhost"), ("x-amz-content-sha256", sha256)], b"{}");
+        request.sign(NOW_MS, None);
+        request.code()
+    };
+    assert_eq!(signed_with("44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a"), Ok(()));
+    let of_nothing = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+    assert_eq!(signed_with(of_nothing), Err(ErrorCode::InvalidSignature));
+    for refused in
+        ["UNSIGNED-PAYLOAD", "STREAMING-AWS4-HMAC-SHA256-PAYLOAD", "STREAMING-UNSIGNED-PAYLOAD-TRAILER"]
+    {
+        assert_eq!(signed_with(refused), Err(ErrorCode::IncompleteSignature), "{refused}");
+    }
+}
+
+#[test]
+fn a_date_header_will_do_when_it_is_signed() {
+    let request = |signed_headers: &str| {
+        let authorization = format!(
+            "AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/20251123/eu-central-1/codeconnections/aws4_request, \
+             SignedHeaders={signed_headers}, \
+             Signature=cd1911dc7f3bf1fe5d479a61e31c6d658c992ba5fa9566be54f19383ec7b28a5"
+        );
+        let date = ("date", "Sun, 23 Nov 2025 02:40:00 GMT");
+        let headers = [("host", "localhost"), date, ("authorization", &authorization)];
+        Request::new("POST", "/", "", &headers, b"{}")
+    };
+    // Computed with Python's hmac and hashlib, because the SDK's signer always sends x-amz-date.
+    assert_eq!(request("date;host").code(), Ok(()));
+    let error = request("host").verify(NOW_MS).expect("HTTP").expect_err("the date is not signed");
+    assert_eq!(error.code, ErrorCode::InvalidSignature);
+    assert!(error.message.contains("'date' must be a 'SignedHeader'"), "{error}");
+}
+
+#[test]
+fn an_unknown_key_is_told_apart_only_after_the_same_work() {
+    let presented = Request::of_the_sdk().presented(NOW_MS).expect("HTTP").expect("well-formed");
+    assert_eq!(presented.access_key_id(), "AKIDEXAMPLE");
+    let keys = SigningKeys::default();
+    let error = presented.verify(None, &keys).expect_err("unknown");
+    assert_eq!(error.code, ErrorCode::UnrecognizedClient);
+    let error = presented.verify(Some(b"other"), &keys).expect_err("another secret");
+    assert_eq!(error.code, ErrorCode::InvalidSignature);
+    assert!(presented.verify(Some(SECRET.as_bytes()), &keys).is_ok());
+}
+
+/// Path segments as clients send them: unreserved characters, and others percent-encoded.
+fn path() -> impl Strategy<Value = String> {
+    let segment = prop_oneof![
+        "[a-zA-Z0-9._~-]{1,8}",
+        "(%[0-9A-F]{2}){1,3}",
+        Just(".".to_owned()),
+        Just("..".to_owned()),
+        Just(String::new())
+    ];
+    prop::collection::vec(segment, 0..5).prop_map(|segments| format!("/{}", segments.join("/")))
+}
+
+fn query() -> impl Strategy<Value = String> {
+    let parameter = "([a-zA-Z0-9._~-]|%2[0-9A-F]){1,6}(=([a-zA-Z0-9._~+-]|%[2-7][0-9A-F]){0,6})?";
+    prop::collection::vec(parameter, 0..5).prop_map(|parameters| parameters.join("&"))
+}
+
+fn headers() -> impl Strategy<Value = Vec<(String, String)>> {
+    let name = prop_oneof!["x-[a-z]{1,5}", "x-amz-[a-z]{1,3}", Just("content-type".to_owned())];
+    prop::collection::vec((name, "[!-~]{1,8}( {1,3}[!-~]{1,8}){0,2}"), 0..6)
+}
+
+proptest! {
+    #[test]
+    fn whatever_the_sdk_signs_is_verified(
+        method in prop_oneof![Just("GET"), Just("POST"), Just("DELETE")],
+        path in path(),
+        query in query(),
+        headers in headers(),
+        body in prop::collection::vec(any::<u8>(), 0..64),
+        token in prop::option::of("[a-zA-Z0-9/+=]{1,40}"),
+        skew_ms in -899_000_i64..899_000,
+    ) {
+        let mut all = vec![("host", "localhost:7962")];
+        all.extend(headers.iter().map(|(name, value)| (name.as_str(), value.as_str())));
+        let mut request = Request::new(method, &path, &query, &all, &body);
+        request.sign(NOW_MS, token.as_deref());
+        let verified = request.verify(NOW_MS + skew_ms).expect("HTTP");
+        prop_assert!(verified.is_ok(), "{verified:?} {request:?}");
+        let mut changed = request.clone();
+        changed.body.push(b'x');
+        prop_assert!(changed.verify(NOW_MS).expect("HTTP").is_err());
+    }
+}
