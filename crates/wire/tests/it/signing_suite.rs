@@ -198,10 +198,19 @@ fn presigned_queries_and_sigv4a_are_refused() {
     }
 }
 
+/// What the older suite signs otherwise: a token outside the signature; folded lines joined by commas, where the newer
+/// one and RFC 9112 have spaces; form bodies moved to the query, which would leave a body unsigned.
+const REFUSED: &[&str] = &[
+    "post-sts-header-after",
+    "get-header-value-multiline",
+    "post-x-www-form-urlencoded",
+    "post-x-www-form-urlencoded-parameters",
+];
+
 /// The older suite has cases of its own: parameters in the order of their values, and the token's two places.
 #[test]
 #[expect(clippy::disallowed_methods, reason = "the test environment is named by a variable")]
-fn every_case_of_the_older_suite_is_verified_but_the_one_that_leaves_its_token_unsigned() {
+fn every_case_of_the_older_suite_is_verified_but_those_that_sign_otherwise() {
     let Some(environment) = std::env::var_os("SYNCLINE_TEST_ENV") else {
         eprintln!("skipped: SYNCLINE_TEST_ENV names no test environment (`cargo xtask test` makes one)");
         return;
@@ -229,18 +238,15 @@ fn every_case_of_the_older_suite_is_verified_but_the_one_that_leaves_its_token_u
             } else if path.extension().is_some_and(|extension| extension == "sreq") {
                 let text = fs::read_to_string(&path).expect("readable");
                 let found = code(Request::parse(&text).verify(&context, Some(&context.secret)));
-                // It joins folded lines by commas; the newer suite and RFC 9112 take them for spaces.
-                if path.file_stem().is_some_and(|name| name == "get-header-value-multiline") {
-                    continue;
-                }
-                if path.file_stem().is_some_and(|name| name == "post-sts-header-after") {
-                    assert_eq!(found, Err(ErrorCode::InvalidSignature));
+                let name = path.file_stem().expect("a name").to_string_lossy();
+                if REFUSED.contains(&name.as_ref()) {
+                    assert_eq!(found, Err(ErrorCode::InvalidSignature), "{name}");
                 } else {
-                    assert_eq!(found, Ok(()), "{}", path.display());
+                    assert_eq!(found, Ok(()), "{name}");
                     verified += 1;
                 }
             }
         }
     }
-    assert!(verified >= 28, "only {verified} cases were found");
+    assert!(verified >= 27, "only {verified} cases were found");
 }
