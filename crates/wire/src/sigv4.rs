@@ -47,6 +47,20 @@ pub struct SignedParts<'r> {
     pub body: &'r [u8],
 }
 
+impl<'r> SignedParts<'r> {
+    /// What is signed of a request whose head an HTTP server has read.
+    #[must_use]
+    pub fn of(head: &'r http::request::Parts, body: &'r [u8]) -> Self {
+        Self {
+            method: head.method.as_str(),
+            path: head.uri.path(),
+            query: head.uri.query().unwrap_or_default(),
+            headers: &head.headers,
+            body,
+        }
+    }
+}
+
 /// What the endpoint expects of a signature.
 #[derive(Debug, Clone, Copy)]
 pub struct Expected<'e> {

@@ -97,6 +97,18 @@ fn long_values_are_cut_first_so_that_the_rules_stay_readable() {
 }
 
 #[test]
+fn thousands_of_violations_are_counted_and_the_first_ones_told() {
+    let (_, text) =
+        refusal::<TagResourceInput>(&format!(r#"{{"ResourceArn":"x","Tags":[{}{{}}]}}"#, "{},".repeat(9999)));
+    assert!(text.starts_with("20002 validation errors detected: Value 'x' at 'resourceArn'"), "{text}");
+    assert!(
+        text.contains("at 'tags' failed to satisfy constraint: Member must have length less than"),
+        "{text}"
+    );
+    assert!(text.len() < 4000, "{}", text.len());
+}
+
+#[test]
 fn lengths_count_code_points() {
     let body = |name: &str| format!(r#"{{"ConnectionName":"{name}"}}"#);
     for character in ["a", "ä", "\u{1f600}"] {

@@ -266,4 +266,14 @@ proptest! {
         let cbor = write(Protocol::Cbor, &time).expect("written");
         prop_assert_eq!(ciborium::from_reader::<Timestamp, _>(&cbor[..]).expect("read"), time);
     }
+
+    #[test]
+    fn clients_that_truncate_read_the_same_millisecond(epoch_ms in 1_000_000_000_000_i64..4_000_000_000_000) {
+        let cbor = write(Protocol::Cbor, &Timestamp::from_epoch_ms(epoch_ms)).expect("written");
+        let Value::Tag(1, seconds) = ciborium::from_reader(&cbor[..]).expect("read") else { panic!("tag 1") };
+        let seconds = seconds.as_float().expect("a double");
+        // As aws-smithy-cbor does: nanoseconds out of the fraction, then whole milliseconds.
+        let read = (seconds.trunc() as i64) * 1000 + (seconds.fract() * 1e9) as i64 / 1_000_000;
+        prop_assert_eq!(read, epoch_ms);
+    }
 }

@@ -11,7 +11,7 @@ pub(crate) fn full(shape: &Shape) -> Value {
         Shape::Long => Value::from(7_i64),
         Shape::Double => Value::Float(1.5),
         Shape::Blob => Value::Bytes(b"blob".to_vec()),
-        Shape::Timestamp => Value::Tag(1, Box::new(Value::Float(1_763_865_600.123))),
+        Shape::Timestamp => Value::Tag(1, Box::new(Value::Float(1_763_865_600.125))),
         Shape::Text(rule) => Value::Text(text(rule)),
         Shape::Enum(texts) => Value::Text((*texts.last().expect("an enumeration has values")).to_owned()),
         Shape::List(rule) => Value::Array(vec![full(rule.member); rule.min.max(2)]),

@@ -165,16 +165,12 @@ fn boto3s_signature_is_verified_and_its_body_read() {
         ],
         body,
     );
-    let headers = request.header_map().expect("HTTP");
-    let routed = route(&http::Method::POST, &request.path, &headers).expect("routed");
+    let mut sent = http::Request::post(&request.path).body(()).expect("HTTP");
+    *sent.headers_mut() = request.header_map().expect("HTTP");
+    let (head, ()) = sent.into_parts();
+    let routed = route(&head.method, head.uri.path(), &head.headers).expect("routed");
     assert_eq!(routed.operation, Operation::CreateConnection);
-    let parts = SignedParts {
-        method: "POST",
-        path: &request.path,
-        query: "",
-        headers: &headers,
-        body: &request.body,
-    };
+    let parts = SignedParts::of(&head, &request.body);
     let expected =
         Expected { service: routed.service.signing_name(), now_ms: 1_795_407_240_000, normalize_path: true };
     let presented = Presented::parse(parts, expected).expect("well-formed");
