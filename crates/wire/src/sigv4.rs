@@ -219,7 +219,9 @@ fn check_scope(scope: &Scope, service: &str, signed_at_ms: i64) -> Result<(), Wi
     }
     // Regions are names of ours, so any well-formed one will do; the bound keeps them storable.
     let well_formed = (1..=32).contains(&scope.region.len())
-        && scope.region.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
+        && scope.region.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+        && !scope.region.starts_with('-')
+        && !scope.region.ends_with('-');
     if !well_formed {
         return Err(invalid("Credential should be scoped to a valid region."));
     }
