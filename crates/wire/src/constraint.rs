@@ -12,9 +12,15 @@ pub(crate) const MAX_MESSAGE_CHARS: usize = 600;
 /// The lengths to which values are cut, longest first, until the text fits.
 const VALUE_CUTS: &[usize] = &[MAX_MESSAGE_CHARS, 256, 128, 64, 32, 16];
 
+/// How many broken constraints are told; the text has no room for more, and a body could break thousands.
+const MAX_TOLD: usize = 16;
+
 /// The broken constraints of one input, in the order of the model's members.
 #[derive(Debug, Default)]
-pub(crate) struct Violations(Vec<Violation>);
+pub(crate) struct Violations {
+    count: usize,
+    told: Vec<Violation>,
+}
 
 #[derive(Debug)]
 struct Violation {
@@ -38,18 +44,27 @@ pub(crate) enum Rule {
 
 impl Violations {
     pub(crate) fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.count == 0
     }
 
     pub(crate) fn add_null(&mut self, path: &str) {
-        self.0.push(Violation { value: None, path: path.to_owned(), rule: Rule::NotNull });
+        self.push(|| Violation { value: None, path: path.to_owned(), rule: Rule::NotNull });
     }
 
     /// Records that `value`, at `path`, breaks `rule`.
     pub(crate) fn add(&mut self, shape: &Shape, value: &Value, path: &str, rule: Rule) {
-        let mut text = String::new();
-        write_value(&mut text, shape, value);
-        self.0.push(Violation { value: Some(text), path: path.to_owned(), rule });
+        self.push(|| {
+            let mut text = String::new();
+            write_value(&mut text, shape, value);
+            Violation { value: Some(text), path: path.to_owned(), rule }
+        });
+    }
+
+    fn push(&mut self, violation: impl FnOnce() -> Violation) {
+        self.count += 1;
+        if self.told.len() < MAX_TOLD {
+            self.told.push(violation());
+        }
     }
 
     /// `1 validation error detected: Value 'X' at 'connectionName' failed to satisfy constraint: …`
@@ -60,9 +75,9 @@ impl Violations {
     }
 
     fn message_with(&self, max_value_chars: usize) -> String {
-        let count = self.0.len();
+        let count = self.count;
         let mut text = format!("{count} validation error{} detected: ", if count == 1 { "" } else { "s" });
-        for (i, violation) in self.0.iter().enumerate() {
+        for (i, violation) in self.told.iter().enumerate() {
             if i > 0 {
                 text.push_str("; ");
             }

@@ -13,6 +13,8 @@ mod canonical;
 mod keys;
 mod time;
 
+use std::fmt;
+
 use http::HeaderMap;
 use http::header::{AUTHORIZATION, DATE, HOST};
 use subtle::ConstantTimeEq as _;
@@ -31,7 +33,7 @@ const SECURITY_TOKEN: &str = "x-amz-security-token";
 const ALGORITHM: &str = "AWS4-HMAC-SHA256";
 
 /// What of a request is signed.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub struct SignedParts<'r> {
     /// The HTTP method, in capitals.
     pub method: &'r str,
@@ -43,6 +45,20 @@ pub struct SignedParts<'r> {
     pub headers: &'r HeaderMap,
     /// The whole body.
     pub body: &'r [u8],
+}
+
+impl<'r> SignedParts<'r> {
+    /// What is signed of a request whose head an HTTP server has read.
+    #[must_use]
+    pub fn of(head: &'r http::request::Parts, body: &'r [u8]) -> Self {
+        Self {
+            method: head.method.as_str(),
+            path: head.uri.path(),
+            query: head.uri.query().unwrap_or_default(),
+            headers: &head.headers,
+            body,
+        }
+    }
 }
 
 /// What the endpoint expects of a signature.
@@ -62,7 +78,7 @@ pub struct Presented {
     access_key_id: String,
     scope: Scope,
     signed_at_ms: i64,
-    session_token: Option<String>,
+    session_token: Option<SessionToken>,
     string_to_sign: String,
     signature: [u8; 32],
 }
@@ -80,7 +96,25 @@ pub struct Verified {
     pub signed_at_ms: i64,
     /// The session token, which is signed but says nothing by itself: the caller checks that it belongs to the key,
     /// and refuses one where the key has none.
-    pub session_token: Option<String>,
+    pub session_token: Option<SessionToken>,
+}
+
+/// A session token, which `Debug` does not show.
+#[derive(Clone, PartialEq, Eq)]
+pub struct SessionToken(String);
+
+impl SessionToken {
+    /// The token itself.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for SessionToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SessionToken(…)")
+    }
 }
 
 impl Presented {
@@ -119,7 +153,8 @@ impl Presented {
             scope.text(),
             keys::hex(&keys::sha256(&canonical)),
         );
-        let session_token = single(parts.headers, SECURITY_TOKEN)?.map(str::to_owned);
+        let session_token =
+            single(parts.headers, SECURITY_TOKEN)?.map(|token| SessionToken(token.to_owned()));
         Ok(Self { access_key_id, scope, signed_at_ms, session_token, string_to_sign, signature })
     }
 
@@ -184,7 +219,9 @@ fn check_scope(scope: &Scope, service: &str, signed_at_ms: i64) -> Result<(), Wi
     }
     // Regions are names of ours, so any well-formed one will do; the bound keeps them storable.
     let well_formed = (1..=32).contains(&scope.region.len())
-        && scope.region.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
+        && scope.region.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+        && !scope.region.starts_with('-')
+        && !scope.region.ends_with('-');
     if !well_formed {
         return Err(invalid("Credential should be scoped to a valid region."));
     }

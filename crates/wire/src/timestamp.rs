@@ -31,9 +31,21 @@ impl Timestamp {
     }
 
     // Exact: doubles hold whole milliseconds for 285,000 years to either side.
-    #[expect(clippy::cast_precision_loss, reason = "no date within the model's reach loses a millisecond")]
     fn seconds(self) -> f64 {
         self.epoch_ms as f64 / 1000.0
+    }
+
+    /// Seconds for CBOR, never below the millisecond: the Rust SDK truncates what it reads to milliseconds, and the
+    /// nearest double is below as often as above.
+    fn seconds_not_below(self) -> f64 {
+        let seconds = self.seconds();
+        let nanos_of_second = (seconds.fract() * 1e9).trunc();
+        let ms_of_second = self.epoch_ms % 1000;
+        if self.epoch_ms > 0 && nanos_of_second < ms_of_second as f64 * 1e6 {
+            seconds.next_up()
+        } else {
+            seconds
+        }
     }
 
     #[expect(clippy::cast_possible_truncation, reason = "the range is checked first")]
@@ -54,7 +66,7 @@ impl Serialize for Timestamp {
         if serializer.is_human_readable() {
             serializer.serialize_f64(self.seconds())
         } else {
-            Accepted::<f64, EPOCH_TAG>(self.seconds()).serialize(serializer)
+            Accepted::<f64, EPOCH_TAG>(self.seconds_not_below()).serialize(serializer)
         }
     }
 }
