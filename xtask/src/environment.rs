@@ -28,21 +28,8 @@ const PYTHON_FOR_LOCALSTACK: Version = Version(3, 13);
 /// Written in a part's folder when it is whole.
 const RECIPE: &str = ".recipe";
 
-/// Unpacks what a source distribution has under tests/unit/protocols, without the distribution's own top folder.
-const UNPACK_VECTORS: &str = r#"
-import pathlib, sys, tarfile
-archive, destination = pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2])
-with tarfile.open(archive) as tar:
-    for member in tar:
-        path = pathlib.PurePosixPath(member.name)
-        inner = path.parts[1:]
-        if member.isfile() and inner[:3] == ("tests", "unit", "protocols") and ".." not in inner:
-            target = destination.joinpath(*inner)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_bytes(tar.extractfile(member).read())
-            unpacked = True
-assert unpacked
-"#;
+/// Unpacks the vectors; run with the archive and the folder to unpack into.
+const UNPACK_VECTORS: &str = "clients/unpack_protocol_vectors.py";
 
 /// The environment, whole, and kept so until this is dropped.
 #[derive(Debug)]
@@ -99,7 +86,7 @@ fn parts(root: &Path, extended: bool) -> anyhow::Result<Vec<Part>> {
         pinned(REQUIREMENTS, "botocore").context("clients/requirements.txt does not pin botocore")?;
     let vectors = Part {
         folder: root.join("botocore-sdist"),
-        recipe: format!("botocore=={botocore}\n{UNPACK_VECTORS}"),
+        recipe: format!("botocore=={botocore}\n{}", include_str!("../../clients/unpack_protocol_vectors.py")),
         how: How::Vectors { python: clients.python(), botocore: botocore.to_owned() },
     };
     let mut parts = vec![clients, vectors, venv("venv-boto3-1.43", &python, REQUIREMENTS_BOTO3_1_43)];
@@ -182,8 +169,8 @@ impl Part {
             .arg(format!("botocore=={botocore}")))
         .context("pip could not download botocore's source distribution")?;
         let archive = self.folder.join(format!("botocore-{botocore}.tar.gz"));
-        run(Command::new(python).args(["-I", "-c", UNPACK_VECTORS]).arg(&archive).arg(&self.folder))
-            .context("botocore's source distribution has no tests/unit/protocols")?;
+        let script = command::workspace_root().join(UNPACK_VECTORS);
+        run(Command::new(python).arg("-I").arg(script).arg(&archive).arg(&self.folder))?;
         fs::remove_file(&archive).with_context(|| format!("{}: cannot be removed", archive.display()))
     }
 }

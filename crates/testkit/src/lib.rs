@@ -1,1 +1,3 @@
-//! To be filled.
+//! What the tests share; a dev-dependency only.
+
+pub mod peers;
