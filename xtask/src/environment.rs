@@ -50,17 +50,20 @@ pub(crate) fn prepare(extended: bool) -> anyhow::Result<Environment> {
     let lock = File::create(root.join("lock"))?;
     // More than one round only when a checkout with other pins shares the folder and is just as busy.
     for _ in 0..3 {
-        lock.lock_shared()?;
+        if lock.try_lock_shared().is_err() {
+            println!("test environment: {} is being made by another process; waiting", root.display());
+            lock.lock_shared()?;
+        }
         if parts.iter().all(Part::is_whole) {
             return Ok(Environment { root, _in_use: lock });
         }
         lock.unlock()?;
         if lock.try_lock().is_err() {
-            println!("test environment: waiting for whoever uses {}", root.display());
+            println!("test environment: {} is used by another process; waiting", root.display());
             lock.lock()?;
         }
         for part in parts.iter().filter(|part| !part.is_whole()) {
-            part.make()?;
+            part.make(&lock)?;
         }
         lock.unlock()?;
     }
@@ -134,7 +137,7 @@ impl Part {
         fs::read_to_string(self.folder.join(RECIPE)).is_ok_and(|recipe| recipe == self.recipe)
     }
 
-    fn make(&self) -> anyhow::Result<()> {
+    fn make(&self, lock: &File) -> anyhow::Result<()> {
         println!("test environment: making {}", self.folder.display());
         if self.folder.exists() {
             fs::remove_dir_all(&self.folder)
@@ -142,8 +145,8 @@ impl Part {
         }
         fs::create_dir_all(&self.folder)?;
         match &self.how {
-            How::Venv { python, requirements } => self.make_venv(python, requirements)?,
-            How::Vectors { python, botocore } => self.unpack_vectors(python, botocore)?,
+            How::Venv { python, requirements } => self.make_venv(lock, python, requirements)?,
+            How::Vectors { python, botocore } => self.unpack_vectors(lock, python, botocore)?,
         }
         let unfinished = self.folder.join(".recipe.unfinished");
         fs::write(&unfinished, &self.recipe)?;
@@ -151,26 +154,29 @@ impl Part {
         Ok(())
     }
 
-    fn make_venv(&self, python: &Path, requirements: &str) -> anyhow::Result<()> {
-        run(Command::new(python).args(["-m", "venv"]).arg(&self.folder)).with_context(|| {
+    fn make_venv(&self, lock: &File, python: &Path, requirements: &str) -> anyhow::Result<()> {
+        run(lock, Command::new(python).args(["-m", "venv"]).arg(&self.folder)).with_context(|| {
             format!("{} cannot make virtual environments (Debian: install python3-venv)", python.display())
         })?;
         let file = self.folder.join("requirements.txt");
         fs::write(&file, requirements)?;
-        run(pip(&self.python()).args(["install", "--requirement"]).arg(&file))
+        run(lock, pip(&self.python()).args(["install", "--requirement"]).arg(&file))
             .context("pip could not install the test environment; it must reach a Python package index")
     }
 
-    fn unpack_vectors(&self, python: &Path, botocore: &str) -> anyhow::Result<()> {
+    fn unpack_vectors(&self, lock: &File, python: &Path, botocore: &str) -> anyhow::Result<()> {
         // The source distribution, because the vectors are in no wheel.
-        run(pip(python)
-            .args(["download", "--no-deps", "--no-binary", ":all:", "--dest"])
-            .arg(&self.folder)
-            .arg(format!("botocore=={botocore}")))
+        run(
+            lock,
+            pip(python)
+                .args(["download", "--no-deps", "--no-binary", ":all:", "--dest"])
+                .arg(&self.folder)
+                .arg(format!("botocore=={botocore}")),
+        )
         .context("pip could not download botocore's source distribution")?;
         let archive = self.folder.join(format!("botocore-{botocore}.tar.gz"));
         let script = command::workspace_root().join(UNPACK_VECTORS);
-        run(Command::new(python).arg("-I").arg(script).arg(&archive).arg(&self.folder))?;
+        run(lock, Command::new(python).arg("-I").arg(script).arg(&archive).arg(&self.folder))?;
         fs::remove_file(&archive).with_context(|| format!("{}: cannot be removed", archive.display()))
     }
 }
@@ -182,11 +188,13 @@ fn pip(python: &Path) -> Command {
 }
 
 /// Runs a step of the making without what an activated venv or a PYTHONPATH would lead astray.
-fn run(command: &mut Command) -> anyhow::Result<()> {
+///
+/// Its standard input is the lock, so that the folder stays locked while a step runs on although xtask was killed.
+fn run(lock: &File, command: &mut Command) -> anyhow::Result<()> {
     for variable in ["PYTHONHOME", "PYTHONPATH", "VIRTUAL_ENV", "PIP_TARGET", "PIP_PREFIX", "PIP_USER"] {
         command.env_remove(variable);
     }
-    command::run(command)
+    command::run_with_input(command, lock.try_clone()?.into())
 }
 
 #[cfg(test)]
@@ -243,7 +251,8 @@ mod tests {
         };
         fs::create_dir(&part.folder).expect("a folder");
         fs::write(part.folder.join(RECIPE), "an older recipe").expect("a recipe");
-        part.make().expect_err("false makes no venv");
+        let lock = File::create(root.path().join("lock")).expect("a lock");
+        part.make(&lock).expect_err("false makes no venv");
         assert!(!part.is_whole() && !part.folder.join(RECIPE).exists());
     }
 }
