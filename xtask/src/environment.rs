@@ -1,8 +1,8 @@
 //! The test environment: other people's clients and servers that the tests meet, in one folder of ours.
 //!
-//! Each [`Part`] is made whole or not at all. Its recipe (everything it is made from, as text) is written last; a part
-//! whose recorded recipe differs from today's, or is missing because making it was interrupted, is made anew. One lock
-//! keeps two makers apart, and keeps a part from being remade under tests that use it.
+//! Each [`Part`] is made whole or not at all. Its recipe (everything it is made from, as text) is written
+//! last; a part whose recorded recipe differs from today's, or is missing because making it was interrupted,
+//! is made anew. One lock keeps two makers apart, and keeps a part from being remade under tests that use it.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -24,6 +24,9 @@ const REQUIREMENTS_LOCALSTACK: &str = include_str!("../../clients/requirements-l
 const PYTHON: Version = Version(3, 10);
 /// LocalStack imports `warnings.deprecated`.
 const PYTHON_FOR_LOCALSTACK: Version = Version(3, 13);
+
+/// Ends the one line that says which Python is missing.
+const NOT_FOUND: &str = "as python3, python3.x or in pyenv: none was found";
 
 /// Written in a part's folder when it is whole.
 const RECIPE: &str = ".recipe";
@@ -75,9 +78,7 @@ pub(crate) fn prepare(extended: bool) -> anyhow::Result<Environment> {
 
 fn parts(root: &Path, extended: bool) -> anyhow::Result<Vec<Part>> {
     let Some(python) = python::find(PYTHON) else {
-        bail!(
-            "the test environment needs Python {PYTHON} or newer as python3, python3.x or in pyenv: none was found"
-        );
+        bail!("the test environment needs Python {PYTHON} or newer, {NOT_FOUND}");
     };
     let venv = |name: &str, python: &Python, requirements: &'static str| Part {
         folder: root.join(name),
@@ -95,9 +96,7 @@ fn parts(root: &Path, extended: bool) -> anyhow::Result<Vec<Part>> {
     let mut parts = vec![clients, vectors, venv("venv-boto3-1.43", &python, REQUIREMENTS_BOTO3_1_43)];
     if extended {
         let Some(python) = python::find(PYTHON_FOR_LOCALSTACK) else {
-            bail!(
-                "--extended needs Python {PYTHON_FOR_LOCALSTACK} or newer for LocalStack, as python3.x or in pyenv: none was found"
-            );
+            bail!("--extended needs Python {PYTHON_FOR_LOCALSTACK} or newer for LocalStack, {NOT_FOUND}");
         };
         parts.push(venv("venv-localstack", &python, REQUIREMENTS_LOCALSTACK));
     }
@@ -189,7 +188,8 @@ fn pip(python: &Path) -> Command {
 
 /// Runs a step of the making without what an activated venv or a PYTHONPATH would lead astray.
 ///
-/// Its standard input is the lock, so that the folder stays locked while a step runs on although xtask was killed.
+/// Its standard input is the lock, so that the folder stays locked while a step runs on although xtask was
+/// killed.
 fn run(lock: &File, command: &mut Command) -> anyhow::Result<()> {
     for variable in ["PYTHONHOME", "PYTHONPATH", "VIRTUAL_ENV", "PIP_TARGET", "PIP_PREFIX", "PIP_USER"] {
         command.env_remove(variable);

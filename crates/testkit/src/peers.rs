@@ -1,12 +1,12 @@
 //! Other people's programs that tests run against: moto, LocalStack, and the Pythons that hold AWS's clients.
 //!
-//! They live in the test environment, which `cargo xtask test` makes. Every peer listens on a port of 127.0.0.1 that the
-//! kernel chose, so any number may run at once, and ends with the process that started it, however that ends: it is
-//! killed when dropped, and by itself when its standard input is closed. What a peer prints is kept, and shown when the
-//! test panics.
+//! They live in the test environment, which `cargo xtask test` makes. Every peer listens on a port of
+//! 127.0.0.1 that the kernel chose, so any number may run at once, and ends with the process that started it,
+//! however that ends: it is killed when dropped, and by itself when its standard input is closed. What a peer
+//! prints is kept, and shown when the test panics.
 //!
-//! A peer that is not installed is no failure: its constructor answers `None` after saying in one line on standard
-//! error what is skipped and why. A peer that is installed and does not start is one, and panics.
+//! A peer that is not installed is no failure: its constructor answers `None` after saying in one line on
+//! standard error what is skipped and why. A peer that is installed and does not start is one, and panics.
 
 use std::fs::{self, File};
 use std::io;
@@ -106,7 +106,8 @@ impl Moto {
 pub struct LocalStack(Peer);
 
 impl LocalStack {
-    /// Starts LocalStack and waits until it answers; `None` when `cargo xtask test --extended` has not installed it.
+    /// Starts LocalStack and waits until it answers; `None` when `cargo xtask test --extended` has not
+    /// installed it.
     ///
     /// # Panics
     /// When LocalStack is installed and does not start, with what it printed.
@@ -311,6 +312,21 @@ mod tests {
         let mut peer = Peer::spawn("test peer", &python, &script).expect("a Python that starts");
         let error = peer.wait_until_ready("/").await.expect_err("it has no such page");
         assert!(matches!(&error, StartError::NotReady(status) if status.contains(" 501 ")), "{error}");
+    }
+
+    #[test]
+    fn every_client_is_of_the_generation_it_is_asked_for() {
+        let check = |program: Option<PathBuf>, arguments: &[&str], expect: &str| {
+            let Some(program) = program else { return };
+            let output = Command::new(&program).args(arguments).output().expect("a program that starts");
+            let printed = String::from_utf8_lossy(&output.stdout).into_owned();
+            assert!(printed.starts_with(expect), "{}: {output:?}", program.display());
+        };
+        let version = ["-I", "-c", "import boto3; print(boto3.__version__)"];
+        check(python(Boto3::V1_43), &version, "1.43.");
+        check(python(Boto3::V1_44), &version, "1.44.");
+        check(aws(), &["--version"], "aws-cli/1.46.");
+        check(cfn_lint(), &["--version"], "cfn-lint 1.");
     }
 
     #[test]
