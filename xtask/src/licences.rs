@@ -69,7 +69,7 @@ fn offenders(metadata: &Value) -> anyhow::Result<Vec<String>> {
 /// Whether an SPDX expression can be met with allowed licences alone: one side of an OR, both of an AND.
 ///
 /// # Errors
-/// When the text is no SPDX expression. `/`, which crates.io once took for OR, still is.
+/// When the text is no SPDX expression. `/`, which Cargo once took for OR, still is.
 fn is_allowed(expression: &str) -> anyhow::Result<bool> {
     let spaced = expression.replace('(', " ( ").replace(')', " ) ").replace('/', " OR ");
     let words: Vec<&str> = spaced.split_whitespace().collect();
