@@ -1,9 +1,9 @@
 //! `cargo xtask ci`: everything that must hold before a change lands, cheapest first.
 //!
-//! The steps share what they build: clippy and the documentation both need only the dependencies' metadata, the
-//! documentation's tests and the tests proper one debug build; only the demo needs a release build. So no step sets
-//! compiler flags of its own, and all but the demo's take the workspace whole: the same features, hence the same
-//! artefacts.
+//! The steps share what they build: clippy and the documentation both need only the dependencies' metadata,
+//! the documentation's tests and the tests proper one debug build; only the demo needs a release build. So no
+//! step sets compiler flags of its own, and all but the demo's take the workspace whole: the same features,
+//! hence the same artefacts.
 
 use std::process::Command;
 use std::time::Instant;

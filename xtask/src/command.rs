@@ -27,10 +27,14 @@ pub(crate) fn cargo(arguments: &[&str]) -> Command {
 
 /// Prints the command, runs it to its end with this process's output, and takes a failure for an error.
 pub(crate) fn run(command: &mut Command) -> anyhow::Result<()> {
+    run_with_input(command, Stdio::null())
+}
+
+/// The same, with something of the caller's as standard input.
+pub(crate) fn run_with_input(command: &mut Command, input: Stdio) -> anyhow::Result<()> {
     let line = line(command);
     println!("$ {line}");
-    let status =
-        command.stdin(Stdio::null()).status().with_context(|| format!("{line}: could not be started"))?;
+    let status = command.stdin(input).status().with_context(|| format!("{line}: could not be started"))?;
     if !status.success() {
         bail!("{line}: {status}");
     }

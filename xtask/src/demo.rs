@@ -46,7 +46,8 @@ pub(crate) fn demo_smoke() -> anyhow::Result<()> {
     check_answer(&answer).with_context(|| format!("the demo printed {answer:?}"))
 }
 
-/// Checks that the demo's output is one GetResourceSyncStatus answer which says that the newest commit is synced.
+/// Checks that the demo's output is one GetResourceSyncStatus answer which says that the newest commit is
+/// synced.
 fn check_answer(answer: &str) -> anyhow::Result<()> {
     let answer: Value = serde_json::from_str(answer).context("not one JSON value")?;
     let text = |pointer: &str| {

@@ -1,8 +1,8 @@
 //! The test environment: other people's clients and servers that the tests meet, in one folder of ours.
 //!
-//! Each [`Part`] is made whole or not at all. Its recipe (everything it is made from, as text) is written last; a part
-//! whose recorded recipe differs from today's, or is missing because making it was interrupted, is made anew. One lock
-//! keeps two makers apart, and keeps a part from being remade under tests that use it.
+//! Each [`Part`] is made whole or not at all. Its recipe (everything it is made from, as text) is written
+//! last; a part whose recorded recipe differs from today's, or is missing because making it was interrupted,
+//! is made anew. One lock keeps two makers apart, and keeps a part from being remade under tests that use it.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -25,24 +25,14 @@ const PYTHON: Version = Version(3, 10);
 /// LocalStack imports `warnings.deprecated`.
 const PYTHON_FOR_LOCALSTACK: Version = Version(3, 13);
 
+/// Ends the one line that says which Python is missing.
+const NOT_FOUND: &str = "as python3, python3.x or in pyenv: none was found";
+
 /// Written in a part's folder when it is whole.
 const RECIPE: &str = ".recipe";
 
-/// Unpacks what a source distribution has under tests/unit/protocols, without the distribution's own top folder.
-const UNPACK_VECTORS: &str = r#"
-import pathlib, sys, tarfile
-archive, destination = pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2])
-with tarfile.open(archive) as tar:
-    for member in tar:
-        path = pathlib.PurePosixPath(member.name)
-        inner = path.parts[1:]
-        if member.isfile() and inner[:3] == ("tests", "unit", "protocols") and ".." not in inner:
-            target = destination.joinpath(*inner)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_bytes(tar.extractfile(member).read())
-            unpacked = True
-assert unpacked
-"#;
+/// Unpacks the vectors; run with the archive and the folder to unpack into.
+const UNPACK_VECTORS: &str = "clients/unpack_protocol_vectors.py";
 
 /// The environment, whole, and kept so until this is dropped.
 #[derive(Debug)]
@@ -63,17 +53,20 @@ pub(crate) fn prepare(extended: bool) -> anyhow::Result<Environment> {
     let lock = File::create(root.join("lock"))?;
     // More than one round only when a checkout with other pins shares the folder and is just as busy.
     for _ in 0..3 {
-        lock.lock_shared()?;
+        if lock.try_lock_shared().is_err() {
+            println!("test environment: {} is being made by another process; waiting", root.display());
+            lock.lock_shared()?;
+        }
         if parts.iter().all(Part::is_whole) {
             return Ok(Environment { root, _in_use: lock });
         }
         lock.unlock()?;
         if lock.try_lock().is_err() {
-            println!("test environment: waiting for whoever uses {}", root.display());
+            println!("test environment: {} is used by another process; waiting", root.display());
             lock.lock()?;
         }
         for part in parts.iter().filter(|part| !part.is_whole()) {
-            part.make()?;
+            part.make(&lock)?;
         }
         lock.unlock()?;
     }
@@ -85,9 +78,7 @@ pub(crate) fn prepare(extended: bool) -> anyhow::Result<Environment> {
 
 fn parts(root: &Path, extended: bool) -> anyhow::Result<Vec<Part>> {
     let Some(python) = python::find(PYTHON) else {
-        bail!(
-            "the test environment needs Python {PYTHON} or newer as python3, python3.x or in pyenv: none was found"
-        );
+        bail!("the test environment needs Python {PYTHON} or newer, {NOT_FOUND}");
     };
     let venv = |name: &str, python: &Python, requirements: &'static str| Part {
         folder: root.join(name),
@@ -99,15 +90,13 @@ fn parts(root: &Path, extended: bool) -> anyhow::Result<Vec<Part>> {
         pinned(REQUIREMENTS, "botocore").context("clients/requirements.txt does not pin botocore")?;
     let vectors = Part {
         folder: root.join("botocore-sdist"),
-        recipe: format!("botocore=={botocore}\n{UNPACK_VECTORS}"),
+        recipe: format!("botocore=={botocore}\n{}", include_str!("../../clients/unpack_protocol_vectors.py")),
         how: How::Vectors { python: clients.python(), botocore: botocore.to_owned() },
     };
     let mut parts = vec![clients, vectors, venv("venv-boto3-1.43", &python, REQUIREMENTS_BOTO3_1_43)];
     if extended {
         let Some(python) = python::find(PYTHON_FOR_LOCALSTACK) else {
-            bail!(
-                "--extended needs Python {PYTHON_FOR_LOCALSTACK} or newer for LocalStack, as python3.x or in pyenv: none was found"
-            );
+            bail!("--extended needs Python {PYTHON_FOR_LOCALSTACK} or newer for LocalStack, {NOT_FOUND}");
         };
         parts.push(venv("venv-localstack", &python, REQUIREMENTS_LOCALSTACK));
     }
@@ -147,7 +136,7 @@ impl Part {
         fs::read_to_string(self.folder.join(RECIPE)).is_ok_and(|recipe| recipe == self.recipe)
     }
 
-    fn make(&self) -> anyhow::Result<()> {
+    fn make(&self, lock: &File) -> anyhow::Result<()> {
         println!("test environment: making {}", self.folder.display());
         if self.folder.exists() {
             fs::remove_dir_all(&self.folder)
@@ -155,8 +144,8 @@ impl Part {
         }
         fs::create_dir_all(&self.folder)?;
         match &self.how {
-            How::Venv { python, requirements } => self.make_venv(python, requirements)?,
-            How::Vectors { python, botocore } => self.unpack_vectors(python, botocore)?,
+            How::Venv { python, requirements } => self.make_venv(lock, python, requirements)?,
+            How::Vectors { python, botocore } => self.unpack_vectors(lock, python, botocore)?,
         }
         let unfinished = self.folder.join(".recipe.unfinished");
         fs::write(&unfinished, &self.recipe)?;
@@ -164,26 +153,29 @@ impl Part {
         Ok(())
     }
 
-    fn make_venv(&self, python: &Path, requirements: &str) -> anyhow::Result<()> {
-        run(Command::new(python).args(["-m", "venv"]).arg(&self.folder)).with_context(|| {
+    fn make_venv(&self, lock: &File, python: &Path, requirements: &str) -> anyhow::Result<()> {
+        run(lock, Command::new(python).args(["-m", "venv"]).arg(&self.folder)).with_context(|| {
             format!("{} cannot make virtual environments (Debian: install python3-venv)", python.display())
         })?;
         let file = self.folder.join("requirements.txt");
         fs::write(&file, requirements)?;
-        run(pip(&self.python()).args(["install", "--requirement"]).arg(&file))
+        run(lock, pip(&self.python()).args(["install", "--requirement"]).arg(&file))
             .context("pip could not install the test environment; it must reach a Python package index")
     }
 
-    fn unpack_vectors(&self, python: &Path, botocore: &str) -> anyhow::Result<()> {
+    fn unpack_vectors(&self, lock: &File, python: &Path, botocore: &str) -> anyhow::Result<()> {
         // The source distribution, because the vectors are in no wheel.
-        run(pip(python)
-            .args(["download", "--no-deps", "--no-binary", ":all:", "--dest"])
-            .arg(&self.folder)
-            .arg(format!("botocore=={botocore}")))
+        run(
+            lock,
+            pip(python)
+                .args(["download", "--no-deps", "--no-binary", ":all:", "--dest"])
+                .arg(&self.folder)
+                .arg(format!("botocore=={botocore}")),
+        )
         .context("pip could not download botocore's source distribution")?;
         let archive = self.folder.join(format!("botocore-{botocore}.tar.gz"));
-        run(Command::new(python).args(["-I", "-c", UNPACK_VECTORS]).arg(&archive).arg(&self.folder))
-            .context("botocore's source distribution has no tests/unit/protocols")?;
+        let script = command::workspace_root().join(UNPACK_VECTORS);
+        run(lock, Command::new(python).arg("-I").arg(script).arg(&archive).arg(&self.folder))?;
         fs::remove_file(&archive).with_context(|| format!("{}: cannot be removed", archive.display()))
     }
 }
@@ -195,11 +187,14 @@ fn pip(python: &Path) -> Command {
 }
 
 /// Runs a step of the making without what an activated venv or a PYTHONPATH would lead astray.
-fn run(command: &mut Command) -> anyhow::Result<()> {
+///
+/// Its standard input is the lock, so that the folder stays locked while a step runs on although xtask was
+/// killed.
+fn run(lock: &File, command: &mut Command) -> anyhow::Result<()> {
     for variable in ["PYTHONHOME", "PYTHONPATH", "VIRTUAL_ENV", "PIP_TARGET", "PIP_PREFIX", "PIP_USER"] {
         command.env_remove(variable);
     }
-    command::run(command)
+    command::run_with_input(command, lock.try_clone()?.into())
 }
 
 #[cfg(test)]
@@ -256,7 +251,8 @@ mod tests {
         };
         fs::create_dir(&part.folder).expect("a folder");
         fs::write(part.folder.join(RECIPE), "an older recipe").expect("a recipe");
-        part.make().expect_err("false makes no venv");
+        let lock = File::create(root.path().join("lock")).expect("a lock");
+        part.make(&lock).expect_err("false makes no venv");
         assert!(!part.is_whole() && !part.folder.join(RECIPE).exists());
     }
 }

@@ -1,5 +1,5 @@
-//! Every dependency's licence is one that an Apache-2.0 program may be distributed with, and every crate of ours is
-//! Apache-2.0. Dependencies of all platforms count, and those of the build and the tests too.
+//! Every dependency's licence is one that an Apache-2.0 program may be distributed with, and every crate of
+//! ours is Apache-2.0. Dependencies of all platforms count, and those of the build and the tests too.
 
 use anyhow::{Context, bail};
 use serde_json::Value;
@@ -8,7 +8,8 @@ use crate::command::{self, cargo};
 
 const OURS: &str = "Apache-2.0";
 
-/// Licences that ask for no more than notices. A copyleft licence needs a decision of its own before it comes here.
+/// Licences that ask for no more than notices. A copyleft licence needs a decision of its own before it comes
+/// here.
 const ALLOWED: [&str; 15] = [
     "0BSD",
     "Apache-2.0",
@@ -68,7 +69,7 @@ fn offenders(metadata: &Value) -> anyhow::Result<Vec<String>> {
 /// Whether an SPDX expression can be met with allowed licences alone: one side of an OR, both of an AND.
 ///
 /// # Errors
-/// When the text is no SPDX expression. `/`, which crates.io once took for OR, still is.
+/// When the text is no SPDX expression. `/`, which Cargo once took for OR, still is.
 fn is_allowed(expression: &str) -> anyhow::Result<bool> {
     let spaced = expression.replace('(', " ( ").replace(')', " ) ").replace('/', " OR ");
     let words: Vec<&str> = spaced.split_whitespace().collect();

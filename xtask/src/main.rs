@@ -9,11 +9,24 @@ mod licences;
 mod python;
 mod test;
 
+use std::process::ExitCode;
+
 use anyhow::bail;
 
-fn main() -> anyhow::Result<()> {
+fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match dispatch(&arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // Its causes in one line; a backtrace would bury it.
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn dispatch(arguments: &[&str]) -> anyhow::Result<()> {
     match arguments.split_first() {
         Some((&"codegen", rest)) => codegen::run(rest),
         Some((&"test", rest)) => test::run(rest),

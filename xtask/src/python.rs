@@ -25,8 +25,8 @@ pub(crate) struct Python {
     pub(crate) version: String,
 }
 
-/// The first interpreter of at least `minimum`: `python3` if it will do, else a versioned name on the PATH, else
-/// one that pyenv has installed.
+/// The first interpreter of at least `minimum`: `python3` if it will do, else a versioned name on the PATH,
+/// else one that pyenv has installed.
 pub(crate) fn find(minimum: Version) -> Option<Python> {
     candidates(minimum).into_iter().find_map(|candidate| ask(&candidate, minimum))
 }

@@ -20,7 +20,7 @@ pub(crate) fn run(arguments: &[&str]) -> anyhow::Result<()> {
         &["test"]
     };
     // `cargo test` would run the documentation's tests again.
-    let targets: &[&str] = if runner == ["test"] { &["--lib", "--bins", "--tests"] } else { &[] };
+    let targets: &[&str] = if runner == ["test"] { &["--tests"] } else { &[] };
     let names_packages = filter.iter().any(|argument| ["-p", "--package"].contains(argument));
     let packages: &[&str] = if names_packages { &[] } else { &["--workspace"] };
     command::run(
