@@ -1,5 +1,7 @@
 //! The one way in: bytes to a tree, within limits.
 
+use std::collections::HashSet;
+
 use crate::{Finding, Node, Span, json, yaml};
 
 /// How much of a document is read; beyond any of them the document is refused, never cut.
@@ -31,6 +33,22 @@ pub(crate) enum Dialect {
     DeploymentFile,
 }
 
+/// A tree and what the text said that the tree does not show.
+#[derive(Debug)]
+pub(crate) struct Document {
+    pub(crate) root: Node,
+    /// The first alias; CloudFormation refuses templates that have one.
+    pub(crate) first_alias: Option<Span>,
+    /// The plain scalars that are strings in the tree and something else in YAML 1.1: timestamps, `=` and `<<`.
+    pub(crate) not_strings: HashSet<Span>,
+}
+
+impl Document {
+    fn plain(root: Node) -> Self {
+        Self { root, first_alias: None, not_strings: HashSet::new() }
+    }
+}
+
 /// Reads a template: strict JSON when its first character that is no white space is `{`, else YAML.
 ///
 /// What begins with `{` and is not JSON gets a second chance as a YAML flow mapping: CloudFormation has answered
@@ -41,14 +59,14 @@ pub(crate) enum Dialect {
 /// One finding, with a position wherever one can be said: the document is too large, too deep or too wide, is not
 /// UTF-8, is empty, has several documents, is malformed, repeats a key, has a key that is no scalar, or has an unknown tag.
 pub fn parse(file: &str, bytes: &[u8], limits: &Limits) -> Result<Node, Finding> {
-    read(file, bytes, limits, Dialect::Template)
+    read(file, bytes, limits, Dialect::Template).map(|document| document.root)
 }
 
-pub(crate) fn read(file: &str, bytes: &[u8], limits: &Limits, dialect: Dialect) -> Result<Node, Finding> {
+pub(crate) fn read(file: &str, bytes: &[u8], limits: &Limits, dialect: Dialect) -> Result<Document, Finding> {
     read_text(bytes, limits, dialect).map_err(|flaw| flaw.in_file(file))
 }
 
-fn read_text(bytes: &[u8], limits: &Limits, dialect: Dialect) -> Result<Node, Flaw> {
+fn read_text(bytes: &[u8], limits: &Limits, dialect: Dialect) -> Result<Document, Flaw> {
     if bytes.len() > limits.bytes {
         let message = format!("the document has {} bytes; at most {} are allowed", bytes.len(), limits.bytes);
         return Err(Flaw { span: None, rule: "too-large", message });
@@ -59,11 +77,10 @@ fn read_text(bytes: &[u8], limits: &Limits, dialect: Dialect) -> Result<Node, Fl
         (_, false) => yaml::read(text, limits, dialect),
         (Dialect::Template, true) => match json::read(text, limits) {
             Err(flaw) if flaw.rule == "syntax" => yaml::read(text, limits, dialect).map_err(|_| flaw),
-            read => read,
+            read => read.map(Document::plain),
         },
-        (Dialect::DeploymentFile, true) => {
-            yaml::read(text, limits, dialect).or_else(|flaw| json::read(text, limits).map_err(|_| flaw))
-        }
+        (Dialect::DeploymentFile, true) => yaml::read(text, limits, dialect)
+            .or_else(|flaw| json::read(text, limits).map(Document::plain).map_err(|_| flaw)),
     }
 }
 
@@ -158,14 +175,17 @@ mod tests {
             ("a: 0x1f", r#"{"a":"0x1f"}"#),
             ("a: yes\nb: y", r#"{"a":true,"b":"y"}"#),
             ("a: !!str 1", r#"{"a":"1"}"#),
-            ("a: ! 1", r#"{"a":"1"}"#),
+            ("a: ! 1", r#"{"a":1}"#),
             ("a: &x {b: 1}\nc: *x", r#"{"a":{"b":1},"c":{"b":1}}"#),
             ("{\n\t\"a\": 1.50\n}", r#"{"a":1.5}"#),
             ("{a: 1,}", r#"{"a":1}"#),
             ("{\"a\": ]}", "t:1:7: JSON is not well-formed: expected a value, found ']' [syntax]"),
             ("a: !Nope x", "t:1:4: the tag !Nope is not one CloudFormation knows [unknown-tag]"),
             ("a: 1\na: 2", "t:2:1: key \"a\" appears twice; the first is on line 1 [duplicate-key]"),
-            ("<<: {a: 1}", "t:1:1: merge keys (<<) are not supported; write the keys out [merge-key]"),
+            (
+                "<<: {a: 1}",
+                "t:1:1: CloudFormation does not support merge keys (<<); write the keys out [merge-key]",
+            ),
             ("", "t:1:1: the document is empty [empty-document]"),
             ("# x\n", "t:1:1: the document is empty [empty-document]"),
             (

@@ -100,3 +100,57 @@ pub(crate) fn is_float(text: &str) -> bool {
         && all(first, |b| b.is_ascii_digit())
         && sixties.is_none_or(|rest| exponent.is_none() && rest.split(':').all(is_sixtieth))
 }
+
+/// Whether a plain scalar that [`resolve`] calls a string has a type of its own in YAML 1.1 for which a tree has no
+/// kind: a timestamp, `=` (the default value) or `<<` (a merge).
+pub(crate) fn is_no_string(text: &str) -> bool {
+    matches!(text, "=" | "<<") || is_timestamp(text)
+}
+
+/// `2024-01-31`, or a date and a time such as `2024-1-31 1:02:03.5 +02:00`.
+fn is_timestamp(text: &str) -> bool {
+    let Some((year, rest)) = digits(text, 4, 4) else { return false };
+    let month = rest.strip_prefix('-').and_then(|rest| digits(rest, 1, 2));
+    let Some((month, rest)) = month else { return false };
+    let day = rest.strip_prefix('-').and_then(|rest| digits(rest, 1, 2));
+    let Some((day, rest)) = day else { return false };
+    if rest.is_empty() {
+        return year.len() + month.len() + day.len() == 8;
+    }
+    let time = rest.strip_prefix(['T', 't']).or_else(|| {
+        let time = rest.trim_start_matches([' ', '\t']);
+        (time.len() < rest.len()).then_some(time)
+    });
+    time.is_some_and(is_time)
+}
+
+/// `1:02:03`, with a fraction and a zone or without.
+fn is_time(text: &str) -> bool {
+    let Some((_, rest)) = digits(text, 1, 2) else { return false };
+    let minutes = rest.strip_prefix(':').and_then(|rest| digits(rest, 2, 2));
+    let Some((_, rest)) = minutes else { return false };
+    let seconds = rest.strip_prefix(':').and_then(|rest| digits(rest, 2, 2));
+    let Some((_, rest)) = seconds else { return false };
+    let rest = match rest.strip_prefix('.') {
+        Some(fraction) => fraction.trim_start_matches(|c: char| c.is_ascii_digit()),
+        None => rest,
+    };
+    if rest.is_empty() {
+        return true;
+    }
+    let zone = rest.trim_start_matches([' ', '\t']);
+    if zone == "Z" {
+        return true;
+    }
+    let Some((_, rest)) = zone.strip_prefix(['-', '+']).and_then(|zone| digits(zone, 1, 2)) else {
+        return false;
+    };
+    rest.is_empty()
+        || rest.strip_prefix(':').and_then(|rest| digits(rest, 2, 2)).is_some_and(|(_, rest)| rest.is_empty())
+}
+
+/// Splits off the leading digits, when there are `least` to `most` of them.
+fn digits(text: &str, least: usize, most: usize) -> Option<(&str, &str)> {
+    let count = text.bytes().take_while(u8::is_ascii_digit).count();
+    (least..=most).contains(&count).then(|| text.split_at(count))
+}

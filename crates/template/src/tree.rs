@@ -1,5 +1,5 @@
 /// Where a node begins: line and column, both from 1; columns count characters.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Span {
     /// The line, from 1.
     pub line: usize,
@@ -115,12 +115,7 @@ impl Node {
             Kind::Null => Value::Null,
             Kind::Bool { value, .. } => Value::Bool(*value),
             Kind::Number { text } => {
-                let number = crate::json::is_number(text).then(|| serde_json::from_str(text).ok()).flatten();
-                match number {
-                    // An integer beyond 64 bits would lose its last digits.
-                    Some(number) if !is_rounded_integer(text, &number) => Value::Number(number),
-                    _ => Value::String(text.clone()),
-                }
+                exact_number(text).map_or_else(|| Value::String(text.clone()), Value::Number)
             }
             Kind::String(text) => Value::String(text.clone()),
             Kind::Sequence(items) => Value::Array(items.iter().map(Node::to_json).collect()),
@@ -144,6 +139,14 @@ impl Node {
     }
 }
 
-fn is_rounded_integer(text: &str, number: &serde_json::Number) -> bool {
-    number.is_f64() && !text.contains(['.', 'e', 'E'])
+/// The JSON number a text writes, if JSON can write it and 64 bits hold it; serde_json alone rounds some floats wrongly.
+fn exact_number(text: &str) -> Option<serde_json::Number> {
+    if !crate::json::is_number(text) {
+        return None;
+    }
+    if text.contains(['.', 'e', 'E']) {
+        return text.parse().ok().and_then(serde_json::Number::from_f64);
+    }
+    let signed = text.parse::<i64>().map(serde_json::Number::from);
+    signed.or_else(|_| text.parse::<u64>().map(serde_json::Number::from)).ok()
 }
