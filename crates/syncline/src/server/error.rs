@@ -9,7 +9,7 @@ pub(super) type Answer<T> = Result<T, ApiError>;
 
 /// What a client is told.
 #[derive(Debug)]
-pub struct ApiError(pub WireError);
+pub(super) struct ApiError(pub(super) WireError);
 
 impl ApiError {
     pub(super) fn new(code: ErrorCode, message: impl Into<String>) -> Self {

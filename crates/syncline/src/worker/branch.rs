@@ -137,6 +137,6 @@ fn revision(branch: &BranchRecord, link: &LinkRecord, sync: &BranchSync, sha: &s
 
 /// The directory of a deployment file, as revisions and definitions show it: `.` at the root.
 #[must_use]
-pub fn directory_of(config_file: &str) -> String {
+pub(crate) fn directory_of(config_file: &str) -> String {
     config_file.parse::<RepoPath>().map_or_else(|_| ".".to_owned(), |path| path.directory().to_owned())
 }

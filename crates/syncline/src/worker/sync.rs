@@ -247,7 +247,7 @@ impl Worker {
             ..Progress::default()
         };
         self.record("store.record_plan", open, progress).await?;
-        self.create_change_set(open, &planned, kind, seen.stack.as_ref(), files).await
+        self.create_change_set(open, &planned, kind, files).await
     }
 
     /// The change set of the current plan number was announced and is not there: asks for it once more.
@@ -260,7 +260,7 @@ impl Worker {
                 ChangeSetKind::Update
             }
         };
-        self.create_change_set(open, open.attempt, kind, stack.as_ref(), files).await
+        self.create_change_set(open, open.attempt, kind, files).await
     }
 
     async fn create_change_set(
@@ -268,19 +268,15 @@ impl Worker {
         open: &Open<'_>,
         planned: &OpenAttempt,
         kind: ChangeSetKind,
-        stack: Option<&Stack>,
         files: Files,
     ) -> Result<Next, Failure> {
         let name = planned.change_set_name();
-        let (kind, stack) = match kind {
-            ChangeSetKind::Create => (TargetKind::Create, open.record.resource_name.clone()),
-            ChangeSetKind::Update => (
-                TargetKind::Update,
-                stack.map_or_else(|| open.record.resource_name.clone(), |stack| stack.id.clone()),
-            ),
+        let kind = match kind {
+            ChangeSetKind::Create => TargetKind::Create,
+            ChangeSetKind::Update => TargetKind::Update,
         };
         let request = ChangeSetRequest {
-            stack,
+            stack: open.record.resource_name.clone(),
             name: name.clone(),
             token: name.clone(),
             kind,

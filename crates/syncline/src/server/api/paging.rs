@@ -76,7 +76,6 @@ impl PageTokens {
 pub(super) struct Listing<'c> {
     call: &'c Call,
     bound_to: String,
-    refuse: fn(String) -> ApiError,
     pub(super) page: Page,
 }
 
@@ -106,18 +105,13 @@ impl<'c> Listing<'c> {
                 })
             })
             .transpose()?;
-        Ok(Self { call, bound_to, refuse, page: Page { after, limit } })
+        Ok(Self { call, bound_to, page: Page { after, limit } })
     }
 
     /// The token of the next page.
     pub(super) fn next(&self, cursor: Option<&Cursor>) -> Option<String> {
         cursor
             .map(|cursor| self.call.front.tokens.make(&self.bound_to, cursor, self.call.front.clock.now_ms()))
-    }
-
-    /// A refusal in the operation's own code.
-    pub(super) fn refuse(&self, message: impl Into<String>) -> ApiError {
-        (self.refuse)(message.into())
     }
 }
 

@@ -56,7 +56,7 @@ pub(super) async fn authorize(
             check_token(token, input.username.as_deref())?;
             let stored = StoredCredential {
                 username: input.username.clone().unwrap_or_else(|| "git".to_owned()),
-                token: token.to_string(),
+                token: (**token).clone(),
             };
             let owner = Owner { account: signed.scope.account.as_str(), arn: &connection_arn };
             Some(front.store.keyring().seal(&owner, &stored.to_bytes())?)
