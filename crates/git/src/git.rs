@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use syncline_model::names::{BranchName, ObjectId, RepoPath};
 use syncline_seams::Outside;
-use tokio::sync::{OnceCell, Semaphore};
+use tokio::sync::{OnceCell, Semaphore, SemaphorePermit};
 use zeroize::Zeroizing;
 
 use crate::cache::Cache;
@@ -111,7 +111,7 @@ pub enum Entry {
 /// Reads remote repositories through the `git` program.
 #[derive(Debug)]
 pub struct Git {
-    settings: Settings,
+    pub(crate) settings: Settings,
     outside: Outside,
     processes: Semaphore,
     is_new_enough: OnceCell<()>,
@@ -159,57 +159,8 @@ impl Git {
         branches: &[BranchName],
     ) -> Result<BTreeMap<BranchName, ObjectId>, GitError> {
         self.check_program().await?;
-        self.outside
-            .call("git.heads", self.settings.limits.heads_timeout, self.list_heads(remote, branches))
-            .await
-    }
-
-    async fn list_heads(
-        &self,
-        remote: &Remote,
-        branches: &[BranchName],
-    ) -> Result<BTreeMap<BranchName, ObjectId>, GitError> {
-        let limit = self.settings.limits.max_heads_bytes;
-        let finished = self
-            .remote(
-                Path::new("/dev/null"),
-                remote,
-                &["ls-remote", "--heads", "--", "origin"],
-                String::new(),
-                limit,
-                None,
-            )
-            .await?;
-        if finished.is_cut {
-            return Err(GitError::Unavailable {
-                message: format!("its list of branches exceeds {limit} bytes"),
-            });
-        }
-        if !finished.is_success {
-            return Err(
-                match verdict::of_conversation(&finished.stderr, remote.credential.as_ref(), None, 0) {
-                    Trouble::Told(error) => error,
-                    // No cache is involved: whatever git did not like came from the remote.
-                    Trouble::BrokenCache(message) => GitError::Unavailable { message },
-                },
-            );
-        }
-        let listed = String::from_utf8_lossy(&finished.stdout);
-        let heads: HashMap<&str, &str> = listed
-            .lines()
-            .filter_map(|line| line.split_once("\trefs/heads/"))
-            .map(|(id, name)| (name, id))
-            .collect();
-        branches
-            .iter()
-            .filter_map(|branch| Some((branch, heads.get(branch.as_str())?)))
-            .map(|(branch, id)| {
-                let id = id.parse().map_err(|error| GitError::Unavailable {
-                    message: format!("a branch points at something odd: {error}"),
-                })?;
-                Ok((branch.clone(), id))
-            })
-            .collect()
+        let listed = self.list_heads(remote, branches);
+        self.outside.call("git.heads", self.settings.limits.heads_timeout, listed).await
     }
 
     /// Makes the directories of `commit` available in the cache of `repository`; does nothing when they are.
@@ -470,7 +421,7 @@ impl Git {
     }
 
     /// Runs git with the network that this remote needs, and no other.
-    async fn remote(
+    pub(crate) async fn remote(
         &self,
         git_dir: &Path,
         remote: &Remote,
@@ -493,13 +444,19 @@ impl Git {
         max_stdout_bytes: usize,
         max_file_bytes: Option<u64>,
     ) -> Result<Finished, GitError> {
-        let _permit = self.processes.acquire().await.map_err(|error| internal("no more processes", error))?;
+        let _permit = self.permit().await?;
         let arguments = arguments.iter().map(|&argument| argument.to_owned()).collect();
         let settings = &self.settings;
         Run { settings, git_dir, arguments, config, stdin, max_stdout_bytes, max_file_bytes }.finish().await
     }
 
-    fn configuration(
+    /// Leave to run one more process.
+    pub(crate) async fn permit(&self) -> Result<SemaphorePermit<'_>, GitError> {
+        self.processes.acquire().await.map_err(|error| internal("no more processes", error))
+    }
+
+    /// What git must know to reach this remote, and no other.
+    pub(crate) fn configuration(
         &self,
         remote: &Remote,
         route: &Route,

@@ -14,6 +14,7 @@ mod cache;
 mod egress;
 mod error;
 mod git;
+mod heads;
 mod process;
 mod remote;
 mod roots;
