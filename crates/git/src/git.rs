@@ -313,9 +313,12 @@ impl Git {
         if finished.is_success {
             return Ok(());
         }
-        at.cache.sweep();
+        // A process that is stopped at the file size limit says nothing, but its file has just that size.
+        if at.cache.sweep() >= max_bytes {
+            return Err(GitError::CommitTooLarge { limit: max_bytes }.into());
+        }
         let credential = at.remote.credential.as_ref();
-        Err(verdict::of_conversation(&finished.stderr, credential, Some(at.commit), max_bytes))
+        Err(verdict::of_conversation(&finished.stderr, credential, Some(at.commit)))
     }
 
     async fn look_up(&self, at: &Place<'_>, path: &RepoPath) -> Result<Entry, Trouble> {

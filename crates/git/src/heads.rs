@@ -131,7 +131,7 @@ fn too_many(limit: usize) -> GitError {
 }
 
 fn failed(stderr: &str, remote: &Remote) -> GitError {
-    match verdict::of_conversation(stderr, remote.credential.as_ref(), None, 0) {
+    match verdict::of_conversation(stderr, remote.credential.as_ref(), None) {
         Trouble::Told(error) => error,
         // No cache is involved: whatever git did not like came from the remote.
         Trouble::BrokenCache(message) => GitError::Unavailable { message },

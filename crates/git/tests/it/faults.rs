@@ -94,9 +94,10 @@ async fn a_server_that_hangs_is_cut_off_and_its_git_ends() {
     assert_eq!(decision(world.head(&http(&repo), "main").await), "Unavailable");
     assert_eq!(decision(world.git.fetch(&http(&repo), KEY, &commit).await), "Unavailable");
     let address = world.host.address().to_string();
-    // Killed processes stay listed until they are reaped, but without a command line.
-    let left = crate::secrets::command_lines().into_iter().filter(|line| line.contains(&address));
-    assert_eq!(left.collect::<Vec<_>>(), Vec::<String>::new());
+    // A killed process takes a moment to go.
+    while crate::secrets::command_lines().iter().any(|line| line.contains(&address)) {
+        tokio::task::yield_now().await;
+    }
 }
 
 #[tokio::test]
