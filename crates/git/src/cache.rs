@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use syncline_model::names::ObjectId;
 
 use crate::error::{GitError, internal};
-use crate::git::Limits;
+use crate::settings::Limits;
 
 /// The most packs a cache keeps: each is opened by every git process.
 const MAX_PACKS: usize = 200;

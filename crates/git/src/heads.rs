@@ -17,7 +17,6 @@ use tokio::process::{ChildStdin, ChildStdout};
 use crate::egress::Route;
 use crate::error::{GitError, Trouble};
 use crate::git::Git;
-use crate::process::Run;
 use crate::remote::Remote;
 use crate::verdict;
 
@@ -101,17 +100,10 @@ impl Git {
     ) -> Result<Option<Vec<String>>, GitError> {
         let config = self.configuration(remote, route)?;
         let limit = self.settings.limits.max_heads_bytes;
-        let run = Run {
-            settings: &self.settings,
-            git_dir: Path::new("/dev/null"),
-            // The url is a parsed one that begins with http: it cannot be an option.
-            arguments: vec![format!("remote-{}", route.protocol), "origin".to_owned(), route.url.clone()],
-            config: &config,
-            stdin: String::new(),
-            max_stdout_bytes: limit,
-            max_file_bytes: None,
-        };
-        let _permit = self.permit().await?;
+        // The url is a parsed one that begins with http: it cannot be an option.
+        let arguments = [&format!("remote-{}", route.protocol), "origin", &route.url];
+        let _leave = self.leave(Some(route)).await?;
+        let run = self.run(Path::new("/dev/null"), &arguments, &config);
         let (said, ended) = run.converse(|stdin, stdout| ask(stdin, stdout, branches, limit)).await?;
         match said {
             Ok(Said::Refs(refs)) => Ok(Some(refs)),

@@ -15,12 +15,16 @@ mod egress;
 mod error;
 mod git;
 mod heads;
+mod objects;
 mod process;
 mod remote;
 mod roots;
+mod running;
+mod settings;
 mod verdict;
 
 pub use egress::{Egress, InvalidNetwork, Network, Resolve, SystemResolver};
 pub use error::{EntryKind, GitError};
-pub use git::{Entry, Git, Limits, Settings};
+pub use git::{Entry, Git};
 pub use remote::{Credential, InvalidRemoteUrl, Remote, RemoteUrl, Secret};
+pub use settings::{Limits, Settings};

@@ -14,7 +14,7 @@ use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use zeroize::Zeroizing;
 
 use crate::error::{GitError, internal};
-use crate::git::Settings;
+use crate::settings::Settings;
 
 /// How much of git's complaints is kept.
 const MAX_STDERR_BYTES: usize = 64 * 1024;
