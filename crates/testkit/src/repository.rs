@@ -1,7 +1,7 @@
 //! A repository that a test commits and pushes to, in the words of a story: `repo.commit("a", "v1").await`.
 //!
 //! Commits are made by `git fast-import` in a private clone and reach the served repository by a real
-//! `git push`. Authors, dates and therefore commit ids depend on nothing but the story.
+//! `git push` on the file system, whatever fault its HTTP side has. Authors, dates and therefore commit ids depend on nothing but the story.
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -117,7 +117,8 @@ impl Repository {
     /// The clone URL over HTTP.
     #[must_use]
     pub fn url(&self) -> String {
-        format!("http://{}/{}.git", self.shared.host.address, self.shared.full_name)
+        let host = &self.shared.host;
+        format!("{}://{}/{}.git", host.scheme, host.address, self.shared.full_name)
     }
 
     /// The clone URL on this machine's file system.

@@ -6,20 +6,22 @@ use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 
-use syncline_git::{Egress, Git, GitError, RemoteUrl, Resolve, Settings};
+use syncline_git::{Egress, Git, GitError, RemoteUrl, Resolve, Secret, Settings};
 use syncline_seams::Outside;
 
 use crate::world::{KEY, World, branch, id, path, remote};
 
 /// Answers what it was given, one answer a question, the last one for ever.
 #[derive(Debug)]
-struct Scripted {
+pub(crate) struct Scripted {
     answers: Mutex<VecDeque<Result<Vec<IpAddr>, io::ErrorKind>>>,
     asked: Mutex<Vec<String>>,
 }
 
 impl Scripted {
-    fn new(answers: impl IntoIterator<Item = Result<Vec<&'static str>, io::ErrorKind>>) -> Arc<Self> {
+    pub(crate) fn new(
+        answers: impl IntoIterator<Item = Result<Vec<&'static str>, io::ErrorKind>>,
+    ) -> Arc<Self> {
         let parse =
             |list: Vec<&str>| list.into_iter().map(|text| text.parse().expect("an address")).collect();
         let answers = answers.into_iter().map(|answer| answer.map(parse)).collect();
@@ -162,6 +164,24 @@ async fn one_inner_address_among_public_ones_is_enough_to_refuse() {
         let refused = heads(&git, "https://git.example.test/acme/infra.git").await;
         assert!(matches!(refused, Err(GitError::RefusedByPolicy { .. })), "{refused:?}");
     }
+}
+
+#[tokio::test]
+async fn a_proxy_is_used_when_the_operator_names_one() {
+    let world = World::start().await;
+    let repo = world.host.repository("acme/infra").await;
+    repo.commit("a", "1").await;
+    let proxy = syncline_testkit::git_host::GitHost::start().await;
+    // It takes every request for its own, which is enough to see who is asked.
+    proxy.repository("acme/infra").await.commit("a", "1").await;
+    let through = |egress: Egress| git(&world, egress.through_proxy(Secret::new(proxy.endpoint())));
+    assert_eq!(heads(&through(world.egress()), &repo.url()).await, Ok(1));
+    assert_eq!((world.host.requests().len(), proxy.requests().len()), (0, 2));
+    let refused = heads(&through(Egress::default()), &repo.url()).await;
+    assert!(matches!(refused, Err(GitError::RefusedByPolicy { .. })), "{refused:?}");
+    let refused = heads(&through(world.egress()), "http://git.example.test/a/b.git").await;
+    assert!(matches!(refused, Err(GitError::RefusedByPolicy { .. })), "{refused:?}");
+    assert_eq!(proxy.requests().len(), 2);
 }
 
 #[tokio::test]

@@ -6,5 +6,6 @@ mod faults;
 mod hostile;
 mod secrets;
 mod servers;
+mod tls;
 mod walk;
 mod world;
