@@ -9,6 +9,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::process::Stdio;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 
@@ -78,6 +79,7 @@ pub(crate) struct Inner {
     pub(crate) scheme: &'static str,
     served: Mutex<BTreeMap<String, Served>>,
     log: Mutex<Vec<LoggedRequest>>,
+    received: AtomicUsize,
 }
 
 impl Inner {
@@ -135,6 +137,7 @@ impl GitHost {
             scheme: if tls.is_some() { "https" } else { "http" },
             served: Mutex::default(),
             log: Mutex::default(),
+            received: AtomicUsize::new(0),
         });
         let accepting = tokio::spawn(accept(listener, tls, Arc::clone(&inner)));
         Self { inner, accepting }
@@ -172,6 +175,12 @@ impl GitHost {
     #[must_use]
     pub fn requests(&self) -> Vec<LoggedRequest> {
         lock(&self.inner.log).clone()
+    }
+
+    /// How many requests have arrived since the start, those included that a fault leaves hanging.
+    #[must_use]
+    pub fn received(&self) -> usize {
+        self.inner.received.load(Ordering::Relaxed)
     }
 
     /// Forgets the requests seen so far.
@@ -215,6 +224,7 @@ async fn converse(stream: impl AsyncRead + AsyncWrite + Unpin, inner: Arc<Inner>
 type Answer = Response<Truncated>;
 
 async fn answer_logged(inner: Arc<Inner>, request: Request<Incoming>) -> Result<Answer, Unanswered> {
+    inner.received.fetch_add(1, Ordering::Relaxed);
     let text =
         |name: &str| request.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
     let mut entry = LoggedRequest {

@@ -13,7 +13,7 @@ use crate::world::{KEY, World, http, id, path, remote};
 
 /// Puts a commit of one raw tree on main; `entries` are lines as `git mktree` takes them, `BLOB` standing for
 /// a blob.
-async fn commit_raw(repo: &Repository, entries: &str) -> String {
+pub(crate) async fn commit_raw(repo: &Repository, entries: &str) -> String {
     let blob = repo.served_git(&["hash-object", "-w", "--stdin"], b"../../etc/passwd").await;
     let tree = repo.served_git(&["mktree", "--missing"], entries.replace("BLOB", &blob).as_bytes()).await;
     let body =

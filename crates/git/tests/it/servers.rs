@@ -2,9 +2,13 @@
 
 use std::fmt::Write as _;
 
-use syncline_git::{GitError, Limits};
+use syncline_git::{Git, GitError, Limits, Settings};
+use syncline_seams::Outside;
+use syncline_testkit::git_host::Fault;
 use syncline_testkit::repository::Change;
 
+use crate::egress::Scripted;
+use crate::hostile::commit_raw;
 use crate::world::{KEY, World, branch, http, id, path, remote};
 
 #[tokio::test]
@@ -124,4 +128,53 @@ async fn a_commit_beyond_the_limit_is_refused() {
     let commit = repo.commit_files(&files).await;
     let refused = world.git.fetch(&http(&repo), KEY, &id(&commit)).await;
     assert_eq!(refused, Err(GitError::CommitTooLarge { limit: 4_096 }));
+}
+
+#[tokio::test]
+async fn repositories_of_sha_256_work_and_may_follow_one_of_sha_1() {
+    let world = World::start().await;
+    let repo = world.host.repository("acme/infra").await;
+    let old = repo.commit("prod.yaml", "v1").await;
+    assert_eq!(world.read(&http(&repo), &old, "prod.yaml").await.expect("sha-1"), b"v1");
+    std::fs::remove_dir_all(repo.path()).expect("deleted");
+    std::fs::create_dir(repo.path()).expect("made");
+    let init = ["init", "--quiet", "--bare", "--object-format=sha256", "--initial-branch=main"];
+    repo.served_git(&init, b"").await;
+    repo.configure("uploadpack.allowFilter", "true").await;
+    let new = commit_raw(&repo, "100644 blob BLOB\tprod.yaml\n").await;
+    assert_eq!(new.len(), 64);
+    for remote in [http(&repo), remote(&repo.file_url())] {
+        assert_eq!(world.head(&remote, "main").await, Ok(Some(id(&new))));
+        assert_eq!(world.read(&remote, &new, "prod.yaml").await.expect("sha-256"), b"../../etc/passwd");
+    }
+}
+
+#[tokio::test]
+async fn a_host_that_hangs_holds_up_nobody_but_itself() {
+    let world = World::start().await;
+    let slow = world.host.repository("slow/infra").await;
+    let quick = world.host.repository("quick/infra").await;
+    let commit = id(&quick.commit("prod.yaml", "v1").await);
+    slow.fail(Fault::Hang);
+    let mut settings = Settings::new(world.directory.path().join("other-cache"));
+    settings.egress = world.egress().with_resolver(Scripted::new([Ok(vec!["127.0.0.1"])]));
+    settings.limits = Limits { max_processes: 2, max_processes_per_host: 1, ..Limits::default() };
+    let git = Git::new(settings, Outside::default());
+    let port = world.host.address().port();
+    let slow = remote(&format!("http://slow.example.test:{port}/slow/infra.git"));
+    let quick = remote(&format!("http://quick.example.test:{port}/quick/infra.git"));
+    let main = [branch("main")];
+    let stuck =
+        async { tokio::join!(git.heads(&slow, &main), git.heads(&slow, &main), git.heads(&slow, &main)) };
+    let served = async {
+        // The host has taken the first of them.
+        while world.host.received() == 0 {
+            tokio::task::yield_now().await;
+        }
+        git.heads(&quick, &main).await
+    };
+    tokio::select! {
+        answers = stuck => panic!("the slow host hangs: {answers:?}"),
+        heads = served => assert_eq!(heads.expect("heads").into_values().collect::<Vec<_>>(), [commit]),
+    }
 }
