@@ -132,8 +132,9 @@ impl Git {
         let cache = Cache::of(&self.settings.cache_dir, repository)?;
         let lock = self.lock(repository);
         let _serialised = lock.lock().await;
+        let deleted = cache.delete();
         self.unlocked(repository);
-        cache.delete()
+        deleted
     }
 
     fn place<'a>(

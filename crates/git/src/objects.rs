@@ -51,6 +51,8 @@ impl Git {
             ["--stdin", "--no-tags", "--no-write-fetch-head", "--no-auto-maintenance", "--no-progress"];
         let last = ["--quiet", "--recurse-submodules=no", "--", "origin"];
         let arguments = [options, &always, &last].concat();
+        // A download that was cut off by its timeout could not do it.
+        at.cache.sweep();
         let finished =
             self.remote(at.cache.path(), at.remote, &arguments, wanted, 64 * 1024, Some(max_bytes)).await?;
         if finished.is_success {
@@ -139,6 +141,10 @@ impl Git {
         let finished =
             self.local(at.cache.path(), &["cat-file", "--batch"], format!("{blob}\n"), room).await?;
         let broken = || Trouble::BrokenCache(verdict::scrubbed(&finished.stderr, None));
+        // A git that does not know GIT_NO_LAZY_FETCH tries, and may not.
+        if finished.stderr.contains(&format!("could not fetch {blob} from promisor remote")) {
+            return Ok(None);
+        }
         let header_end = finished.stdout.iter().position(|&byte| byte == b'\n').ok_or_else(broken)?;
         let header = String::from_utf8_lossy(&finished.stdout[..header_end]);
         if header == format!("{blob} missing") {

@@ -45,7 +45,7 @@ impl Default for Limits {
     }
 }
 
-/// What [`Git`] is made of.
+/// What [`Git`](crate::Git) is made of.
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// The directory of the caches; ours alone, and disposable. Must be absolute.

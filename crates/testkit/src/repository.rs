@@ -20,7 +20,17 @@ const FIRST_COMMIT_AT: u64 = 1_700_000_000;
 /// A git command that reads no configuration and no environment of the machine it runs on.
 pub(crate) fn git_command() -> Command {
     let mut command = Command::new("git");
-    for name in ["GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_CONFIG_COUNT", "GIT_PROTOCOL"] {
+    let inherited = [
+        "GIT_DIR",
+        "GIT_WORK_TREE",
+        "GIT_INDEX_FILE",
+        "GIT_OBJECT_DIRECTORY",
+        "GIT_NAMESPACE",
+        "GIT_CONFIG_COUNT",
+        "GIT_CONFIG_PARAMETERS",
+        "GIT_PROTOCOL",
+    ];
+    for name in inherited {
         command.env_remove(name);
     }
     command

@@ -89,6 +89,20 @@ async fn locks_left_by_a_killed_process_do_no_harm() {
 }
 
 #[tokio::test]
+async fn what_interrupted_downloads_left_is_removed() {
+    let world = World::start().await;
+    let repo = world.host.repository("acme/infra").await;
+    let first = repo.commit("prod.yaml", "v1").await;
+    world.git.fetch(&http(&repo), KEY, &id(&first)).await.expect("fetch");
+    let left = world.cache().join("objects/pack/tmp_pack_aBcDeF");
+    fs::write(&left, "half a pack").expect("written");
+    let second = repo.commit("prod.yaml", "v2").await;
+    world.git.fetch(&http(&repo), KEY, &id(&second)).await.expect("fetch");
+    assert!(!left.exists());
+    assert!(world.cache().join("refs/syncline").join(&first).exists(), "the rest is kept");
+}
+
+#[tokio::test]
 async fn a_mark_without_its_objects_is_not_believed() {
     let world = World::start().await;
     let repo = world.host.repository("acme/infra").await;
