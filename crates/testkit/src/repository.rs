@@ -311,3 +311,49 @@ async fn git(directory: &Path, arguments: &[&str], input: &[u8]) -> String {
     assert!(output.status.success(), "git {arguments:?}: {errors}");
     String::from_utf8_lossy(&output.stdout).trim().to_owned()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::git_host::GitHost;
+
+    #[tokio::test]
+    async fn the_same_story_makes_the_same_commits() {
+        let mut heads = Vec::new();
+        for _ in 0..2 {
+            let host = GitHost::start().await;
+            let repo = host.repository("acme/infra").await;
+            repo.commit("prod.yaml", "v1").await;
+            repo.commit_files(&[("a/b", "x"), ("c", "y")]).await;
+            repo.remove("c").await;
+            heads.push(repo.head().await);
+        }
+        assert_eq!(heads[0], heads[1]);
+    }
+
+    #[tokio::test]
+    async fn branches_are_made_rewritten_deleted_and_made_again() {
+        let host = GitHost::start().await;
+        let repo = host.repository("acme/infra").await;
+        let first = repo.commit("prod.yaml", "v1").await;
+        let release = repo.branch("release").await;
+        assert_eq!(release.head().await, first);
+        let second = release.commit("prod.yaml", "v2").await;
+        let files =
+            async |commit: &str| repo.served_git(&["ls-tree", "-r", "--name-only", commit], b"").await;
+        let parents = async |commit: &str| repo.served_git(&["log", "-1", "--format=%P", commit], b"").await;
+        assert_eq!((parents(&second).await, repo.head().await), (first.clone(), first.clone()));
+
+        let root = release.rewrite(&[Change::Executable("tool", b"x")]).await;
+        assert_eq!((parents(&root).await, files(&root).await), (String::new(), "tool".to_owned()));
+        release.force_push(&second).await;
+        assert_eq!(release.head().await, second);
+        let third = release.commit("other", "x").await;
+        assert_eq!(parents(&third).await, second);
+
+        release.delete_branch().await;
+        assert_eq!(repo.served_git(&["branch", "--list", "release"], b"").await, "");
+        let again = release.commit("prod.yaml", "v3").await;
+        assert_eq!(parents(&again).await, "");
+    }
+}
