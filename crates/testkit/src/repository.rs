@@ -195,6 +195,11 @@ impl Repository {
         git(&self.path(), &["rev-parse", "--verify", &branch], b"").await
     }
 
+    /// The subject of a commit, such as `commit 2` for the second one made.
+    pub async fn subject(&self, commit: &str) -> String {
+        git(&self.shared.clone_path(), &["log", "-1", "--format=%s", commit], b"").await
+    }
+
     /// Drops the objects no branch of the served repository reaches, as a forge does some time after a
     /// force-push.
     pub async fn prune(&self) {

@@ -66,6 +66,14 @@ pub struct World {
     directory: tempfile::TempDir,
 }
 
+/// What outlives the server.
+struct Survivors {
+    git: GitHost,
+    simulator: Simulator,
+    stop_simulator: watch::Sender<bool>,
+    directory: tempfile::TempDir,
+}
+
 impl World {
     /// A world in which nothing goes wrong by itself.
     pub async fn start() -> Self {
@@ -90,7 +98,8 @@ impl World {
         config.poll_interval = POLL_INTERVAL;
         config.allow_network = vec!["127.0.0.1/32".parse().expect("a network")];
         config.root_account = Some(ACCOUNT.parse().expect("an account"));
-        let seams = Seams { clock: Arc::clone(&clock) as Arc<dyn Clock>, outside: Outside::with_faults(plan) };
+        let seams =
+            Seams { clock: Arc::clone(&clock) as Arc<dyn Clock>, outside: Outside::with_faults(plan) };
         let parts = parts(&config, &seams, &simulator_url).await.expect("a server");
         let (stop, stopped) = watch::channel(false);
         let client = serve(&parts, &clock, stopped).await;
@@ -110,36 +119,40 @@ impl World {
 
     /// Ends the server as a crash would, without a word, and starts it again on what it left behind, with
     /// other faults.
-    pub async fn restart(mut self, plan: Arc<dyn FaultPlan>) -> Self {
+    ///
+    /// # Panics
+    /// When the server does not start again.
+    pub async fn restart(self, plan: Arc<dyn FaultPlan>) -> Self {
         let _ = self.stop.send(true);
-        let (stop, stopped) = watch::channel(false);
+        let (clock, config, simulator_url) =
+            (Arc::clone(&self.clock), self.config.clone(), self.simulator_url.clone());
+        let Survivors { git, simulator, stop_simulator, directory } = self.survivors();
         let seams =
-            Seams { clock: Arc::clone(&self.clock) as Arc<dyn Clock>, outside: Outside::with_faults(plan) };
-        // The lock is free once the last connection of the old listener has let go of its store.
-        let World { parts: old, .. } = &mut self;
-        let weak = Arc::downgrade(&old.front);
-        let placeholder = old.key.clone();
-        let Parts { store, front, worker, .. } = std::mem::replace(
-            old,
-            Parts { store: old.store.clone(), front: Arc::clone(&old.front), worker: Arc::clone(&old.worker), key: placeholder },
-        );
-        drop((store, front, worker, weak));
-        let World { clock, git, simulator, client, parts: last, config, simulator_url, stop_simulator, directory, .. } =
-            self;
-        drop((client, last));
+            Seams { clock: Arc::clone(&clock) as Arc<dyn Clock>, outside: Outside::with_faults(plan) };
+        // The database's lock is free once the old listener's last connection has let go of the store.
         let mut tries = 0;
         let parts = loop {
             match parts(&config, &seams, &simulator_url).await {
                 Ok(parts) => break parts,
-                Err(error) if tries > 500 => panic!("the server did not start again: {error:#}"),
+                Err(error) if tries > 10_000 => panic!("the server did not start again: {error:#}"),
                 Err(_) => {
                     tries += 1;
                     tokio::task::yield_now().await;
                 }
             }
         };
+        let (stop, stopped) = watch::channel(false);
         let client = serve(&parts, &clock, stopped).await;
         Self { clock, git, simulator, client, parts, config, simulator_url, stop, stop_simulator, directory }
+    }
+
+    fn survivors(self) -> Survivors {
+        Survivors {
+            git: self.git,
+            simulator: self.simulator,
+            stop_simulator: self.stop_simulator,
+            directory: self.directory,
+        }
     }
 
     /// The server's parts.
@@ -246,7 +259,13 @@ impl World {
     }
 
     /// Host, connection, link and sync configuration in one go; the link's id.
-    pub async fn create_sync(&self, stack: &str, repository: &Repository, branch: &str, file: &str) -> String {
+    pub async fn create_sync(
+        &self,
+        stack: &str,
+        repository: &Repository,
+        branch: &str,
+        file: &str,
+    ) -> String {
         let connection = self.connect(stack, None).await;
         let link = self.link(&connection, repository).await;
         self.sync(&link, stack, branch, file).await;
@@ -354,13 +373,6 @@ impl World {
     }
 }
 
-impl Drop for World {
-    fn drop(&mut self) {
-        let _ = self.stop.send(true);
-        let _ = self.stop_simulator.send(true);
-    }
-}
-
 async fn parts(config: &Config, seams: &Seams, simulator_url: &str) -> anyhow::Result<Parts> {
     let aws = AwsSource::Fixed {
         endpoint_url: simulator_url.to_owned(),
@@ -375,8 +387,10 @@ async fn serve(parts: &Parts, clock: &Arc<VirtualClock>, stopped: watch::Receive
     let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a free port");
     let url = format!("http://{}", listener.local_addr().expect("the bound address"));
     running::serve(listener, syncline::server::router(Arc::clone(&parts.front)), stopped);
-    let http = aws_smithy_http_client::Builder::new().tls_provider(Provider::Rustls(CryptoMode::Ring)).build_https();
-    let key = Credentials::new(&parts.key.access_key_id, parts.key.secret_access_key.as_str(), None, None, "world");
+    let http =
+        aws_smithy_http_client::Builder::new().tls_provider(Provider::Rustls(CryptoMode::Ring)).build_https();
+    let key =
+        Credentials::new(&parts.key.access_key_id, parts.key.secret_access_key.as_str(), None, None, "world");
     let config = aws_sdk_codeconnections::Config::builder()
         .behavior_version(BehaviorVersion::latest())
         .http_client(http)

@@ -1,0 +1,3 @@
+//! Syncline as a whole, from outside.
+
+mod stories;
