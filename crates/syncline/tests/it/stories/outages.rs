@@ -103,7 +103,7 @@ async fn cloudformation_that_fails_now_and_then_costs_time_and_nothing_else() {
     ];
     let mut expected = 1;
     for action in actions {
-        for fault in [CallFault::Throttle, CallFault::InternalError, CallFault::LoseAnswer] {
+        for fault in [CallFault::Throttle, CallFault::InternalFailure, CallFault::LoseAnswer] {
             world.simulator.faults().expire_sessions();
             world.simulator.faults().on_call(action, fault.clone(), Times::Next(2));
             expected += 1;
@@ -122,7 +122,7 @@ async fn cloudformation_that_fails_now_and_then_costs_time_and_nothing_else() {
 #[tokio::test]
 async fn cloudformation_that_is_down_for_long_becomes_a_blocker_and_recovers() {
     let (world, repo) = synced().await;
-    world.simulator.faults().on_call("DescribeStacks", CallFault::InternalError, Times::Always);
+    world.simulator.faults().on_call("DescribeStacks", CallFault::InternalFailure, Times::Always);
     repo.commit("prod.yaml", deployment("two")).await;
     for _ in 0..4 {
         world.settle().await;
