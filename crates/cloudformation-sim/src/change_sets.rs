@@ -88,7 +88,9 @@ pub(crate) fn create(
             return Err(refusal);
         }
     };
+    let on_demand = session.faults.change_set_failure(&region.stacks[index].place.stack_name);
     let failure = match &changes {
+        _ if on_demand.is_some() => on_demand,
         _ if runs_macros(&deployment.template) => {
             let names = deployment.template.transforms.join(", ");
             Some(format!("Transform {names} failed with: this simulated CloudFormation runs no macros."))

@@ -143,6 +143,11 @@ impl Faults {
         self.simulator.lock().resource_faults.fail(stack, logical_id, verb, reason);
     }
 
+    /// Change sets of the stack of this name (or `*`) end as FAILED with this reason.
+    pub fn fail_change_sets(&self, stack: &str, reason: &str) {
+        self.simulator.lock().resource_faults.fail_change_set(stack, reason);
+    }
+
     /// Makes everything about a resource take this long.
     pub fn slow_resource(&self, logical_id: &str, latency: Duration) {
         self.simulator.lock().resource_faults.slow(logical_id, latency);

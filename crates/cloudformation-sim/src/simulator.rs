@@ -18,6 +18,9 @@ const CLOUDFORMATION: (&str, &str) = ("2010-05-15", "http://cloudformation.amazo
 const STS: (&str, &str) = ("2011-06-15", "https://sts.amazonaws.com/doc/2011-06-15/");
 const STS_ACTIONS: [&str; 2] = ["AssumeRole", "GetCallerIdentity"];
 
+/// How long an expired session is still known as expired, rather than not at all.
+const REMEMBERED_SESSION_MS: i64 = 24 * 3_600_000;
+
 /// The most calls remembered.
 const REMEMBERED_CALLS: usize = 10_000;
 
@@ -257,6 +260,7 @@ impl State {
                 sts::get_caller_identity(&caller, &mut xml);
             } else {
                 let (key, holder) = sts::assume_role(form, &self.role_faults, &caller, now_ms, &mut xml)?;
+                self.sessions.retain(|_, role| role.expires_ms > now_ms - REMEMBERED_SESSION_MS);
                 self.sessions.insert(key, holder);
             }
             return Ok(xml.finish());

@@ -177,6 +177,12 @@ pub(crate) fn resolve(
             both.key
         )));
     }
+    if let Some(new) = given.iter().find(|g| g.use_previous && !previous.contains_key(&g.key)) {
+        return Err(Refusal::validation(format!(
+            "Invalid input for parameter key {}. Cannot specify usePreviousValue as true for a parameter key not in the previous template",
+            new.key
+        )));
+    }
     for (n, parameter) in given.iter().enumerate() {
         if given[..n].iter().any(|earlier| earlier.key == parameter.key) {
             return Err(Refusal::validation(format!("Parameter {} is given more than once", parameter.key)));

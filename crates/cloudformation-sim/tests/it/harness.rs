@@ -98,6 +98,12 @@ impl World {
         self.execute(stack, name).await.expect("the execution is accepted");
     }
 
+    /// Like [`World::deploy`], without a moment passing.
+    pub(crate) async fn execute_now(&self, stack: &str, name: &str, template: &str) {
+        self.change_set(stack, name, template).send().await.expect("the change set is accepted");
+        self.execute(stack, name).await.expect("the execution is accepted");
+    }
+
     /// Like [`World::deploy`] of a new stack, with what follows a failure.
     pub(crate) async fn create_with(&self, stack: &str, template: &str, on_failure: OnStackFailure) {
         let request = self.change_set(stack, "create", template).on_stack_failure(on_failure);

@@ -50,7 +50,7 @@ const MOTO_DIFFERS: [(&str, &str); 27] = [
     ("templates.yaml", "malformed YAML is a ValidationError; moto answers HTTP 500 in HTML"),
     ("updates.changes", "an unchanged resource is no change; moto lists it as modified"),
     ("validation.parameters", "ValidateTemplate answers the parameters; moto answers none"),
-    ("conditions.added", ""),
+    ("conditions.added", "a resource whose condition has become true is added; moto does not see it"),
 ];
 
 #[tokio::test]

@@ -449,3 +449,102 @@ async fn somebody_else_makes_change_sets_obsolete_and_stacks_disappear() {
     assert_eq!(world.stack("web").status, "DELETE_COMPLETE");
     assert!(!faults.delete_stack(ACCOUNT, REGION, "web"));
 }
+
+#[tokio::test]
+async fn a_value_that_fails_to_evaluate_fails_its_resource() {
+    let world = World::instant().await;
+    let template = "
+Resources:
+  Topic: {Type: AWS::SNS::Topic}
+  Queue:
+    Type: AWS::SQS::Queue
+    Properties: {Tags: [{Key: k, Value: !Select [9, !Split [':', !Ref Topic]]}]}
+";
+    world.deploy("web", "one", template, &[]).await;
+    let events = world.events("web", 5);
+    assert_eq!(
+        events[0],
+        "Queue CREATE_FAILED (Template error: Fn::Select cannot select nonexistent value at index 9)"
+    );
+    assert_eq!(world.stack("web").status, "ROLLBACK_COMPLETE");
+}
+
+#[tokio::test]
+async fn what_cannot_be_cleaned_up_is_left_behind() {
+    let world = World::instant().await;
+    world.deploy("web", "one", TWO, &[]).await;
+    world.simulator.faults().fail_resource("*", "Queue", ResourceVerb::Delete, "in use");
+    world.deploy("web", "two", TOPIC, &[]).await;
+    let stack = world.stack("web");
+    assert_eq!(stack.status, "UPDATE_COMPLETE");
+    assert_eq!(
+        stack.reason.as_deref(),
+        Some("Update successful. One or more resources could not be deleted.")
+    );
+}
+
+#[tokio::test]
+async fn deletion_policies_are_kept() {
+    let world = World::instant().await;
+    let check = async |policy: &str, fails: bool, expect: &str| {
+        let name = format!("s{}", world.simulator.stacks(ACCOUNT, REGION).len());
+        let template = format!(
+            "Resources:
+  Kept: {{Type: AWS::S3::Bucket, DeletionPolicy: {policy}}}
+  Last: {{Type: AWS::SNS::Topic, DependsOn: Kept}}
+"
+        );
+        if fails {
+            world.simulator.faults().fail_resource(&name, "Last", ResourceVerb::Create, "no");
+        }
+        world.deploy(&name, "one", &template, &[]).await;
+        world.cloudformation.delete_stack().stack_name(&name).send().await.expect("accepted");
+        let line = world.events(&name, 0).into_iter().rfind(|line| line.starts_with("Kept "));
+        assert_eq!(line, Some(format!("Kept {expect}")), "{policy} {fails}");
+    };
+    check("Delete", false, "DELETE_COMPLETE").await;
+    check("Retain", false, "DELETE_SKIPPED").await;
+    check("Retain", true, "DELETE_SKIPPED").await;
+    check("RetainExceptOnCreate", false, "DELETE_SKIPPED").await;
+    check("RetainExceptOnCreate", true, "DELETE_COMPLETE").await;
+}
+
+#[tokio::test]
+async fn a_change_set_fails_for_any_reason_a_test_wants() {
+    let world = World::instant().await;
+    world.simulator.faults().fail_change_sets("web", "Internal Failure");
+    world.change_set("web", "one", TOPIC).send().await.expect("accepted");
+    let seen = world.describe("web", "one").await.expect("described");
+    assert_eq!(seen.status(), Some(&ChangeSetStatus::Failed));
+    assert_eq!(seen.status_reason(), Some("Internal Failure"));
+}
+
+#[tokio::test]
+async fn updates_in_the_same_instant_are_rolled_back_all_the_same() {
+    let world = World::instant().await;
+    let template = |delay: u32, extra: &str| {
+        format!(
+            "Resources:\n  A: {{Type: 'AWS::SQS::Queue', Properties: {{DelaySeconds: {delay}}}}}\n{extra}"
+        )
+    };
+    world.deploy("web", "one", &template(1, ""), &[]).await;
+    world.execute_now("web", "two", &template(2, "")).await;
+    world.simulator.faults().fail_resource("*", "Bad", ResourceVerb::Create, "no");
+    world.execute_now("web", "three", &template(3, "  Bad: {Type: 'AWS::SNS::Topic', DependsOn: A}\n")).await;
+    assert_eq!(world.stack("web").status, "UPDATE_ROLLBACK_COMPLETE");
+    let restored = world.events("web", 0);
+    let begin = restored.iter().position(|line| line.starts_with("web UPDATE_ROLLBACK_IN_PROGRESS"));
+    let begin = begin.expect("it was rolled back");
+    assert_eq!(restored[begin + 1..begin + 3], ["A UPDATE_IN_PROGRESS", "A UPDATE_COMPLETE"]);
+}
+
+#[tokio::test]
+async fn the_same_names_in_other_accounts_and_regions_are_other_stacks() {
+    let world = World::instant().await;
+    world.deploy("web", "one", TOPIC, &[]).await;
+    let keys = aws_credential_types::Credentials::from_keys("AKIDEXAMPLE", "secret", None);
+    let elsewhere = crate::harness::client(&world.url, "us-east-1", keys);
+    let missing = elsewhere.describe_stacks().stack_name("web").send().await.expect_err("another region");
+    assert_eq!(refused(missing).1, "Stack with id web does not exist");
+    assert!(elsewhere.describe_stacks().send().await.expect("a list").stacks().is_empty());
+}
