@@ -39,6 +39,11 @@ pub(crate) struct Inner {
 
 #[derive(Debug, Default)]
 pub(crate) struct State {
+    /// The simulator's time: what the clock has advanced since the beginning. A clock that is set back is a client's
+    /// wrong clock; CloudFormation's own goes on.
+    pub(crate) now_ms: i64,
+    /// The clock at the last look.
+    clock_ms: i64,
     /// By account and region.
     pub(crate) regions: BTreeMap<(String, String), Region>,
     /// By access key id.
@@ -108,7 +113,9 @@ impl Simulator {
     /// A simulator without any stacks.
     #[must_use]
     pub fn new(clock: Arc<dyn Clock>, settings: Settings) -> Self {
-        Self { inner: Arc::new(Inner { clock, settings, state: Mutex::default() }) }
+        let now_ms = clock.now_ms();
+        let state = State { now_ms, clock_ms: now_ms, ..State::default() };
+        Self { inner: Arc::new(Inner { clock, settings, state: Mutex::new(state) }) }
     }
 
     /// Every ExecuteChangeSet that began an execution, oldest first. A repeated call that was answered without
@@ -127,10 +134,12 @@ impl Simulator {
     /// The state, with everything done that is due.
     pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
         let mut state = self.inner.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let now = self.inner.clock.now_ms();
-        let state_now = &mut *state;
-        for region in state_now.regions.values_mut() {
-            region.advance(&self.inner.settings, &state_now.resource_faults, now);
+        let clock_ms = self.inner.clock.now_ms();
+        let inside = &mut *state;
+        inside.now_ms += (clock_ms - inside.clock_ms).max(0);
+        inside.clock_ms = clock_ms;
+        for region in inside.regions.values_mut() {
+            region.advance(&self.inner.settings, &inside.resource_faults, inside.now_ms);
         }
         state
     }
@@ -139,8 +148,8 @@ impl Simulator {
     pub(crate) fn answer(&self, authorization: Option<&str>, body: &[u8]) -> Outcome {
         let form = Form::parse(body);
         let action = form.get("Action").unwrap_or_default().to_owned();
-        let now_ms = self.inner.clock.now_ms();
         let mut state = self.lock();
+        let now_ms = state.now_ms;
         let fault = state.call_faults.of_call(&action);
         let scope = Scope::parse(authorization);
         let result = match (&fault, &scope) {

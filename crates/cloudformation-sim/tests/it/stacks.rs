@@ -548,3 +548,13 @@ async fn the_same_names_in_other_accounts_and_regions_are_other_stacks() {
     assert_eq!(refused(missing).1, "Stack with id web does not exist");
     assert!(elsewhere.describe_stacks().send().await.expect("a list").stacks().is_empty());
 }
+
+#[tokio::test]
+async fn a_clock_that_is_set_back_stops_nothing() {
+    let world = World::slow().await;
+    world.deploy("web", "one", TOPIC, &[]).await;
+    world.clock.advance_ms(-3_600_000);
+    assert_eq!(world.stack("web").status, "CREATE_IN_PROGRESS");
+    world.clock.advance_ms(100);
+    assert_eq!(world.stack("web").status, "CREATE_COMPLETE");
+}
