@@ -108,7 +108,7 @@ pub(crate) fn create(
         description: form.get("Description").map(str::to_owned),
         kind,
         created_ms: session.now_ms,
-        ready_ms: session.now_ms + latency,
+        ready_ms: session.now_ms.saturating_add(latency),
         failure,
         execution: Execution::Available,
         deployment,

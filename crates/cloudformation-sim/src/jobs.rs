@@ -64,8 +64,8 @@ pub(crate) fn start_apply(
         operation.added.push(logical_id.clone());
         let latency = around.faults.latency(&logical_id, around.settings.create_latency);
         operation.jobs[index].state = JobState::Running {
-            middle_ms: Some(at_ms + latency / 2),
-            end_ms: at_ms + latency,
+            middle_ms: Some(at_ms.saturating_add(latency / 2)),
+            end_ms: at_ms.saturating_add(latency),
             verb: ResourceVerb::Create,
         };
         return;
@@ -96,8 +96,8 @@ pub(crate) fn start_apply(
     stack.put(record);
     let latency = around.faults.latency(&logical_id, around.settings.update_latency);
     operation.jobs[index].state = JobState::Running {
-        middle_ms: replace.then_some(at_ms + latency / 2),
-        end_ms: at_ms + latency,
+        middle_ms: replace.then_some(at_ms.saturating_add(latency / 2)),
+        end_ms: at_ms.saturating_add(latency),
         verb: ResourceVerb::Update,
     };
 }
@@ -133,8 +133,11 @@ pub(crate) fn start_delete(
         stack.put(record.clone());
     }
     operation.jobs[index].work = Work::Delete { record: Box::new(record), current };
-    operation.jobs[index].state =
-        JobState::Running { middle_ms: None, end_ms: at_ms + latency, verb: ResourceVerb::Delete };
+    operation.jobs[index].state = JobState::Running {
+        middle_ms: None,
+        end_ms: at_ms.saturating_add(latency),
+        verb: ResourceVerb::Delete,
+    };
 }
 
 /// Puts a resource back to how it was.
@@ -150,8 +153,11 @@ pub(crate) fn start_restore(
     stack.turn_resource(&mut record, "UPDATE_IN_PROGRESS", None, at_ms, operation.token.as_deref());
     stack.put(record);
     let latency = around.faults.latency(&before.logical_id, around.settings.update_latency);
-    operation.jobs[index].state =
-        JobState::Running { middle_ms: None, end_ms: at_ms + latency, verb: ResourceVerb::Rollback };
+    operation.jobs[index].state = JobState::Running {
+        middle_ms: None,
+        end_ms: at_ms.saturating_add(latency),
+        verb: ResourceVerb::Rollback,
+    };
 }
 
 /// The middle of a creation: the physical resource has an id from here on.

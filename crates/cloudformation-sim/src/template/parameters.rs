@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use regex_lite::Regex;
 use serde_json::{Map, Value};
 
-use super::load::{format_error, is_alphanumeric};
+use super::load::{format_error, is_alphanumeric, within_quota};
 use crate::refusal::Refusal;
 
 /// A member of `Parameters`.
@@ -71,12 +71,7 @@ const MAX_PARAMETERS: usize = 200;
 
 /// Reads the `Parameters` section.
 pub(super) fn declarations(section: &Map<String, Value>) -> Result<Vec<ParameterDecl>, Refusal> {
-    if section.len() > MAX_PARAMETERS {
-        return Err(format_error(&format!(
-            "Number of parameters, {}, is greater than maximum allowed, {MAX_PARAMETERS}",
-            section.len()
-        )));
-    }
+    within_quota("parameters", section.len(), MAX_PARAMETERS)?;
     section.iter().map(|(key, member)| declaration(key, member)).collect()
 }
 

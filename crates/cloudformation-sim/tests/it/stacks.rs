@@ -510,6 +510,25 @@ async fn deletion_policies_are_kept() {
 }
 
 #[tokio::test]
+async fn a_replaced_resource_may_be_kept() {
+    let world = World::instant().await;
+    let template = |name: &str| {
+        format!(
+            "Resources: {{B: {{Type: 'AWS::S3::Bucket', UpdateReplacePolicy: Retain, \
+             Properties: {{BucketName: {name}}}}}}}"
+        )
+    };
+    world.deploy("web", "one", &template("a"), &[]).await;
+    world.change_set("web", "two", &template("b")).send().await.expect("accepted");
+    let seen = world.describe("web", "two").await.expect("described");
+    let change = seen.changes()[0].resource_change().expect("of a resource");
+    assert_eq!(change.policy_action().map(|action| action.as_str()), Some("ReplaceAndRetain"));
+    world.execute("web", "two").await.expect("accepted");
+    assert!(world.events("web", 0).contains(&"B DELETE_SKIPPED".to_owned()));
+    assert_eq!(world.stack("web").resources[0].physical_id.as_deref(), Some("b"));
+}
+
+#[tokio::test]
 async fn a_change_set_fails_for_any_reason_a_test_wants() {
     let world = World::instant().await;
     world.simulator.faults().fail_change_sets("web", "Internal Failure");
