@@ -22,6 +22,16 @@ pub(crate) const REGION: &str = "eu-west-1";
 /// One topic: the least a template can be.
 pub(crate) const TOPIC: &str = "Resources: {Topic: {Type: 'AWS::SNS::Topic'}}";
 
+/// A topic and a queue that waits for it.
+pub(crate) const TWO: &str = "
+Resources:
+  Topic:
+    Type: AWS::SNS::Topic
+  Queue:
+    Type: AWS::SQS::Queue
+    DependsOn: Topic
+";
+
 /// An error's code and message.
 pub(crate) type Refused = (String, String);
 
