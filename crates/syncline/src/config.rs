@@ -102,11 +102,11 @@ pub struct ServeArgs {
     #[arg(long, env = "SYNCLINE_ALLOW_ROLE_ACCOUNT", value_name = "OWNER=ACCOUNT", value_delimiter = ',')]
     allow_role_account: Vec<String>,
     /// Use a simulated CloudFormation in this process instead of AWS. It provisions nothing.
-    #[arg(long, env = "SYNCLINE_SIMULATE_CLOUDFORMATION")]
-    simulate_cloudformation: bool,
+    #[arg(long, env = "SYNCLINE_SIMULATE_CLOUDFORMATION", num_args = 0..=1, default_missing_value = "true", require_equals = true)]
+    simulate_cloudformation: Option<bool>,
     /// Listen on other than loopback addresses without TLS.
-    #[arg(long, env = "SYNCLINE_INSECURE_HTTP")]
-    insecure_http: bool,
+    #[arg(long, env = "SYNCLINE_INSECURE_HTTP", num_args = 0..=1, default_missing_value = "true", require_equals = true)]
+    insecure_http: Option<bool>,
     /// How logs are written, to stderr.
     #[arg(long, env = "SYNCLINE_LOG_FORMAT", value_enum)]
     log_format: Option<LogFormat>,
@@ -134,8 +134,8 @@ struct File {
     allow_network: Vec<String>,
     allow_file_remotes: Vec<PathBuf>,
     allow_role_account: Vec<String>,
-    simulate_cloudformation: bool,
-    insecure_http: bool,
+    simulate_cloudformation: Option<bool>,
+    insecure_http: Option<bool>,
     log_format: Option<LogFormat>,
     quotas: Quotas,
 }
@@ -222,7 +222,8 @@ impl ServeArgs {
         let listen = self.listen.or(file.listen).unwrap_or(SocketAddr::from(([127, 0, 0, 1], 7962)));
         let admin_listen =
             self.admin_listen.or(file.admin_listen).unwrap_or(SocketAddr::from(([127, 0, 0, 1], 7963)));
-        if !(listen.ip().is_loopback() || self.insecure_http || file.insecure_http) {
+        let insecure_http = self.insecure_http.or(file.insecure_http).unwrap_or_default();
+        if !(listen.ip().is_loopback() || insecure_http) {
             bail!(
                 "--listen {listen}: plain HTTP on other than loopback addresses needs --insecure-http; \
                  put a TLS proxy before a loopback address instead"
@@ -269,7 +270,10 @@ impl ServeArgs {
             allow_network,
             allow_file_remotes: either(self.allow_file_remotes, file.allow_file_remotes),
             role_accounts: pairs.iter().map(|pair| parse_pair(pair)).collect::<anyhow::Result<_>>()?,
-            simulate_cloudformation: self.simulate_cloudformation || file.simulate_cloudformation,
+            simulate_cloudformation: self
+                .simulate_cloudformation
+                .or(file.simulate_cloudformation)
+                .unwrap_or_default(),
             log_format: self.log_format.or(file.log_format).unwrap_or_default(),
             root_key,
             root_account: self.root_account_id,
@@ -366,6 +370,10 @@ mod tests {
         assert_eq!(config.poll_interval, Duration::from_secs(300));
         let config = settle(ServeArgs { listen: "127.0.0.1:2".parse().ok(), ..args() }).expect("valid");
         assert_eq!(config.listen.port(), 2);
+        std::fs::write(&path, "simulate_cloudformation = true\n").expect("write");
+        assert!(settle(args()).expect("valid").simulate_cloudformation);
+        let off = ServeArgs { simulate_cloudformation: Some(false), ..args() };
+        assert!(!settle(off).expect("valid").simulate_cloudformation);
 
         for bad in [
             "lisen = '127.0.0.1:1'",

@@ -466,8 +466,15 @@ impl Worker {
             BlockerKind::ExecutionFailed => EventKind::ExecutionFailed,
             BlockerKind::StackStuck => EventKind::StackStuck,
             BlockerKind::StackDeleted => EventKind::StackDeleted,
-            BlockerKind::ConnectionUnavailable => EventKind::RepositoryUnavailable,
-            _ => EventKind::BlockerRaised,
+            // Outages end no attempt, but for a connection or link that is gone.
+            BlockerKind::ConnectionUnavailable
+            | BlockerKind::BranchMissing
+            | BlockerKind::RepositoryUnavailable
+            | BlockerKind::RepositoryNotFound
+            | BlockerKind::CredentialRefused
+            | BlockerKind::RoleNotAssumable
+            | BlockerKind::AccessDenied
+            | BlockerKind::TargetUnavailable => EventKind::RepositoryUnavailable,
         };
         let arn = open.attempt.change_set_arn.clone();
         events.push(self.event(specific, reason.clone(), arn));
