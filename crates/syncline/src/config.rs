@@ -2,6 +2,7 @@
 //!
 //! **Architecture Invariant:** this is the only reader of configuration files and of the environment.
 
+use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -185,6 +186,14 @@ pub struct Config {
     pub root_account: Option<AccountId>,
     /// The quotas.
     pub quotas: Quotas,
+    /// Where the git program is looked for.
+    pub search_path: OsString,
+}
+
+/// The `PATH` of this process.
+#[expect(clippy::disallowed_methods, reason = "the one reader of the environment")]
+fn search_path() -> OsString {
+    std::env::var_os("PATH").unwrap_or_else(|| OsString::from("/usr/local/bin:/usr/bin:/bin"))
 }
 
 impl Config {
@@ -207,6 +216,7 @@ impl Config {
             root_key: RootKey::InDataDir,
             root_account: None,
             quotas: Quotas::default(),
+            search_path: search_path(),
         }
     }
 }
@@ -278,6 +288,7 @@ impl ServeArgs {
             root_key,
             root_account: self.root_account_id,
             quotas: file.quotas,
+            search_path: search_path(),
         })
     }
 }

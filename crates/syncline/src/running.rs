@@ -100,6 +100,7 @@ pub async fn parts(config: &Config, seams: &Seams, aws: AwsSource) -> anyhow::Re
     let egress = Egress::new(config.allow_network.clone(), config.allow_file_remotes.clone());
     let mut git = GitSettings::new(config.data_dir.join("git-cache"));
     git.egress = egress.clone();
+    git.search_path.clone_from(&config.search_path);
     let git = Git::new(git, seams.outside.clone());
     let worker = Arc::new(Worker::new(
         store.clone(),
