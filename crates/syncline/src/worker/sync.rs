@@ -542,7 +542,20 @@ impl Worker {
     }
 
     async fn after_trouble(&self, open: &Open<'_>, trouble: &Trouble) -> Result<Next, StoreError> {
-        match after_trouble(trouble, open.attempt.failures, Self::jitter()) {
+        let recorded = &open.record.recorded;
+        let replaced = recorded.deleted || recorded.generation != open.attempt.wanted.generation;
+        match after_trouble(trouble, open.attempt.failures, Self::jitter(), replaced) {
+            AfterTrouble::GiveUp { reason } => {
+                let text = format!(
+                    "Given up, because the configuration was replaced and its role cannot be used: {reason}"
+                );
+                let event = self.event(EventKind::Superseded, text, None);
+                let nothing = Observation::default();
+                match self.end(open, AttemptStatus::Failed, vec![event], None, &nothing).await {
+                    Err(Failure::Store(error)) => Err(error),
+                    Ok(()) | Err(Failure::Trouble(_)) => Ok(Next::Now),
+                }
+            }
             AfterTrouble::Fail { blocker, reason } => {
                 match self.fail(open, blocker, &reason, &Observation::default()).await {
                     Ok(next) => Ok(next),
