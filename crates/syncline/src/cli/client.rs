@@ -6,6 +6,7 @@ use std::time::{Duration, UNIX_EPOCH};
 use anyhow::{Context as _, bail};
 use aws_config::BehaviorVersion;
 use aws_config::profile::ProfileFileCredentialsProvider;
+use aws_config::provider_config::ProviderConfig;
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::ProvideCredentials;
 use aws_sigv4::http_request::{SignableBody, SignableRequest, SigningSettings, sign};
@@ -47,7 +48,7 @@ pub(super) struct ServerArgs {
         value_parser = parse_endpoint
     )]
     endpoint: String,
-    /// The region whose resources are meant; us-east-1 if neither this nor AWS_DEFAULT_REGION says otherwise.
+    /// The region of the resources; else AWS_DEFAULT_REGION's, else us-east-1.
     #[arg(long, env = "AWS_REGION", value_name = "REGION")]
     region: Option<String>,
     /// The region, where AWS_REGION is not set.
@@ -56,7 +57,7 @@ pub(super) struct ServerArgs {
     /// Take the key from this profile of the AWS configuration files.
     #[arg(long, value_name = "NAME")]
     profile: Option<String>,
-    /// The server's data directory: its `credentials` file, if there is one, holds the first key.
+    /// The server's data directory; its file `credentials`, if there is one, holds a key.
     #[arg(long, env = "SYNCLINE_DATA_DIR", value_name = "DIR", default_value = "syncline-data")]
     data_dir: PathBuf,
     /// The key's id; it and its secret come before every other source.
@@ -69,8 +70,8 @@ pub(super) struct ServerArgs {
 
 /// Says where each command takes its key from, at the end of its help.
 pub(super) const KEY_HELP: &str = "\
-The key comes from the first of: SYNCLINE_ACCESS_KEY_ID and SYNCLINE_SECRET_ACCESS_KEY; --profile; the file \
-`credentials` of the data directory; the environment, files and roles that AWS's own tools use.";
+The key is the first found of: SYNCLINE_ACCESS_KEY_ID and SYNCLINE_SECRET_ACCESS_KEY; --profile; the data \
+directory's; what AWS's own tools would use.";
 
 impl ServerArgs {
     /// The client of that server.
@@ -97,11 +98,20 @@ impl ServerArgs {
                 "SYNCLINE_ACCESS_KEY_ID and SYNCLINE_SECRET_ACCESS_KEY must be set together or not at all"
             ),
         }
+        // This client ignores the proxy variables of the environment unless it is told to read them.
+        let http = aws_smithy_http_client::Builder::new()
+            .tls_provider(Provider::Rustls(CryptoMode::Ring))
+            .build_https();
+        let region = aws_config::Region::new(self.region());
         if let Some(profile) = &self.profile {
-            let provider = ProfileFileCredentialsProvider::builder().profile_name(profile).build();
+            let config = ProviderConfig::without_region().with_http_client(http).with_region(Some(region));
+            let provider =
+                ProfileFileCredentialsProvider::builder().configure(&config).profile_name(profile).build();
             let found = provided(outside, &provider).await;
             return Ok((
-                found.with_context(|| format!("--profile {profile} gives no key"))?,
+                found.with_context(|| {
+                    format!("--profile {profile} gives no key; is it in AWS's credentials or config file?")
+                })?,
                 format!("profile {profile}"),
             ));
         }
@@ -109,10 +119,6 @@ impl ServerArgs {
         if let Some((id, secret)) = read_credentials(&file)? {
             return Ok((key(&id, &secret), file.display().to_string()));
         }
-        let http = aws_smithy_http_client::Builder::new()
-            .tls_provider(Provider::Rustls(CryptoMode::Ring))
-            .build_https();
-        let region = aws_config::Region::new(self.region());
         let config = aws_config::defaults(BehaviorVersion::v2026_01_12())
             .http_client(http)
             .region(region)

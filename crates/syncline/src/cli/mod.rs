@@ -1,10 +1,12 @@
 //! The subcommands.
 
+mod account;
 mod client;
 mod connection;
 mod demo;
 mod follow;
 mod serve;
+mod sync;
 mod terminal;
 
 use std::process::ExitCode;
@@ -30,11 +32,17 @@ struct Cli {
 enum Command {
     /// Run the server.
     Serve(Box<crate::config::ServeArgs>),
-    /// Show in half a minute what Syncline does, on this machine alone: three pushes and a simulated stack.
+    /// Show in seconds what Syncline does: three pushes and a simulated stack, on this machine alone.
     Demo(demo::DemoArgs),
     /// Complete the handshake of connections.
     #[command(subcommand)]
     Connection(connection::ConnectionCommand),
+    /// Look at syncs, follow one, or set one off.
+    #[command(subcommand)]
+    Sync(sync::SyncCommand),
+    /// Say what roles need to let this server in.
+    #[command(subcommand)]
+    Account(account::AccountCommand),
 }
 
 /// Runs the command line.
@@ -44,6 +52,8 @@ pub fn main() -> ExitCode {
         Command::Serve(args) => serve::run(*args).map(|()| ExitCode::SUCCESS),
         Command::Demo(args) => demo::run(&args),
         Command::Connection(command) => as_client(async |seams| connection::run(command, seams).await),
+        Command::Sync(command) => as_client(async |seams| sync::run(command, seams).await),
+        Command::Account(command) => as_client(async |seams| account::run(command, seams).await),
     };
     done.unwrap_or_else(|error| {
         // Nobody is left to be told if this fails too.

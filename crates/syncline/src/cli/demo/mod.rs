@@ -8,11 +8,11 @@ mod repository;
 mod sdk;
 mod story;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Context as _, bail, ensure};
+use anyhow::{Context as _, anyhow, bail, ensure};
 use aws_credential_types::Credentials;
 use clap::Args;
 use syncline_seams::Clock;
@@ -62,17 +62,19 @@ pub(super) fn run(args: &DemoArgs) -> anyhow::Result<ExitCode> {
     runtime.block_on(async {
         let directory = tempfile::Builder::new().prefix("syncline-demo-").tempdir()?;
         let mut interrupted = Interrupted::listen()?;
-        let outcome = tokio::select! {
-            outcome = perform(directory.path(), &seams, began_ms, args.exit) => outcome,
-            () = interrupted.wait() => bail!("the demo was interrupted before its end"),
+        let stage = Stage::set(directory.path(), &seams).await?;
+        let told = tokio::select! {
+            told = stage.perform(&seams, began_ms) => told,
+            () = interrupted.wait() => Err(anyhow!("the demo was interrupted before its end")),
         };
-        let running = outcome?;
-        if !args.exit {
+        if told.is_ok() && !args.exit {
+            tell(&stage.look_around())?;
             interrupted.wait().await;
             tell("\nStopping; the temporary directory is removed.\n")?;
         }
-        running.stop().await;
-        Ok(ExitCode::SUCCESS)
+        stage.running.stop().await;
+        let removed = directory.close().context("the temporary directory cannot be removed");
+        told.and(removed).map(|()| ExitCode::SUCCESS)
     })
 }
 
@@ -103,86 +105,109 @@ fn headline(number: usize, text: &str) -> anyhow::Result<()> {
     tell(&format!("\n{}\n", paint(TITLE, &format!("{number}. {text}"))))
 }
 
-/// Everything up to the final answer; the server still runs afterwards.
-async fn perform(directory: &Path, seams: &Seams, began_ms: i64, exits: bool) -> anyhow::Result<Running> {
-    tell(&format!(
-        "{}\nCloudFormation is simulated in this process: nothing is provisioned, no AWS account is called.\n",
-        paint(BOLD, "Syncline demo: a Git repository, a stack, and three pushes.")
-    ))?;
-    let repositories = directory.join("repositories");
-    let repository = Repository::create(directory, &repositories, OWNER, REPOSITORY, &seams.outside).await?;
-    let data_dir = directory.join("data");
-    let mut config = Config::on_loopback(&data_dir);
-    config.poll_interval = POLL_INTERVAL;
-    config.allow_file_remotes = vec![repositories.clone()];
-    let running = running::start(&config, seams).await?;
-    let told = tell_story(&repository, &repositories, &running, seams, began_ms).await;
-    let answer = match told {
-        Ok(answer) => answer,
-        Err(error) => {
-            running.stop().await;
-            return Err(error);
-        }
-    };
-    tell(&format!("\n{}\n", paint(DIM, "The final GetResourceSyncStatus answer:")))?;
-    terminal::print(&format!("{answer}\n"))?;
-    if !exits {
-        tell(&look_around(&running, &data_dir, repository.clone_path()))?;
-    }
-    Ok(running)
+/// Where the demo happens: a repository and a running server.
+struct Stage {
+    repositories: PathBuf,
+    repository: Repository,
+    data_dir: PathBuf,
+    running: Running,
 }
 
-async fn tell_story(
-    repository: &Repository,
-    repositories: &Path,
-    running: &Running,
-    seams: &Seams,
-    began_ms: i64,
-) -> anyhow::Result<String> {
-    let endpoint = format!("http://{}", running.address);
-    let key = Credentials::new(
-        &running.key.access_key_id,
-        running.key.secret_access_key.as_str(),
-        None,
-        None,
-        "syncline-demo",
-    );
-    let mut demo = Demo {
-        aws: Aws::new(&endpoint, REGION, key.clone(), &seams.outside),
-        rest: Client::new(&endpoint, REGION, key, "the demo".to_owned(), seams),
-        clock: &*seams.clock,
-        began_ms,
-        followed: Followed::default(),
-    };
-    tell(&format!("Syncline serves the AWS API at {endpoint}.\n"))?;
+impl Stage {
+    async fn set(directory: &Path, seams: &Seams) -> anyhow::Result<Self> {
+        tell(&format!(
+            "{}\nCloudFormation is simulated in this process: nothing is provisioned, no AWS account is called.\n",
+            paint(BOLD, "Syncline demo: a Git repository, a stack, and three pushes.")
+        ))?;
+        let repositories = directory.join("repositories");
+        let repository =
+            Repository::create(directory, &repositories, OWNER, REPOSITORY, &seams.outside).await?;
+        let data_dir = directory.join("data");
+        let mut config = Config::on_loopback(&data_dir);
+        config.poll_interval = POLL_INTERVAL;
+        config.allow_file_remotes = vec![repositories.clone()];
+        let running = running::start(&config, seams).await?;
+        tell(&format!("Syncline serves the AWS API at http://{}.\n", running.address))?;
+        Ok(Self { repositories, repository, data_dir, running })
+    }
 
-    headline(1, "The first push, and a sync that brings it to a stack")?;
-    let files = [(story::CONFIG_FILE, story::DEPLOYMENT), (story::TEMPLATE_FILE, story::FIRST)];
-    let first = demo.push(repository, "Give orders a topic and a queue", &files, false).await?;
-    demo.set_up(repositories).await?;
-    let status = demo.settle(&first.sha, ResourceSyncStatus::Succeeded).await?;
-    demo.good(&format!("stack {STACK} was created from commit {}", short(&first.sha)))?;
-    check(&status, &first.sha, &first.sha)?;
+    /// The three pushes, and the final answer.
+    async fn perform(&self, seams: &Seams, began_ms: i64) -> anyhow::Result<()> {
+        let endpoint = format!("http://{}", self.running.address);
+        let key = Credentials::new(
+            &self.running.key.access_key_id,
+            self.running.key.secret_access_key.as_str(),
+            None,
+            None,
+            "syncline-demo",
+        );
+        let mut demo = Demo {
+            aws: Aws::new(&endpoint, REGION, key.clone(), &seams.outside),
+            rest: Client::new(&endpoint, REGION, key, "the demo".to_owned(), seams),
+            clock: &*seams.clock,
+            began_ms,
+            followed: Followed::default(),
+        };
 
-    headline(2, "A push with a mistake")?;
-    let broken = [(story::TEMPLATE_FILE, &*story::broken())];
-    let broken = demo.push(repository, "Keep the orders that nobody can handle", &broken, true).await?;
-    let status = demo.settle(&broken.sha, ResourceSyncStatus::Failed).await?;
-    let succeeded = status.latest_successful_sync.as_ref().map(|sync| &*sync.target_revision.sha);
-    ensure!(succeeded == Some(&first.sha), "the first commit is not the last successful one any more");
-    demo.show_blocker().await?;
-    tell(&format!("     The stack is as commit {} left it.\n", short(&first.sha)))?;
+        headline(1, "The first push, and a sync that brings it to a stack")?;
+        let files = [(story::CONFIG_FILE, story::DEPLOYMENT), (story::TEMPLATE_FILE, story::FIRST)];
+        let first = demo.push(&self.repository, "Give orders a topic and a queue", &files, false).await?;
+        demo.set_up(&self.repositories).await?;
+        let status = demo.settle(&first.sha, ResourceSyncStatus::Succeeded).await?;
+        demo.good(&format!("stack {STACK} was created from commit {}", short(&first.sha)))?;
+        check(&status, &first.sha, &first.sha)?;
 
-    headline(3, "The fix: one more push, no other step")?;
-    let fixed = [(story::TEMPLATE_FILE, &*story::fixed())];
-    let fixed =
-        demo.push(repository, "Spell the name of the dead letters' queue right", &fixed, true).await?;
-    let status = demo.settle(&fixed.sha, ResourceSyncStatus::Succeeded).await?;
-    check(&status, &fixed.sha, &first.sha)?;
-    let left = demo.aws.active_blockers(STACK).await?;
-    ensure!(left.is_empty(), "the fix has left a blocker ACTIVE: {}", left[0].reason);
-    demo.good(&format!("stack {STACK} is at commit {}; the blocker is resolved", short(&fixed.sha)))?;
-    serde_json::to_string_pretty(&status).context("the answer has no JSON form")
+        headline(2, "A push with a mistake")?;
+        let broken = [(story::TEMPLATE_FILE, &*story::broken())];
+        let broken =
+            demo.push(&self.repository, "Keep the orders that nobody can handle", &broken, true).await?;
+        let status = demo.settle(&broken.sha, ResourceSyncStatus::Failed).await?;
+        let succeeded = status.latest_successful_sync.as_ref().map(|sync| &*sync.target_revision.sha);
+        ensure!(succeeded == Some(&first.sha), "the first commit is not the last successful one any more");
+        demo.show_blocker().await?;
+        tell(&format!("     The stack is as commit {} left it.\n", short(&first.sha)))?;
+
+        headline(3, "The fix: one more push, no other step")?;
+        let fixed = [(story::TEMPLATE_FILE, &*story::fixed())];
+        let fixed = demo
+            .push(&self.repository, "Spell the name of the dead letters' queue right", &fixed, true)
+            .await?;
+        let status = demo.settle(&fixed.sha, ResourceSyncStatus::Succeeded).await?;
+        check(&status, &fixed.sha, &first.sha)?;
+        let left = demo.aws.active_blockers(STACK).await?;
+        ensure!(left.is_empty(), "the fix has left a blocker ACTIVE: {}", left[0].reason);
+        demo.good(&format!("stack {STACK} is at commit {}; the blocker is resolved", short(&fixed.sha)))?;
+        tell(&format!("\n{}\n", paint(DIM, "The final GetResourceSyncStatus answer:")))?;
+        terminal::print(&format!("{}\n", serde_json::to_string_pretty(&status)?))?;
+        Ok(())
+    }
+
+    /// How to go on, in the words of another terminal.
+    fn look_around(&self) -> String {
+        let endpoint = format!("http://{}", self.running.address);
+        let title = paint(TITLE, "Look around: the server stays up until Ctrl-C. In another terminal:");
+        let (data_dir, clone) = (self.data_dir.display(), self.repository.clone_path().display());
+        let template = story::TEMPLATE_FILE;
+        [
+            "",
+            &title,
+            "",
+            &format!("  export SYNCLINE_ENDPOINT={endpoint} SYNCLINE_DATA_DIR={data_dir}"),
+            "  syncline sync list",
+            &format!("  syncline sync status {STACK}"),
+            &format!("  syncline sync watch {STACK} --forever"),
+            "",
+            &format!("  export AWS_SHARED_CREDENTIALS_FILE={data_dir}/credentials AWS_PROFILE=syncline"),
+            &format!("  aws codeconnections get-resource-sync-status --endpoint-url {endpoint} --region {REGION} \\"),
+            &format!("      --sync-type CFN_STACK_SYNC --resource-name {STACK}"),
+            "",
+            &format!("  cd {clone}"),
+            &format!("  # change {template}, then: git commit --all --message 'Try it' && git push"),
+            "",
+            "",
+        ]
+        .join("\n")
+    }
 }
 
 /// Checks that `sha` is desired, synced and the last success, and that `initial` was applied before.
@@ -324,29 +349,4 @@ impl Demo<'_> {
         }
         Ok(())
     }
-}
-
-/// How to go on, in the words of other terminals.
-fn look_around(running: &Running, data_dir: &Path, clone: &Path) -> String {
-    let endpoint = format!("http://{}", running.address);
-    let title = paint(TITLE, "Look around: the server stays up until Ctrl-C. In another terminal:");
-    let (data_dir, clone) = (data_dir.display(), clone.display());
-    format!(
-        "
-{title}
-
-  export SYNCLINE_ENDPOINT={endpoint} SYNCLINE_DATA_DIR={data_dir}
-  syncline sync list
-  syncline sync status {STACK}
-  syncline sync watch {STACK} --forever
-
-  export AWS_SHARED_CREDENTIALS_FILE={data_dir}/credentials AWS_PROFILE=syncline AWS_DEFAULT_REGION={REGION}
-  aws codeconnections get-resource-sync-status --endpoint-url {endpoint} \\
-    --sync-type CFN_STACK_SYNC --resource-name {STACK}
-
-  cd {clone}    # change {}, git commit, git push: the stack follows
-
-",
-        story::TEMPLATE_FILE
-    )
 }

@@ -133,3 +133,23 @@ impl Repository {
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_machine_without_git_is_told_so() {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let repository = Repository {
+            bare: directory.path().to_owned(),
+            clone: directory.path().to_owned(),
+            home: directory.path().to_owned(),
+            search_path: directory.path().into(),
+            outside: Outside::default(),
+        };
+        let error = repository.git(directory.path(), &["version"]).await.expect_err("there is no git");
+        let expect = format!("there is no git program in {}: install git", directory.path().display());
+        assert!(error.to_string().starts_with(&expect), "{error}");
+    }
+}
