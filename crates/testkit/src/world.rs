@@ -361,7 +361,8 @@ impl World {
     /// When there is none or the server refuses.
     pub async fn resolve(&self, stack: &str, reason: &str) {
         let blockers = self.blocker_rows(stack);
-        let active = blockers.iter().find(|blocker| blocker.status.as_str() == "ACTIVE").expect("an ACTIVE blocker");
+        let active =
+            blockers.iter().find(|blocker| blocker.status.as_str() == "ACTIVE").expect("an ACTIVE blocker");
         self.client
             .update_sync_blocker()
             .sync_type(SyncConfigurationType::CfnStackSync)

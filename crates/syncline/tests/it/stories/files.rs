@@ -7,31 +7,75 @@ use super::{deployment, synced, template};
 #[tokio::test]
 async fn a_bad_file_is_told_by_name_and_leaves_the_stack_alone() {
     let large = format!("# {}\n{}", "x".repeat(60_000), template(""));
-    let deep = format!("template-file-path: template.yaml\nparameters: {}1{}\n", "[".repeat(500), "]".repeat(500));
+    let deep =
+        format!("template-file-path: template.yaml\nparameters: {}1{}\n", "[".repeat(500), "]".repeat(500));
     let cases: &[(&str, &[Change<'_>], &str)] = &[
         ("deployment file missing", &[Change::Remove("prod.yaml")], "the commit has no file 'prod.yaml'"),
         ("template missing", &[Change::Remove("template.yaml")], "the commit has no file 'template.yaml'"),
         ("invalid YAML", &[Change::File("prod.yaml", b"a: [")], "prod.yaml:"),
-        ("a null value", &[Change::File("prod.yaml", b"template-file-path: template.yaml\ntags: null\n")], "[null-value]"),
-        ("an unknown key", &[Change::File("prod.yaml", b"template-file-path: template.yaml\ntag: {}\n")], "prod.yaml:2:1"),
+        (
+            "a null value",
+            &[Change::File("prod.yaml", b"template-file-path: template.yaml\ntags: null\n")],
+            "[null-value]",
+        ),
+        (
+            "an unknown key",
+            &[Change::File("prod.yaml", b"template-file-path: template.yaml\ntag: {}\n")],
+            "prod.yaml:2:1",
+        ),
         ("no template path", &[Change::File("prod.yaml", b"parameters: {}\n")], "[missing-key]"),
-        ("outside the repository", &[Change::File("prod.yaml", b"template-file-path: ../x.yaml\n")], "prod.yaml:1:21"),
-        ("an absolute path", &[Change::File("prod.yaml", b"template-file-path: /etc/passwd\n")], "relative to the repository"),
-        ("a symbolic link as template", &[Change::Symlink("template.yaml", "/etc/passwd")], "a symbolic link"),
-        ("a symbolic link as deployment file", &[Change::Symlink("prod.yaml", "template.yaml")], "a symbolic link"),
-        ("a directory as template", &[Change::Remove("template.yaml"), Change::File("template.yaml/x", b"")], "a directory"),
-        ("a template that is too large", &[Change::File("template.yaml", large.as_bytes())], "larger than 51200 bytes"),
+        (
+            "outside the repository",
+            &[Change::File("prod.yaml", b"template-file-path: ../x.yaml\n")],
+            "prod.yaml:1:21",
+        ),
+        (
+            "an absolute path",
+            &[Change::File("prod.yaml", b"template-file-path: /etc/passwd\n")],
+            "relative to the repository",
+        ),
+        (
+            "a symbolic link as template",
+            &[Change::Symlink("template.yaml", "/etc/passwd")],
+            "a symbolic link",
+        ),
+        (
+            "a symbolic link as deployment file",
+            &[Change::Symlink("prod.yaml", "template.yaml")],
+            "a symbolic link",
+        ),
+        (
+            "a directory as template",
+            &[Change::Remove("template.yaml"), Change::File("template.yaml/x", b"")],
+            "a directory",
+        ),
+        (
+            "a template that is too large",
+            &[Change::File("template.yaml", large.as_bytes())],
+            "larger than 51200 bytes",
+        ),
         ("a template that is no mapping", &[Change::File("template.yaml", b"- a\n")], "template.yaml:1:1"),
-        ("a template without resources", &[Change::File("template.yaml", b"Description: x\n")], "template.yaml"),
-        ("an unknown tag", &[Change::File("template.yaml", b"Resources: {A: {Type: !Nope x}}\n")], "template.yaml:1:22"),
+        (
+            "a template without resources",
+            &[Change::File("template.yaml", b"Description: x\n")],
+            "template.yaml",
+        ),
+        (
+            "an unknown tag",
+            &[Change::File("template.yaml", b"Resources: {A: {Type: !Nope x}}\n")],
+            "template.yaml:1:22",
+        ),
         ("not UTF-8", &[Change::File("template.yaml", b"Resources: {A: {Type: \xff}}\n")], "[not-utf8]"),
         ("deeply nested", &[Change::File("prod.yaml", deep.as_bytes())], "prod.yaml:"),
     ];
     let (world, repo) = synced().await;
     let before = world.stack_template("web");
     for (case, changes, part) in cases {
-        let mut whole =
-            vec![Change::Remove("template.yaml/x"), Change::Remove("template.yaml"), Change::Remove("prod.yaml")];
+        let mut whole = vec![
+            Change::Remove("template.yaml/x"),
+            Change::Remove("template.yaml"),
+            Change::Remove("prod.yaml"),
+        ];
         let good = (deployment("one"), template(""));
         whole.push(Change::File("prod.yaml", good.0.as_bytes()));
         if !changes.iter().any(|change| matches!(change, Change::File("template.yaml/x", _))) {

@@ -26,7 +26,11 @@ async fn a_git_host_that_refuses_blocks_and_recovers_by_itself() {
         }
         let blocker = world.blocker_rows("web").remove(0);
         assert_eq!((blocker.kind.as_str(), blocker.status.as_str()), (*kind, "ACTIVE"), "{fault:?}");
-        assert_eq!(world.attempt_rows("web").len(), number + 1, "{fault:?}: no attempt while nothing can be read");
+        assert_eq!(
+            world.attempt_rows("web").len(),
+            number + 1,
+            "{fault:?}: no attempt while nothing can be read"
+        );
         let connections = world.client.list_connections().send().await.expect("a listing");
         let status = connections.connections()[0].connection_status().expect("a status");
         assert_eq!(status.as_str(), *connection_status, "{fault:?}");
@@ -67,7 +71,8 @@ async fn a_role_that_cannot_be_assumed_shows_the_trust_policy_and_is_probed() {
     world.settle().await;
     let blocker = world.blocker_rows("web").remove(0);
     assert_eq!((blocker.kind.as_str(), blocker.status.as_str()), ("ROLE_NOT_ASSUMABLE", "ACTIVE"));
-    let external_id = world.parts().store.external_id(&world.scope().account).expect("a read").expect("an id");
+    let external_id =
+        world.parts().store.external_id(&world.scope().account).expect("a read").expect("an id");
     assert!(blocker.created_reason.contains(&external_id), "{}", blocker.created_reason);
     assert!(world.event("web", "RETRYING").contains("sts:ExternalId"));
     assert_snapshot!(world.attempts("web", &repo).await, @"INITIATED   commit 1");

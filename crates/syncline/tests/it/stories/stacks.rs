@@ -9,7 +9,12 @@ use super::{deployment, synced, template, unsynced};
 #[tokio::test]
 async fn a_rolled_back_update_names_the_resource_that_failed() {
     let (world, repo) = synced().await;
-    world.simulator.faults().fail_resource("web", "Queue", ResourceVerb::Create, "the quota of queues is reached");
+    world.simulator.faults().fail_resource(
+        "web",
+        "Queue",
+        ResourceVerb::Create,
+        "the quota of queues is reached",
+    );
     repo.commit("template.yaml", template("  Queue:\n    Type: AWS::SQS::Queue\n")).await;
     world.settle().await;
     assert_snapshot!(world.status("web", &repo).await,
@@ -18,7 +23,10 @@ async fn a_rolled_back_update_names_the_resource_that_failed() {
         @"ACTIVE   EXECUTION_FAILED: Queue (AWS::SQS::Queue) CREATE_FAILED: the quota of queues is reached");
     let contexts = world.blocker_rows("web").remove(0).contexts;
     let keys: Vec<&str> = contexts.iter().map(|(key, _)| key.as_str()).collect();
-    assert_eq!(keys, ["kind", "commit", "attempt", "changeSet", "stackStatus", "failingLogicalId", "suggestedFix"]);
+    assert_eq!(
+        keys,
+        ["kind", "commit", "attempt", "changeSet", "stackStatus", "failingLogicalId", "suggestedFix"]
+    );
 
     // The same commit once more, when the operator says so.
     world.simulator.faults().heal_resource("Queue");
@@ -39,7 +47,11 @@ async fn a_stack_that_could_not_be_created_is_created_by_the_next_commit() {
     world.simulator.faults().fail_resource("web", "Topic", ResourceVerb::Create, "no");
     world.create_sync("web", &repo, "main", "prod.yaml").await;
     world.settle().await;
-    assert!(world.blockers("web").starts_with("ACTIVE   EXECUTION_FAILED: Topic"), "{}", world.blockers("web"));
+    assert!(
+        world.blockers("web").starts_with("ACTIVE   EXECUTION_FAILED: Topic"),
+        "{}",
+        world.blockers("web")
+    );
     assert_eq!(world.stack_template("web"), None, "it was deleted again");
 
     world.simulator.faults().heal_resource("Topic");
@@ -52,7 +64,8 @@ async fn a_stack_that_could_not_be_created_is_created_by_the_next_commit() {
 #[tokio::test]
 async fn a_template_that_cloudformation_refuses_fails_with_its_words() {
     let (world, repo) = synced().await;
-    repo.commit("template.yaml", template("  Queue:\n    Type: AWS::SQS::Queue\n    DependsOn: Nobody\n")).await;
+    repo.commit("template.yaml", template("  Queue:\n    Type: AWS::SQS::Queue\n    DependsOn: Nobody\n"))
+        .await;
     world.settle().await;
     let blocker = world.blocker_rows("web").remove(0);
     assert_eq!(blocker.kind.as_str(), "CHANGE_SET_FAILED");
@@ -108,7 +121,12 @@ async fn a_stuck_stack_says_what_to_do() {
     world.settle().await;
     let blocker = world.blocker_rows("web").remove(0);
     assert_eq!(blocker.kind.as_str(), "STACK_STUCK");
-    assert!(blocker.contexts.iter().any(|(key, value)| key == "suggestedFix" && value.contains("continue-update-rollback")));
+    assert!(
+        blocker
+            .contexts
+            .iter()
+            .any(|(key, value)| key == "suggestedFix" && value.contains("continue-update-rollback"))
+    );
     world.simulator.faults().set_status(ACCOUNT, REGION, "web", "UPDATE_ROLLBACK_COMPLETE", "mended");
     world.resolve("web", "mended").await;
     world.work().await;
@@ -132,7 +150,10 @@ async fn a_change_set_deleted_behind_our_back_is_made_again() {
     SUCCEEDED   commit 1
     SUCCEEDED   commit 2
     ");
-    assert!(world.simulator.executions().last().expect("one").change_set_name.ends_with("-2"), "the next plan number");
+    assert!(
+        world.simulator.executions().last().expect("one").change_set_name.ends_with("-2"),
+        "the next plan number"
+    );
 }
 
 #[tokio::test]
@@ -147,7 +168,11 @@ async fn a_busy_stack_is_waited_for() {
         world.clock.advance_ms(1000);
     }
     let busy = world.attempt_rows("web").pop().expect("an attempt");
-    assert_eq!(busy.events.iter().filter(|event| event.kind.as_str() == "STACK_BUSY").count(), 1, "said once");
+    assert_eq!(
+        busy.events.iter().filter(|event| event.kind.as_str() == "STACK_BUSY").count(),
+        1,
+        "said once"
+    );
     world.simulator.faults().set_status(ACCOUNT, REGION, "web", "UPDATE_COMPLETE", "done");
     world.settle().await;
     assert_snapshot!(world.status("web", &repo).await,

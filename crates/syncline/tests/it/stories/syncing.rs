@@ -43,7 +43,10 @@ async fn every_event_of_a_first_sync_is_told_in_order() {
     );
     let texts: Vec<&str> = attempt.events.iter().map(|event| event.text.as_str()).collect();
     assert!(texts.contains(&"The change set has 1 change: Add Topic (AWS::SNS::Topic)"), "{texts:#?}");
-    assert!(texts.iter().any(|text| text.starts_with("Topic (AWS::SNS::Topic) CREATE_COMPLETE")), "{texts:#?}");
+    assert!(
+        texts.iter().any(|text| text.starts_with("Topic (AWS::SNS::Topic) CREATE_COMPLETE")),
+        "{texts:#?}"
+    );
     assert!(attempt.events.is_sorted_by_key(|event| event.time_ms), "oldest first");
 }
 
