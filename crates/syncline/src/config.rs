@@ -1,6 +1,7 @@
 //! The configuration of `syncline serve`: flags beat the environment, which beats the file.
 //!
-//! **Architecture Invariant:** this is the only reader of configuration files and of the environment.
+//! **Architecture Invariant:** this is the only reader of the server's configuration files and environment.
+//! The commands that call a server read theirs in `cli/client.rs`, through clap as well.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -222,7 +223,7 @@ impl ServeArgs {
         let listen = self.listen.or(file.listen).unwrap_or(SocketAddr::from(([127, 0, 0, 1], 7962)));
         let admin_listen =
             self.admin_listen.or(file.admin_listen).unwrap_or(SocketAddr::from(([127, 0, 0, 1], 7963)));
-        if !listen.ip().is_loopback() && !(self.insecure_http || file.insecure_http) {
+        if !(listen.ip().is_loopback() || self.insecure_http || file.insecure_http) {
             bail!(
                 "--listen {listen}: plain HTTP on other than loopback addresses needs --insecure-http; \
                  put a TLS proxy before a loopback address instead"

@@ -34,7 +34,7 @@ impl Followed {
 }
 
 /// An attempt has no id on the wire: its start and its revision tell it from others.
-fn is_same(one: &ResourceSyncAttempt, other: &ResourceSyncAttempt) -> bool {
+pub(super) fn is_same(one: &ResourceSyncAttempt, other: &ResourceSyncAttempt) -> bool {
     one.started_at == other.started_at && one.target_revision == other.target_revision
 }
 

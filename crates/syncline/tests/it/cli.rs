@@ -11,13 +11,14 @@ use aws_sdk_codeconnections::config::{BehaviorVersion, Credentials, Region};
 use aws_sdk_codeconnections::types::{ConnectionStatus, ProviderType, SyncConfigurationType};
 use aws_smithy_http_client::tls::Provider;
 use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use syncline::config::Config;
 use syncline::running::{self, Running, Seams};
 use syncline_seams::{Outside, SystemClock};
 use syncline_testkit::git_host::GitHost;
 use syncline_testkit::repository::Repository;
-use tokio::io::AsyncWriteExt as _;
+use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::process::Command;
 
 const REGION: &str = "eu-central-1";
@@ -198,6 +199,35 @@ async fn the_demo_ends_with_the_fix_as_the_synced_state() {
 }
 
 #[tokio::test]
+async fn the_demo_stays_up_for_looking_around_until_it_is_interrupted() {
+    let mut demo = syncline(&["demo"]);
+    let mut demo = demo.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("the binary starts");
+    let mut lines = BufReader::new(demo.stderr.take().expect("a piped stderr")).lines();
+    let mut told = Vec::new();
+    while let Some(line) = lines.next_line().await.expect("read") {
+        let is_last = line.contains("git push");
+        told.push(line);
+        if is_last && told.iter().any(|line| line.contains("Look around")) {
+            break;
+        }
+    }
+    let told = told.join("\n");
+    let setting = |name: &str| {
+        let (_, rest) = told.split_once(&format!("{name}=")).expect("the setting is told");
+        rest.split_whitespace().next().expect("a value").to_owned()
+    };
+    let data_dir = setting("SYNCLINE_DATA_DIR");
+    let mut list = syncline(&["sync", "status", "orders"]);
+    list.env("SYNCLINE_ENDPOINT", setting("SYNCLINE_ENDPOINT")).env("SYNCLINE_DATA_DIR", &data_dir);
+    assert_says(&ended(list, b"").await.good(), &["Latest sync     SUCCEEDED"]);
+
+    let pid = demo.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw).expect("it runs");
+    kill_process(pid, Signal::INT).expect("interrupted");
+    assert!(demo.wait().await.expect("it ends").success());
+    assert!(!Path::new(&data_dir).exists(), "{data_dir} is left behind");
+}
+
+#[tokio::test]
 async fn a_sync_is_watched_to_its_end_and_again_after_a_mistake() {
     let here = Here::start().await;
     let nothing = here.run(&["sync", "list"]).await;
@@ -362,8 +392,10 @@ async fn a_refused_key_is_named_with_where_it_comes_from() {
 #[tokio::test]
 async fn a_server_that_is_not_there_is_said_so() {
     let here = Here::start().await;
-    let free = std::net::TcpListener::bind(("127.0.0.1", 0)).and_then(|listener| listener.local_addr());
-    let endpoint = format!("http://{}", free.expect("a port that was free a moment ago"));
+    // Bound, so that nobody else gets the port, but nobody listens.
+    let taken = tokio::net::TcpSocket::new_v4().expect("a socket");
+    taken.bind(([127, 0, 0, 1], 0).into()).expect("a free port");
+    let endpoint = format!("http://{}", taken.local_addr().expect("its address"));
     let refused = here.run(&["sync", "list", "--endpoint", &endpoint]).await.failed();
     assert_says(&refused, &[&format!("cannot reach {endpoint}"), "is `syncline serve` running there?"]);
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use syncline_wire::{ResourceSyncStatus, SyncBlocker};
 
 use super::super::client::{Client, ClientError};
-use super::super::follow::Followed;
+use super::super::follow::{Followed, is_same};
 use super::super::terminal::{self, BOLD, GOOD, TITLE, paint, short};
 use super::{Shown, shown_blocker, shown_event};
 
@@ -32,7 +32,8 @@ fn verdict(shown: &Shown, before: Option<&Shown>) -> Verdict {
         matches!(latest.status, ResourceSyncStatus::Initiated | ResourceSyncStatus::InProgress)
     });
     let earlier = before.and_then(|before| before.status.as_ref()).map(|status| &status.latest_sync);
-    let counts = before.is_none() || latest != earlier;
+    let counts =
+        before.is_none() || !matches!((earlier, latest), (Some(one), Some(other)) if is_same(one, other));
     let is_new = |blocker: &SyncBlocker| {
         before.is_none_or(|before| !before.blockers.iter().any(|earlier| earlier.id == blocker.id))
     };
