@@ -367,6 +367,27 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_region_is_the_first_that_is_set() {
+        let check = |region: Option<&str>, aws_default_region: Option<&str>, expect: &str| {
+            let args = ServerArgs {
+                endpoint: "http://127.0.0.1:7962".to_owned(),
+                region: region.map(str::to_owned),
+                aws_default_region: aws_default_region.map(str::to_owned),
+                profile: None,
+                data_dir: PathBuf::new(),
+                access_key_id: None,
+                secret_access_key: None,
+            };
+            assert_eq!(args.region(), expect);
+        };
+        check(Some("eu-north-1"), Some("eu-west-1"), "eu-north-1");
+        check(None, Some("eu-west-1"), "eu-west-1");
+        check(Some(""), Some("eu-west-1"), "eu-west-1");
+        check(None, None, "us-east-1");
+        check(Some(""), Some(""), "us-east-1");
+    }
+
+    #[test]
     fn an_endpoint_is_a_base_url() {
         let check = |text: &str, expect: Option<&str>| {
             assert_eq!(parse_endpoint(text).ok().as_deref(), expect, "{text}");

@@ -5,7 +5,7 @@ use std::io::{self, Write as _};
 
 use anstyle::{AnsiColor, Style};
 use aws_smithy_types::date_time::{DateTime, Format};
-use syncline_wire::{ResourceSyncStatus, Timestamp};
+use syncline_wire::{ResourceSyncEvent, ResourceSyncStatus, Timestamp};
 
 pub(super) const BOLD: Style = Style::new().bold();
 pub(super) const DIM: Style = Style::new().dimmed();
@@ -82,6 +82,19 @@ pub(super) fn style_of(status: ResourceSyncStatus) -> Style {
         ResourceSyncStatus::Failed => BAD,
         ResourceSyncStatus::Initiated | ResourceSyncStatus::InProgress => BUSY,
     }
+}
+
+/// An event with when it was: good news and bad news stand out, the rest is a quiet list.
+pub(super) fn event_line(when: &str, event: &ResourceSyncEvent, text: &str) -> String {
+    let style = match &*event.r#type {
+        "SUCCEEDED" | "RECOVERED" => GOOD,
+        "FAILED" | "CHANGE_SET_FAILED" | "INVALID_FILE" | "BLOCKER_RAISED" => BAD,
+        "RETRYING" | "STACK_BUSY" | "SUPERSEDED" | "STACK_CHANGED_OUTSIDE" => BUSY,
+        _ => Style::new(),
+    };
+    let kind = plain(&event.r#type);
+    let text = indented(text, when.chars().count() + 25);
+    format!("  {}  {}  {text}\n", paint(DIM, when), paint(style, &format!("{kind:<19}")))
 }
 
 /// Rows in columns, each as wide as its widest text; the first row is the heading.

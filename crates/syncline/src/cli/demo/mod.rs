@@ -188,10 +188,12 @@ impl Stage {
         let title = paint(TITLE, "Look around: the server stays up until Ctrl-C. In another terminal:");
         let (data_dir, clone) = (self.data_dir.display(), self.repository.clone_path().display());
         let template = story::TEMPLATE_FILE;
+        let program = std::env::current_exe().unwrap_or_else(|_| PathBuf::from("syncline"));
         [
             "",
             &title,
             "",
+            &format!("  alias syncline={}", program.display()),
             &format!("  export SYNCLINE_ENDPOINT={endpoint} SYNCLINE_DATA_DIR={data_dir}"),
             "  syncline sync list",
             &format!("  syncline sync status {STACK}"),
@@ -296,7 +298,8 @@ impl Demo<'_> {
         self.made(
             "CreateSyncConfiguration",
             &format!("stack {STACK} follows {} of branch {BRANCH}", story::CONFIG_FILE),
-        )
+        )?;
+        tell("\n")
     }
 
     /// Shows the sync's events as they come, until the sync of `sha` has ended; it must end as expected.
@@ -310,9 +313,8 @@ impl Demo<'_> {
             let status = self.aws.resource_sync_status(STACK).await?;
             if let Some(status) = status.filter(|status| status.latest_sync.target_revision.sha == sha) {
                 for event in self.followed.look(&status.latest_sync).events {
-                    let text = terminal::indented(&event.event.replace(sha, short(sha)), 34);
-                    let elapsed = format!("{:6.2} s", self.seconds_at(event.time.epoch_ms()));
-                    tell(&format!("   {}  {:<20}  {text}\n", paint(DIM, &elapsed), event.r#type))?;
+                    let when = format!("{:6.2} s", self.seconds_at(event.time.epoch_ms()));
+                    tell(&terminal::event_line(&when, event, &event.event.replace(sha, short(sha))))?;
                 }
                 match status.latest_sync.status {
                     ended if ended == expect => return Ok(status),

@@ -244,9 +244,7 @@ fn attempt(attempt: &ResourceSyncAttempt) -> String {
 }
 
 fn shown_event(event: &ResourceSyncEvent) -> String {
-    let time = paint(DIM, &time_of_day(event.time));
-    let text = terminal::indented(&event.event, 33);
-    format!("  {time}  {:<21}{text}\n", terminal::plain(&event.r#type))
+    terminal::event_line(&time_of_day(event.time), event, &event.event)
 }
 
 /// A blocker with what can be done about it.
