@@ -1,6 +1,7 @@
 //! The configuration of `syncline serve`: flags beat the environment, which beats the file.
 //!
-//! **Architecture Invariant:** this is the only reader of configuration files and of the environment.
+//! **Architecture Invariant:** this is the only reader of the server's configuration files and environment.
+//! The commands that call a server read theirs in `cli/client.rs`, through clap as well.
 
 use std::ffi::OsString;
 use std::net::SocketAddr;

@@ -1,3 +1,4 @@
 //! Syncline as a whole, from outside.
 
+mod cli;
 mod stories;
