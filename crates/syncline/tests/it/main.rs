@@ -1,0 +1,4 @@
+//! Tests of the whole binary.
+
+mod clients;
+mod serving;
