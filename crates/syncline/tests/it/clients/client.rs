@@ -36,6 +36,18 @@ impl Client {
         Some(Self { name, program: peers::python(boto3)?, script: peers::client("boto3_walk.py"), service })
     }
 
+    /// The AWS CLI; `None` when it is not installed.
+    pub(crate) fn awscli() -> Option<Self> {
+        // The script finds the CLI itself.
+        let _installed = peers::aws()?;
+        Some(Self {
+            name: "awscli".to_owned(),
+            program: "bash".into(),
+            script: peers::client("awscli_walk.sh"),
+            service: "codeconnections",
+        })
+    }
+
     /// Runs one command and answers the JSON it prints.
     ///
     /// # Panics

@@ -7,16 +7,51 @@
 mod client;
 mod story;
 
-use client::Client;
-use serving::{Aws, Serve};
-use story::{Story, walk};
-use syncline_testkit::peers::Boto3;
+use std::sync::Arc;
 
-use crate::serving;
+use syncline_testkit::peers::{Boto3, LocalStack, Moto};
+use tokio::task::JoinSet;
+
+use self::client::Client;
+use self::story::{Story, walk};
+use crate::serving::{Aws, Serve};
 
 #[tokio::test]
 async fn every_client_syncs_a_stack_on_the_simulator() {
-    let serve = Serve::start(Aws::Simulated).await;
-    let Some(boto3) = Client::boto3(Boto3::V1_44, "codeconnections") else { return };
-    walk(&serve, &boto3, Story::Whole).await;
+    every_client(Aws::Simulated).await;
+}
+
+#[tokio::test]
+async fn every_client_syncs_a_stack_on_moto() {
+    let Some(moto) = Moto::start().await else { return };
+    every_client(Aws::At(moto.endpoint())).await;
+}
+
+#[tokio::test]
+async fn every_client_syncs_a_stack_on_localstack() {
+    let Some(localstack) = LocalStack::start().await else { return };
+    every_client(Aws::At(localstack.endpoint())).await;
+}
+
+/// All clients at once, each with a repository, a connection and a stack of its own.
+async fn every_client(aws: Aws<'_>) {
+    let serve = Arc::new(Serve::start(aws).await);
+    let clients = [
+        (Client::boto3(Boto3::V1_44, "codeconnections"), Story::Whole),
+        (Client::boto3(Boto3::V1_43, "codeconnections"), Story::FirstPush),
+        (Client::boto3(Boto3::V1_44, "codestar-connections"), Story::FirstPush),
+        (Client::awscli(), Story::FirstPush),
+    ];
+    let mut walks = JoinSet::new();
+    for (client, story) in clients {
+        let Some(client) = client else { continue };
+        let serve = Arc::clone(&serve);
+        walks.spawn(async move { walk(&serve, &client, story).await });
+    }
+    let mut failed = 0;
+    while let Some(ended) = walks.join_next().await {
+        // The panic has been printed with the client's name.
+        failed += usize::from(ended.is_err());
+    }
+    assert_eq!(failed, 0, "clients could not walk the story to its end");
 }
