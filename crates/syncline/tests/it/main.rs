@@ -1,4 +1,5 @@
-//! Tests of the whole binary.
+//! Syncline as a whole, from outside.
 
 mod clients;
 mod serving;
+mod stories;
