@@ -5,6 +5,8 @@
 //! simulator, moto or LocalStack. What is not installed is skipped with a line that says so.
 
 mod client;
+#[path = "../../../../../clients/rust_walk.rs"]
+mod rust_walk;
 mod story;
 
 use std::sync::Arc;
@@ -37,10 +39,12 @@ async fn every_client_syncs_a_stack_on_localstack() {
 async fn every_client(aws: Aws<'_>) {
     let serve = Arc::new(Serve::start(aws).await);
     let clients = [
-        (Client::boto3(Boto3::V1_44, "codeconnections"), Story::Whole),
-        (Client::boto3(Boto3::V1_43, "codeconnections"), Story::FirstPush),
-        (Client::boto3(Boto3::V1_44, "codestar-connections"), Story::FirstPush),
+        (Client::boto3(Boto3::V1_44), Story::Whole),
+        (Client::boto3(Boto3::V1_43), Story::FirstPush),
+        (Client::boto3_by_the_older_name(), Story::FirstPush),
         (Client::awscli(), Story::FirstPush),
+        (Client::rust_json(), Story::FirstPush),
+        (Some(Client::rust_cbor()), Story::Whole),
     ];
     let mut walks = JoinSet::new();
     for (client, story) in clients {

@@ -66,7 +66,7 @@ pub(crate) async fn walk(serve: &Serve, client: &Client, story: Story) {
 impl Walk<'_> {
     async fn set_up(&self, git: &GitHost, repository: &Repository) {
         let role = format!("arn:aws:iam::{ACCOUNT}:role/sync");
-        let name = &self.client.name;
+        let name = self.client.name;
         self.run(&[
             "setup",
             "--state",
