@@ -337,7 +337,12 @@ fn while_executing(change_set: &ChangeSetSeen, stack: &StackSeen, outcome: Optio
             Step::Watch(Waiting::Execution)
         }
         // No event carries our token, and the change set cannot say: it never was executed.
-        (None, ChangeSetSeen::Missing, StackSeen::Settled { .. } | StackSeen::Review) => Step::Replan,
+        // A stack that is gone as well is for the next plan to judge.
+        (
+            None,
+            ChangeSetSeen::Missing,
+            StackSeen::Settled { .. } | StackSeen::Review | StackSeen::Missing,
+        ) => Step::Replan,
         (None, ChangeSetSeen::Obsolete | ChangeSetSeen::NoChanges, _) => Step::Abandon,
         (None, ChangeSetSeen::Executed, StackSeen::Settled { rolled_back: false }) => {
             Step::Succeed { nothing_to_do: false }

@@ -129,6 +129,12 @@ text_enum! {
         Retrying = "RETRYING",
         /// An outside call works again.
         Recovered = "RECOVERED",
+        /// The execution failed and was rolled back.
+        ExecutionFailed = "EXECUTION_FAILED",
+        /// The stack is in a state no change set can leave.
+        StackStuck = "STACK_STUCK",
+        /// The stack was deleted by someone else.
+        StackDeleted = "STACK_DELETED",
         /// A blocker was raised.
         BlockerRaised = "BLOCKER_RAISED",
         /// The attempt was given up for a newer revision or a changed configuration.

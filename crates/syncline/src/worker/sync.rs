@@ -452,13 +452,25 @@ impl Worker {
             self.delete_change_set(open).await?;
         }
         let mut events: Vec<SyncEvent> = seen.new_events.iter().map(sync_event).collect();
+        // An execution whose events do not say why may still have left a reason on the stack.
+        let status_reason = seen.stack.as_ref().and_then(|stack| stack.status_reason.as_deref());
+        let reason = match status_reason {
+            Some(why) if kind == BlockerKind::ExecutionFailed && seen.new_events.is_empty() => {
+                format!("{reason}: {why}")
+            }
+            _ => reason.to_owned(),
+        };
         let specific = match kind {
             BlockerKind::InvalidFile => EventKind::InvalidFile,
             BlockerKind::ChangeSetFailed => EventKind::ChangeSetFailed,
+            BlockerKind::ExecutionFailed => EventKind::ExecutionFailed,
+            BlockerKind::StackStuck => EventKind::StackStuck,
+            BlockerKind::StackDeleted => EventKind::StackDeleted,
+            BlockerKind::ConnectionUnavailable => EventKind::RepositoryUnavailable,
             _ => EventKind::BlockerRaised,
         };
         let arn = open.attempt.change_set_arn.clone();
-        events.push(self.event(specific, reason, arn));
+        events.push(self.event(specific, reason.clone(), arn));
         let text = format!(
             "Stack {} is not at commit {}: {}",
             open.record.resource_name,
@@ -466,7 +478,7 @@ impl Worker {
             kind.suggested_fix()
         );
         events.push(self.event(EventKind::Failed, text, Some(open.attempt.target.sha.clone())));
-        let blocker = NewBlocker { kind, reason: reason.to_owned(), contexts: contexts(open, seen) };
+        let blocker = NewBlocker { kind, reason: reason.clone(), contexts: contexts(open, seen) };
         self.end(open, AttemptStatus::Failed, events, Some(blocker), seen).await?;
         info!(stack = open.record.resource_name, attempt = open.attempt.id, reason, "a sync failed");
         Ok(Next::Now)
@@ -567,16 +579,18 @@ impl Worker {
         }
     }
 
-    /// An event if the stack's newest change set is not the one that this sync executed last.
+    /// An event if the stack was updated after, or by something else than, what this sync executed last.
     fn changed_outside(&self, open: &Open<'_>, stack: Option<&Stack>) -> Option<SyncEvent> {
-        let seen = stack?.change_set_arn.as_ref()?;
-        let ours = open.record.last_executed.as_ref()?;
-        (seen != ours).then(|| {
+        let stack = stack?;
+        let (ours, ended_at_ms) = open.record.last_executed.as_ref()?;
+        let by_another = stack.change_set_arn.as_ref().is_some_and(|newest| newest != ours);
+        let later = stack.updated_ms.is_some_and(|updated_ms| updated_ms > *ended_at_ms);
+        (by_another || later).then(|| {
             let text = format!(
                 "Stack {} was changed by someone else since the last sync",
                 open.record.resource_name
             );
-            self.event(EventKind::StackChangedOutside, text, Some(seen.clone()))
+            self.event(EventKind::StackChangedOutside, text, stack.change_set_arn.clone())
         })
     }
 
