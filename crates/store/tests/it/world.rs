@@ -146,10 +146,7 @@ impl World {
     }
 
     pub(crate) async fn nothing_due(&self, kind: Kind) -> bool {
-        match self.store.claim(kind, "looker", LEASE_MS).await.expect("looked") {
-            None => true,
-            Some(_) => false,
-        }
+        self.store.claim(kind, "looker", LEASE_MS).await.expect("looked").is_none()
     }
 
     /// The link's turn: its branches are at these heads.
