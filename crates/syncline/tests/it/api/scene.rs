@@ -77,6 +77,16 @@ pub(crate) fn text(value: &Value, pointer: &str) -> String {
     found.unwrap_or_else(|| panic!("no {pointer} in {value}")).to_owned()
 }
 
+/// The input that names a sync.
+pub(crate) fn by_name(name: &str) -> Value {
+    json!({"SyncType": CFN, "ResourceName": name})
+}
+
+/// The input that names a link's syncs.
+pub(crate) fn of_link(id: &str) -> Value {
+    json!({"RepositoryLinkId": id, "SyncType": CFN})
+}
+
 /// The input with some members changed; `null` leaves one out.
 pub(crate) fn but(mut input: Value, changes: Value) -> Value {
     let (Some(members), Value::Object(changes)) = (input.as_object_mut(), changes) else { panic!("objects") };
