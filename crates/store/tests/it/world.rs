@@ -210,13 +210,6 @@ pub(crate) fn new_link(connection: &str, repository: &str) -> NewLink {
         id: uuid::Uuid::new_v4().to_string(),
         service: "codeconnections".to_owned(),
         connection_id: connection.to_owned(),
-        connection_arn: syncline_store::arn(
-            "codeconnections",
-            "eu-west-1",
-            "111111111111",
-            "connection",
-            connection,
-        ),
         owner_id: "acme".to_owned(),
         repository_name: repository.to_owned(),
         encryption_key_arn: None,

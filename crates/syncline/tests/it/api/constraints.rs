@@ -57,9 +57,10 @@ impl Broken {
     fn message(&self) -> String {
         let count = self.rules.len();
         let plural = if count == 1 { "" } else { "s" };
-        let rules = self.rules.iter().map(|rule| {
-            format!("{} at '{}' failed to satisfy constraint: {rule}", self.value, self.path)
-        });
+        let rules = self
+            .rules
+            .iter()
+            .map(|rule| format!("{} at '{}' failed to satisfy constraint: {rule}", self.value, self.path));
         let rules: Vec<_> = rules.collect();
         format!("{count} validation error{plural} detected: {}", rules.join("; "))
     }
@@ -224,7 +225,8 @@ async fn every_broken_constraint_is_told_in_the_words_of_aws() {
         for member in *members {
             let path = lower_camel(member.name);
             let bounded = !matches!(member.shape, Shape::Text(TextRule { min: 0, max: None, pattern: None }));
-            let met = cases.iter().any(|case| case.path == path || case.path.starts_with(&format!("{path}.")));
+            let met =
+                cases.iter().any(|case| case.path == path || case.path.starts_with(&format!("{path}.")));
             assert!(met || !(member.required || bounded), "{} {path} has no case", operation.name());
         }
         for case in &cases {
@@ -247,8 +249,7 @@ async fn several_broken_constraints_are_told_in_the_model_s_order() {
             "ConnectionName": "a-name-of-thirty-three-characters",
             "ProviderType": "Sub\u{e4}version",
         });
-        let message =
-            "4 validation errors detected: Value 'Sub\u{e4}version' at 'providerType' failed to satisfy constraint: \
+        let message = "4 validation errors detected: Value 'Sub\u{e4}version' at 'providerType' failed to satisfy constraint: \
              Member must satisfy enum value set: [Bitbucket, GitHub, GitHubEnterpriseServer, GitLab, \
              GitLabSelfManaged, AzureDevOps, Gitea, Git]; Value 'a-name-of-thirty-three-characters' at \
              'connectionName' failed to satisfy constraint: Member must have length less than or equal to 32; \

@@ -278,21 +278,15 @@ fn the_table_is_complete() {
     let missing: Vec<_> = declared().filter(|&(operation, code)| row(operation, code).is_none()).collect();
     assert!(missing.is_empty(), "no row says what provokes these, or why they never happen: {missing:?}");
     let rows = declared().count();
-    let never = declared().filter(|&(operation, code)| {
-        matches!(row(operation, code), Some(Never(why)) if !why.is_empty())
-    });
+    let never = declared()
+        .filter(|&(operation, code)| matches!(row(operation, code), Some(Never(why)) if !why.is_empty()));
     let never = never.count();
     assert!(rows > 90 && never < rows / 2, "{never} of {rows} never happen");
 }
 
 async fn scene(world: &World) -> Scene {
-    let quotas = Quotas {
-        connections: 2,
-        hosts: 1,
-        repository_links: 1,
-        sync_configurations: 1,
-        ..Quotas::default()
-    };
+    let quotas =
+        Quotas { connections: 2, hosts: 1, repository_links: 1, sync_configurations: 1, ..Quotas::default() };
     let scene = match world {
         Full => Scene::with(|config| config.quotas = quotas).await,
         _ => Scene::new().await,
@@ -381,7 +375,8 @@ async fn each_quota_is_met_exactly() {
     client.ok("CreateSyncConfiguration", on("a", "main")).await;
     limited("CreateSyncConfiguration", on("b", "main"), &full("sync configurations of a branch")).await;
     client.ok("CreateSyncConfiguration", on("b", "dev")).await;
-    limited("CreateSyncConfiguration", on("c", "dev"), &full("sync configurations of a repository link")).await;
+    limited("CreateSyncConfiguration", on("c", "dev"), &full("sync configurations of a repository link"))
+        .await;
     client.ok("CreateSyncConfiguration", sync_input(&second, "c")).await;
     limited("CreateSyncConfiguration", sync_input(&second, "d"), &full("sync configurations")).await;
     // UpdateSyncConfiguration declares no LimitExceededException.

@@ -10,7 +10,13 @@ use super::scene::{NOTHING, Scene, by_name, of_link, sync_input};
 /// What an operation is asked about: ours, and something that never was.
 enum Asked {
     /// Names it in an input in which `{it}` stands for the name, and is refused with code and message.
-    Refused { it: &'static str, nothing: &'static str, input: Value, code: &'static str, message: &'static str },
+    Refused {
+        it: &'static str,
+        nothing: &'static str,
+        input: Value,
+        code: &'static str,
+        message: &'static str,
+    },
     /// Answers this, whatever exists elsewhere.
     Answered { input: Value, answer: Value },
     /// Names nothing that exists.
@@ -101,7 +107,9 @@ fn asked(operation: Operation) -> Asked {
         Operation::DeleteSyncConfiguration => Answered { input: by_name("web"), answer: json!({}) },
         Operation::ListHosts => Answered { input: json!({}), answer: json!({"Hosts": []}) },
         Operation::ListConnections => Answered { input: json!({}), answer: json!({"Connections": []}) },
-        Operation::ListRepositoryLinks => Answered { input: json!({}), answer: json!({"RepositoryLinks": []}) },
+        Operation::ListRepositoryLinks => {
+            Answered { input: json!({}), answer: json!({"RepositoryLinks": []}) }
+        }
         other => panic!("{} is not offered", other.name()),
     }
 }

@@ -47,16 +47,23 @@ async fn what_one_service_made_the_other_shows_as_it_was_made() {
                 for spelled in [on_host.clone(), respelled(&on_host)] {
                     let got = reader.ok("GetConnection", json!({"ConnectionArn": spelled})).await;
                     assert_eq!(got["Connection"]["ConnectionArn"], on_host);
-                    assert_eq!(got["Connection"]["HostArn"], host, "the host as it was made, not as it was named");
+                    assert_eq!(
+                        got["Connection"]["HostArn"], host,
+                        "the host as it was made, not as it was named"
+                    );
                 }
                 let got = reader.ok("GetRepositoryLink", json!({"RepositoryLinkId": link_id})).await;
                 let info = &got["RepositoryLinkInfo"];
                 assert_eq!(info["ConnectionArn"], made, "the connection as it was made, not as it was named");
-                assert_eq!(info["RepositoryLinkArn"], format!("{prefix}eu-west-1:111111111111:repository-link/{link_id}"));
+                assert_eq!(
+                    info["RepositoryLinkArn"],
+                    format!("{prefix}eu-west-1:111111111111:repository-link/{link_id}")
+                );
                 let listed = reader.ok("ListRepositoryLinks", json!({})).await;
                 assert!(listed["RepositoryLinks"].as_array().expect("a list").contains(info));
                 let hosts = reader.ok("ListHosts", json!({})).await;
-                let arns: Vec<_> = hosts["Hosts"].as_array().expect("a list").iter().map(|h| &h["HostArn"]).collect();
+                let arns: Vec<_> =
+                    hosts["Hosts"].as_array().expect("a list").iter().map(|h| &h["HostArn"]).collect();
                 assert!(arns.contains(&&Value::from(host.clone())), "{arns:?}");
                 reader.ok("GetSyncConfiguration", by_name("made")).await;
                 reader.ok("ListSyncConfigurations", of_link(&link_id)).await;

@@ -17,10 +17,16 @@ async fn a_resource_s_name_must_be_a_stack_s() {
             "ResourceName: '{name}' is not a CloudFormation stack name: it must begin with a letter and hold \
              only letters, digits and '-', at most 128"
         );
-        scene.client().refuses("CreateSyncConfiguration", sync_input(&scene.link, name), INVALID, &message).await;
+        scene
+            .client()
+            .refuses("CreateSyncConfiguration", sync_input(&scene.link, name), INVALID, &message)
+            .await;
         // The model's pattern allows such names: asking for one is no mistake.
         let message = format!("Could not find a sync configuration for resource:{name}");
-        scene.client().refuses("GetSyncConfiguration", by_name(name), "ResourceNotFoundException", &message).await;
+        scene
+            .client()
+            .refuses("GetSyncConfiguration", by_name(name), "ResourceNotFoundException", &message)
+            .await;
     }
     for name in ["a", "A-1-", &"x".repeat(100)] {
         scene.client().ok("CreateSyncConfiguration", sync_input(&scene.link, name)).await;
@@ -44,10 +50,13 @@ async fn paths_and_branches_stay_in_the_repository() {
         }
     };
     let long = "x/".repeat(3000);
-    for path in ["../x", "a/../../x", "/etc/passwd", "", "a//b", "./", ".git/config", "a\u{0}b", "a\\b", &long] {
+    for path in
+        ["../x", "a/../../x", "/etc/passwd", "", "a//b", "./", ".git/config", "a\u{0}b", "a\\b", &long]
+    {
         check("ConfigFile", path).await;
     }
-    for branch in ["-x", "a..b", "a b", "a~1", "refs/../x", "x.lock", "@", "HEAD", "a@{1}", "/a", "a/", "a:b"] {
+    for branch in ["-x", "a..b", "a b", "a~1", "refs/../x", "x.lock", "@", "HEAD", "a@{1}", "/a", "a/", "a:b"]
+    {
         check("Branch", branch).await;
     }
 }
@@ -208,11 +217,17 @@ async fn a_link_needs_a_connection_that_works() {
     let input = json!({"ConnectionArn": scene.pending, "OwnerId": "acme", "RepositoryName": "x"});
     let (code, message) = client.refused("CreateRepositoryLink", input.clone()).await;
     assert_eq!(code, INVALID);
-    assert!(message.contains("is PENDING, not AVAILABLE") && message.contains("syncline connection authorize"), "{message}");
+    assert!(
+        message.contains("is PENDING, not AVAILABLE") && message.contains("syncline connection authorize"),
+        "{message}"
+    );
     authorize(&scene.server, OURS, &scene.pending).await;
     client.ok("CreateRepositoryLink", input).await;
-    for (owner, repository) in [("-x", "a"), ("a", "-x"), ("..", "a"), ("a/../b", "x"), ("a", ".."), ("a//b", "x")] {
-        let input = json!({"ConnectionArn": scene.connection, "OwnerId": owner, "RepositoryName": repository});
+    for (owner, repository) in
+        [("-x", "a"), ("a", "-x"), ("..", "a"), ("a/../b", "x"), ("a", ".."), ("a//b", "x")]
+    {
+        let input =
+            json!({"ConnectionArn": scene.connection, "OwnerId": owner, "RepositoryName": repository});
         let (code, message) = client.refused("CreateRepositoryLink", input).await;
         assert_eq!(code, INVALID, "{owner}/{repository}");
         assert!(message.starts_with("OwnerId and RepositoryName: "), "{message}");
@@ -258,7 +273,8 @@ async fn the_worker_itself_blocks_a_sync_whose_connection_is_gone() {
     let summary = client.ok("GetSyncBlockerSummary", by_name("web")).await;
     let blockers = summary["SyncBlockerSummary"]["LatestBlockers"].as_array().expect("a list").clone();
     let kind = |blocker: &Value| text(blocker, "/Contexts/0/Value");
-    let unavailable = blockers.iter().find(|blocker| kind(blocker) == BlockerKind::ConnectionUnavailable.as_str());
+    let unavailable =
+        blockers.iter().find(|blocker| kind(blocker) == BlockerKind::ConnectionUnavailable.as_str());
     let unavailable = unavailable.unwrap_or_else(|| panic!("{blockers:?}"));
     assert_eq!(unavailable["Status"], "ACTIVE");
     let resolve = but(by_name("web"), json!({"Id": unavailable["Id"], "ResolvedReason": "x"}));
