@@ -1,5 +1,7 @@
 //! `cargo xtask test`: all tests, in an environment that it makes itself.
 
+use std::process::Command;
+
 use anyhow::bail;
 
 use crate::command::{self, cargo};
@@ -8,6 +10,9 @@ use crate::environment;
 /// Runs `test [--extended] [-- <arguments of the test runner>]`.
 pub(crate) fn run(arguments: &[&str]) -> anyhow::Result<()> {
     let Options { extended, filter } = Options::parse(arguments)?;
+    if !command::succeeds(Command::new("git").arg("--version")) {
+        bail!("the tests need git on the PATH: none was found");
+    }
     let environment = environment::prepare(extended)?;
     println!("test environment: {}", environment.root.display());
     // First, so that the run ends with the summary of the tests proper. A filter names none of these.

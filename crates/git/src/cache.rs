@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use syncline_model::names::ObjectId;
 
 use crate::error::{GitError, internal};
-use crate::git::Limits;
+use crate::settings::Limits;
 
 /// The most packs a cache keeps: each is opened by every git process.
 const MAX_PACKS: usize = 200;
@@ -94,14 +94,18 @@ impl Cache {
             || entries("refs/syncline").count() > limits.max_kept_commits
     }
 
-    /// Removes what an interrupted download left behind.
-    pub(crate) fn sweep(&self) {
+    /// Removes what an interrupted download left behind; answers the size of its largest file, in bytes.
+    pub(crate) fn sweep(&self) -> u64 {
         let entries = std::fs::read_dir(self.path.join("objects/pack")).into_iter().flatten();
-        for entry in entries.filter_map(Result::ok) {
-            if entry.file_name().to_string_lossy().starts_with("tmp_") {
+        let left = entries
+            .filter_map(Result::ok)
+            .filter(|entry| entry.file_name().to_string_lossy().starts_with("tmp_"))
+            .map(|entry| {
+                let size = entry.metadata().map_or(0, |metadata| metadata.len());
                 // What stays is swept next time.
                 let _ = std::fs::remove_file(entry.path());
-            }
-        }
+                size
+            });
+        left.max().unwrap_or(0)
     }
 }

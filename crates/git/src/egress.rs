@@ -15,7 +15,7 @@ use std::sync::Arc;
 use thiserror::Error;
 
 use crate::error::GitError;
-use crate::remote::{Host, Place, RemoteUrl, file_url};
+use crate::remote::{Host, Place, RemoteUrl, Secret, file_url};
 
 /// A text that is not a network in CIDR notation.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -101,6 +101,7 @@ impl Resolve for SystemResolver {
 pub struct Egress {
     allowed_networks: Vec<Network>,
     file_directories: Vec<PathBuf>,
+    proxy: Option<Secret>,
     resolver: Arc<dyn Resolve>,
 }
 
@@ -115,6 +116,8 @@ impl Default for Egress {
 pub(crate) struct Route {
     /// The URL for git.
     pub(crate) url: String,
+    /// The host, or a word for this machine's files.
+    pub(crate) host: String,
     /// The one protocol git may speak.
     pub(crate) protocol: &'static str,
     /// `host:port:addresses` for `http.curloptResolve`; `None` when the URL holds the address itself.
@@ -126,7 +129,7 @@ impl Egress {
     /// `file_directories`.
     #[must_use]
     pub fn new(allowed_networks: Vec<Network>, file_directories: Vec<PathBuf>) -> Self {
-        Self { allowed_networks, file_directories, resolver: Arc::new(SystemResolver) }
+        Self { allowed_networks, file_directories, proxy: None, resolver: Arc::new(SystemResolver) }
     }
 
     /// Resolves names with `resolver` instead of the machine's.
@@ -134,6 +137,18 @@ impl Egress {
     pub fn with_resolver(mut self, resolver: Arc<dyn Resolve>) -> Self {
         self.resolver = resolver;
         self
+    }
+
+    /// Reaches every host through this HTTP proxy, which then resolves and judges names itself; literal
+    /// addresses are checked here all the same. Its URL may hold a user and password.
+    #[must_use]
+    pub fn through_proxy(mut self, url: Secret) -> Self {
+        self.proxy = Some(url);
+        self
+    }
+
+    pub(crate) fn proxy(&self) -> Option<&Secret> {
+        self.proxy.as_ref()
     }
 
     /// Whether the operator admits `file://` remotes at all.
@@ -183,29 +198,30 @@ impl Egress {
         match url.place() {
             Place::File(path) => {
                 let found = self.admit_directory(path)?;
-                Ok(Route { url: file_url(&found), protocol: "file", pin: None })
+                Ok(Route { url: file_url(&found), host: "files".to_owned(), protocol: "file", pin: None })
             }
             Place::Http { is_tls, host, port } => {
-                let (addresses, pinned) = match host {
-                    Host::Address(address) => (vec![*address], None),
-                    Host::Name(name) => (self.resolved(name).await?, Some(name)),
+                let (shown, addresses, is_pinned) = match host {
+                    Host::Address(address) => (address.to_string(), vec![*address], false),
+                    Host::Name(name) if self.proxy.is_some() => (name.clone(), Vec::new(), false),
+                    Host::Name(name) => (name.clone(), self.resolved(name).await?, true),
                 };
                 for address in &addresses {
                     self.check_address(*address)?;
-                    if !is_tls && !self.is_allowed(*address) {
-                        return Err(GitError::RefusedByPolicy {
-                            message: format!(
-                                "plain http to {address}: only allowed networks may be read without tls"
-                            ),
-                        });
-                    }
                 }
-                let pin = pinned.map(|name| {
+                let is_allowed =
+                    !addresses.is_empty() && addresses.iter().all(|&address| self.is_allowed(address));
+                if !is_tls && !is_allowed {
+                    let message =
+                        format!("plain http to {shown}: only allowed networks may be read without tls");
+                    return Err(GitError::RefusedByPolicy { message });
+                }
+                let pin = is_pinned.then(|| {
                     let listed: Vec<_> = addresses.iter().map(shown_for_curl).collect();
-                    format!("{name}:{port}:{}", listed.join(","))
+                    format!("{shown}:{port}:{}", listed.join(","))
                 });
                 let protocol = if *is_tls { "https" } else { "http" };
-                Ok(Route { url: url.as_str().to_owned(), protocol, pin })
+                Ok(Route { url: url.as_str().to_owned(), host: shown, protocol, pin })
             }
         }
     }
@@ -297,5 +313,116 @@ fn is_public_v6(address: Ipv6Addr) -> bool {
         [0x2001, second, ..] if second < 0x200 || second == 0xdb8 => false,
         [0x3fff, second, ..] if second < 0x1000 => false,
         [first, ..] => first & 0xe000 == 0x2000,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn public_addresses_by_the_registries() {
+        let check = |text: &str, expected: bool| {
+            assert_eq!(is_public(text.parse().expect("an address")), expected, "{text}");
+        };
+        for text in [
+            "1.1.1.1",
+            "9.255.255.255",
+            "11.0.0.0",
+            "100.63.255.255",
+            "100.128.0.0",
+            "126.255.255.255",
+            "128.0.0.0",
+            "169.253.0.1",
+            "169.255.0.1",
+            "172.15.255.255",
+            "172.32.0.0",
+            "192.167.1.1",
+            "192.169.1.1",
+            "198.17.1.1",
+            "198.20.1.1",
+            "223.255.255.255",
+            "::ffff:1.1.1.1",
+            "2606:4700::1111",
+            "2a00::1",
+            "64:ff9b::101:101",
+            "2002:101:101::1",
+            "2001:4860:4860::8888",
+        ] {
+            check(text, true);
+        }
+        for text in [
+            "0.0.0.0",
+            "10.0.0.0",
+            "10.255.255.255",
+            "100.64.0.0",
+            "100.127.255.255",
+            "127.0.0.1",
+            "169.254.169.254",
+            "172.16.0.0",
+            "172.31.255.255",
+            "192.0.0.1",
+            "192.0.2.1",
+            "192.88.99.1",
+            "192.168.0.1",
+            "198.18.0.1",
+            "198.19.255.255",
+            "198.51.100.1",
+            "203.0.113.1",
+            "224.0.0.1",
+            "240.0.0.1",
+            "255.255.255.255",
+            "168.63.129.16",
+            "::",
+            "::1",
+            "::ffff:10.0.0.1",
+            "::127.0.0.1",
+            "fc00::1",
+            "fd00:ec2::254",
+            "fe80::1",
+            "fec0::1",
+            "ff02::1",
+            "2001:db8::1",
+            "2001::1",
+            "2001:10::1",
+            "2002:7f00:1::1",
+            "64:ff9b::7f00:1",
+            "64:ff9b:1::1",
+            "100::1",
+            "3fff::1",
+            "5f00::1",
+        ] {
+            check(text, false);
+        }
+    }
+
+    #[test]
+    fn networks_contain_what_their_prefix_says() {
+        let check = |network: &str, address: &str, expected: bool| {
+            let parsed: Network = network.parse().expect("a network");
+            assert_eq!(
+                parsed.contains(address.parse().expect("an address")),
+                expected,
+                "{address} in {network}"
+            );
+        };
+        check("10.0.0.0/8", "10.255.0.1", true);
+        check("10.0.0.0/8", "11.0.0.1", false);
+        check("10.1.2.3/8", "10.9.9.9", true);
+        check("127.0.0.1", "127.0.0.1", true);
+        check("127.0.0.1", "127.0.0.2", false);
+        check("127.0.0.1/32", "::ffff:127.0.0.1", true);
+        check("0.0.0.0/0", "200.1.1.1", true);
+        check("0.0.0.0/0", "2606::1", false);
+        check("::/0", "2606::1", true);
+        check("::/0", "::ffff:1.1.1.1", false);
+        check("fd00::/8", "fdff::1", true);
+        check("fd00::/8", "fe00::1", false);
+        for text in
+            ["", "10.0.0.0/33", "::/129", "10.0.0/8", "10.0.0.0/", "10.0.0.0/+8", "10.0.0.0/-1", "x/8"]
+        {
+            assert!(text.parse::<Network>().is_err(), "{text}");
+        }
+        assert_eq!("10.1.2.3/8".parse::<Network>().expect("a network").to_string(), "10.1.2.3/8");
     }
 }

@@ -10,11 +10,11 @@ use std::process::{ExitStatus, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::process::{Child, Command};
+use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use zeroize::Zeroizing;
 
 use crate::error::{GitError, internal};
-use crate::git::Settings;
+use crate::settings::Settings;
 
 /// How much of git's complaints is kept.
 const MAX_STDERR_BYTES: usize = 64 * 1024;
@@ -71,48 +71,64 @@ pub(crate) struct Run<'a> {
 
 /// How a process ended.
 #[derive(Debug)]
+pub(crate) struct Ended {
+    pub(crate) is_success: bool,
+    pub(crate) stderr: String,
+}
+
+/// How a process ended, and what it printed.
+#[derive(Debug)]
 pub(crate) struct Finished {
     pub(crate) is_success: bool,
     pub(crate) stdout: Vec<u8>,
     pub(crate) stderr: String,
-    /// It printed more than it may and was killed.
+    /// It wanted to print more than it may.
     pub(crate) is_cut: bool,
 }
 
 impl Run<'_> {
     /// Runs the process to its end.
-    pub(crate) async fn finish(self) -> Result<Finished, GitError> {
+    pub(crate) async fn finish(mut self) -> Result<Finished, GitError> {
+        let (input, limit) = (std::mem::take(&mut self.stdin), self.max_stdout_bytes);
+        let talk = |mut stdin: ChildStdin, stdout: ChildStdout| async move {
+            let feed = async move {
+                // A process that fails early says why on stderr.
+                let _ = stdin.write_all(input.as_bytes()).await;
+            };
+            // Past the limit our end of the pipe closes, which ends the process.
+            tokio::join!(read_at_most(stdout, limit), feed).0
+        };
+        let (read, ended) = self.converse(talk).await?;
+        let (stdout, is_cut) = read.map_err(|error| internal("git's output cannot be read", error))?;
+        Ok(Finished { is_success: ended.is_success, stdout, stderr: ended.stderr, is_cut })
+    }
+
+    /// Runs the process and talks with it; it ends when `talk` drops its pipes.
+    pub(crate) async fn converse<T, F>(
+        self,
+        talk: impl FnOnce(ChildStdin, ChildStdout) -> F,
+    ) -> Result<(T, Ended), GitError>
+    where
+        F: Future<Output = T>,
+    {
         let mut child = self.command().spawn().map_err(|error| internal("git cannot be started", error))?;
         let group = Group::of(&child);
+        // Before its first input, and every limited command waits for that.
         if let (Some(limit), Some(Group(Some(pid)))) = (self.max_file_bytes, &group) {
             limit_file_size(*pid, limit);
         }
-        let (Some(mut stdin), Some(stdout), Some(stderr)) =
+        let (Some(stdin), Some(stdout), Some(stderr)) =
             (child.stdin.take(), child.stdout.take(), child.stderr.take())
         else {
             return Err(internal("git cannot be started", "its pipes are missing"));
         };
-        let input = self.stdin;
-        // The limits hold before git acts: every limited command waits for its input first.
-        let feed = async move {
-            // A process that fails early says why on stderr.
-            let _ = stdin.write_all(input.as_bytes()).await;
-        };
-        let watched = async {
-            let read = read_at_most(stdout, self.max_stdout_bytes).await;
-            if matches!(read, Ok((_, true))) {
-                Group::kill(group.as_ref());
-            }
-            read
-        };
-        let (read, complaints, ()) = tokio::join!(watched, read_at_most(stderr, MAX_STDERR_BYTES), feed);
+        let (value, complaints) = tokio::join!(talk(stdin, stdout), read_at_most(stderr, MAX_STDERR_BYTES));
         let status = child.wait().await.map_err(|error| internal("git cannot be awaited", error))?;
         Group::disarm(group);
-        let (stdout, is_cut) = read.map_err(|error| internal("git's output cannot be read", error))?;
         let (stderr, _) = complaints.map_err(|error| internal("git's output cannot be read", error))?;
         let mut stderr = String::from_utf8_lossy(&stderr).into_owned();
         stderr.push_str(&said_by_signal(status));
-        Ok(Finished { is_success: status.success(), stdout, stderr, is_cut })
+        Ok((value, Ended { is_success: status.success(), stderr }))
     }
 
     fn command(&self) -> Command {
@@ -181,13 +197,6 @@ impl Group {
         Some(Self(Pid::from_raw(id)))
     }
 
-    fn kill(group: Option<&Self>) {
-        if let Some(Self(Some(pid))) = group {
-            // Already gone is as good.
-            let _ = kill_process_group(*pid, Signal::KILL);
-        }
-    }
-
     /// The leader has been reaped and every pipe is closed: its number may be another's now.
     fn disarm(group: Option<Self>) {
         if let Some(mut group) = group {
@@ -198,7 +207,10 @@ impl Group {
 
 impl Drop for Group {
     fn drop(&mut self) {
-        Self::kill(Some(self));
+        if let Some(pid) = self.0 {
+            // Already gone is as good.
+            let _ = kill_process_group(pid, Signal::KILL);
+        }
     }
 }
 

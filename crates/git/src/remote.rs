@@ -273,3 +273,100 @@ fn percent_encoded(segment: &str) -> String {
     }
     encoded
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn urls_have_one_normal_form() {
+        let check = |text: &str, expected: &str| {
+            assert_eq!(text.parse::<RemoteUrl>().expect(text).as_str(), expected, "{text}");
+        };
+        check("https://Git.Example.com/a/b.git", "https://git.example.com/a/b.git");
+        check("HTTPS://git.example.com:443/a/b.git/", "https://git.example.com/a/b.git");
+        check("http://git.example.com:80", "http://git.example.com/");
+        check("https://git.example.com:8443/a%20b", "https://git.example.com:8443/a%20b");
+        check("https://192.0.2.1/a", "https://192.0.2.1/a");
+        check("https://[2001:DB8:0::1]:99/a", "https://[2001:db8::1]:99/a");
+        check("https://dev.azure.com/org/project/_git/repo", "https://dev.azure.com/org/project/_git/repo");
+        check("file:///srv/git/a.git", "file:///srv/git/a.git");
+        check("file:///srv/my%20git/%C3%A4.git/", "file:///srv/my%20git/%C3%A4.git");
+    }
+
+    #[test]
+    fn what_is_no_url_says_why_and_keeps_passwords_to_itself() {
+        for text in [
+            "",
+            "https:",
+            "https://",
+            "https:///a",
+            "git.example.com/a",
+            "ssh://git@host/a",
+            "git@host:a/b",
+            "ext::sh -c x",
+            "ftp://host/a",
+            "--upload-pack=x",
+            "https://host/../a",
+            "https://host/a/./b",
+            "https://host/a//b",
+            "https://host/%2e%2E/a",
+            "https://host/a%2fb",
+            "https://host/%",
+            "https://host/%zz",
+            "https://host/%00",
+            "https://host/a?b",
+            "https://host/a#b",
+            "https://host/a b",
+            "https://host/a\\b",
+            "https://host/a\n",
+            "https://host:0/a",
+            "https://host:65536/a",
+            "https://host:/a",
+            "https://host:+1/a",
+            "https://ho st/a",
+            "https://host%41/a",
+            "https://ä.example/a",
+            "file://host/a",
+            "file://localhost/a",
+            "file:///a/../b",
+            "file:///a%00b",
+            "file:a",
+        ] {
+            assert!(text.parse::<RemoteUrl>().is_err(), "{text}");
+        }
+        let told = "https://me:hunter2@host/a".parse::<RemoteUrl>().expect_err("a user").to_string();
+        assert!(told.contains("must not name a user") && !told.contains("hunter2"), "{told}");
+        assert!(format!("https://host/{}", "a".repeat(2048)).parse::<RemoteUrl>().is_err());
+    }
+
+    #[test]
+    fn clone_urls_are_made_of_endpoint_owner_and_repository() {
+        let check = |owner: &str, repository: &str, expected: Option<&str>| {
+            let made = RemoteUrl::of_repository("https://git.example.com/base/", owner, repository).ok();
+            assert_eq!(made.as_ref().map(RemoteUrl::as_str), expected, "{owner} {repository}");
+        };
+        check("acme", "infra", Some("https://git.example.com/base/acme/infra.git"));
+        check("group/sub", "a.b", Some("https://git.example.com/base/group/sub/a.b.git"));
+        check("a b", "ä?#%", Some("https://git.example.com/base/a%20b/%C3%A4%3F%23%25.git"));
+        for (owner, repository) in [
+            ("", "a"),
+            ("a", ""),
+            ("..", "a"),
+            ("a/..", "b"),
+            ("a//b", "c"),
+            ("-a", "b"),
+            ("a", "-b"),
+            ("a", "b/c"),
+            ("a", "b\0"),
+        ] {
+            check(owner, repository, None);
+        }
+    }
+
+    #[test]
+    fn secrets_are_never_printed() {
+        let credential = Credential { username: "u".into(), password: Secret::new("hunter2") };
+        assert_eq!(format!("{credential:?}"), "Credential { username: \"u\", password: *** }");
+    }
+}

@@ -19,15 +19,12 @@ enum Verdict {
     NotFound,
     Redirected,
     Gone,
-    TooLarge,
     Malformed,
     Unavailable,
 }
 
 /// The first text found decides.
 const TEXTS: &[(&str, Verdict)] = &[
-    ("died of signal 25", Verdict::TooLarge),
-    ("File size limit exceeded", Verdict::TooLarge),
     ("could not read Username", Verdict::Unauthorized),
     ("could not read Password", Verdict::Unauthorized),
     ("Authentication failed", Verdict::Unauthorized),
@@ -58,14 +55,11 @@ const TEXTS: &[(&str, Verdict)] = &[
     ("does not appear to be a git repository", Verdict::NotFound),
 ];
 
-/// What a failed conversation with the remote means.
-///
-/// `commit` is the one asked for; `limit` the bytes git was allowed to write.
+/// What a failed conversation with the remote means, `commit` being the one asked for.
 pub(crate) fn of_conversation(
     stderr: &str,
     credential: Option<&Credential>,
     commit: Option<&ObjectId>,
-    limit: u64,
 ) -> Trouble {
     let message = scrubbed(stderr, credential);
     // "fatal: repository 'http://…/' not found"
@@ -83,7 +77,6 @@ pub(crate) fn of_conversation(
             Some(commit) => GitError::CommitGone { commit: commit.to_string() },
             None => GitError::Unavailable { message },
         },
-        Some(Verdict::TooLarge) => GitError::CommitTooLarge { limit },
         Some(Verdict::Malformed) => GitError::Malformed { message },
         Some(Verdict::Unavailable) => GitError::Unavailable { message },
         None => return Trouble::BrokenCache(message),
@@ -151,7 +144,7 @@ mod tests {
         );
         assert_eq!(
             scrubbed(&said, Some(&credential)),
-            "remote: you sent *** ; fatal: http://***@host/x: Basic ***".replace(" ;", " ;")
+            "remote: you sent *** ; fatal: http://***@host/x: Basic ***"
         );
     }
 

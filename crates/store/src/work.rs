@@ -163,4 +163,18 @@ impl Store {
             row.map_or(Ok(None), |mut row| row.opt_int())
         })
     }
+
+    /// When the next lease that is held ends, in milliseconds since the Unix epoch.
+    ///
+    /// # Errors
+    /// The database's.
+    pub fn next_lease_end_ms(&self) -> StoreResult<Option<i64>> {
+        self.read(|tx| {
+            let row = tx.row(
+                "SELECT min(lease_until_ms) FROM work WHERE lease_until_ms > $1 AND due_at_ms IS NOT NULL",
+                params![tx.now_ms()],
+            )?;
+            row.map_or(Ok(None), |mut row| row.opt_int())
+        })
+    }
 }

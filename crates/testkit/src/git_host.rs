@@ -9,6 +9,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::process::Stdio;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 
@@ -18,9 +19,13 @@ use http::{HeaderMap, Request, Response, StatusCode, header};
 use http_body_util::BodyExt as _;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use hyper_util::rt::TokioIo;
-use tokio::io::AsyncWriteExt as _;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::pki_types::pem::PemObject as _;
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio_rustls::rustls::{self, ServerConfig};
 
 use crate::repository::Repository;
 
@@ -71,8 +76,10 @@ pub(crate) struct Served {
 pub(crate) struct Inner {
     pub(crate) directory: tempfile::TempDir,
     pub(crate) address: SocketAddr,
+    pub(crate) scheme: &'static str,
     served: Mutex<BTreeMap<String, Served>>,
     log: Mutex<Vec<LoggedRequest>>,
+    received: AtomicUsize,
 }
 
 impl Inner {
@@ -87,7 +94,7 @@ impl Inner {
     }
 }
 
-/// A smart-HTTP server on a random port of 127.0.0.1; it ends when dropped.
+/// A smart-HTTP(S) server on a random port of 127.0.0.1; it ends when dropped.
 #[derive(Debug)]
 pub struct GitHost {
     inner: Arc<Inner>,
@@ -100,23 +107,46 @@ impl GitHost {
     /// # Panics
     /// When the machine has no temporary directory or no free port.
     pub async fn start() -> Self {
+        Self::serve(None).await
+    }
+
+    /// Starts a host without repositories that speaks TLS with this certificate chain and private key (PEM).
+    ///
+    /// # Panics
+    /// As [`GitHost::start`], and when chain and key are no PEM or do not belong together.
+    pub async fn start_tls(chain_pem: &str, key_pem: &str) -> Self {
+        let chain = CertificateDer::pem_slice_iter(chain_pem.as_bytes());
+        let chain: Vec<_> = chain.collect::<Result<_, _>>().expect("a certificate chain in PEM");
+        let key = PrivateKeyDer::from_pem_slice(key_pem.as_bytes()).expect("a private key in PEM");
+        let config = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .expect("the provider's protocol versions")
+            .with_no_client_auth()
+            .with_single_cert(chain, key)
+            .expect("a chain and its key");
+        Self::serve(Some(TlsAcceptor::from(Arc::new(config)))).await
+    }
+
+    async fn serve(tls: Option<TlsAcceptor>) -> Self {
         let directory = tempfile::tempdir().expect("a temporary directory for repositories");
         std::fs::create_dir_all(directory.path().join("served")).expect("the served directory");
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a free port");
         let inner = Arc::new(Inner {
             directory,
             address: listener.local_addr().expect("the bound address"),
+            scheme: if tls.is_some() { "https" } else { "http" },
             served: Mutex::default(),
             log: Mutex::default(),
+            received: AtomicUsize::new(0),
         });
-        let accepting = tokio::spawn(accept(listener, Arc::clone(&inner)));
+        let accepting = tokio::spawn(accept(listener, tls, Arc::clone(&inner)));
         Self { inner, accepting }
     }
 
     /// What a connection's `ProviderEndpoint` is, without a trailing slash.
     #[must_use]
     pub fn endpoint(&self) -> String {
-        format!("http://{}", self.inner.address)
+        format!("{}://{}", self.inner.scheme, self.inner.address)
     }
 
     /// The address the host listens on.
@@ -147,6 +177,12 @@ impl GitHost {
         lock(&self.inner.log).clone()
     }
 
+    /// How many requests have arrived since the start, those included that a fault leaves hanging.
+    #[must_use]
+    pub fn received(&self) -> usize {
+        self.inner.received.load(Ordering::Relaxed)
+    }
+
     /// Forgets the requests seen so far.
     pub fn clear_log(&self) {
         lock(&self.inner.log).clear();
@@ -159,26 +195,36 @@ impl Drop for GitHost {
     }
 }
 
-async fn accept(listener: TcpListener, inner: Arc<Inner>) {
+async fn accept(listener: TcpListener, tls: Option<TlsAcceptor>, inner: Arc<Inner>) {
     let mut connections = tokio::task::JoinSet::new();
     loop {
         let Ok((stream, _)) = listener.accept().await else { continue };
-        let inner = Arc::clone(&inner);
+        let (tls, inner) = (tls.clone(), Arc::clone(&inner));
         connections.spawn(async move {
-            let service =
-                hyper::service::service_fn(move |request| answer_logged(Arc::clone(&inner), request));
-            // A connection that breaks is what several faults are for.
-            let _ = hyper::server::conn::http1::Builder::new()
-                .serve_connection(TokioIo::new(stream), service)
-                .await;
+            match tls {
+                None => converse(stream, inner).await,
+                Some(tls) => {
+                    // A client that does not trust us hangs up here.
+                    if let Ok(stream) = tls.accept(stream).await {
+                        converse(stream, inner).await;
+                    }
+                }
+            }
         });
         while connections.try_join_next().is_some() {}
     }
 }
 
+async fn converse(stream: impl AsyncRead + AsyncWrite + Unpin, inner: Arc<Inner>) {
+    let service = hyper::service::service_fn(move |request| answer_logged(Arc::clone(&inner), request));
+    // A connection that breaks is what several faults are for.
+    let _ = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
+}
+
 type Answer = Response<Truncated>;
 
 async fn answer_logged(inner: Arc<Inner>, request: Request<Incoming>) -> Result<Answer, Unanswered> {
+    inner.received.fetch_add(1, Ordering::Relaxed);
     let text =
         |name: &str| request.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
     let mut entry = LoggedRequest {

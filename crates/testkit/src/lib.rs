@@ -1,6 +1,8 @@
-//! What tests of Syncline stand on: the peers it talks to, made real on loopback, with faults on demand.
+//! What tests of Syncline stand on: the peers it talks to, made real on loopback, with faults on demand, and
+//! the [`World`](world::World) that puts a whole server among them.
 
-pub mod faults;
 pub mod git_host;
 pub mod peers;
+pub mod plans;
 pub mod repository;
+pub mod world;

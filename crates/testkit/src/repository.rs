@@ -1,7 +1,7 @@
 //! A repository that a test commits and pushes to, in the words of a story: `repo.commit("a", "v1").await`.
 //!
 //! Commits are made by `git fast-import` in a private clone and reach the served repository by a real
-//! `git push`. Authors, dates and therefore commit ids depend on nothing but the story.
+//! `git push` on the file system, whatever fault its HTTP side has. Authors, dates and therefore commit ids depend on nothing but the story.
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -20,7 +20,17 @@ const FIRST_COMMIT_AT: u64 = 1_700_000_000;
 /// A git command that reads no configuration and no environment of the machine it runs on.
 pub(crate) fn git_command() -> Command {
     let mut command = Command::new("git");
-    for name in ["GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_CONFIG_COUNT", "GIT_PROTOCOL"] {
+    let inherited = [
+        "GIT_DIR",
+        "GIT_WORK_TREE",
+        "GIT_INDEX_FILE",
+        "GIT_OBJECT_DIRECTORY",
+        "GIT_NAMESPACE",
+        "GIT_CONFIG_COUNT",
+        "GIT_CONFIG_PARAMETERS",
+        "GIT_PROTOCOL",
+    ];
+    for name in inherited {
         command.env_remove(name);
     }
     command
@@ -117,7 +127,8 @@ impl Repository {
     /// The clone URL over HTTP.
     #[must_use]
     pub fn url(&self) -> String {
-        format!("http://{}/{}.git", self.shared.host.address, self.shared.full_name)
+        let host = &self.shared.host;
+        format!("{}://{}/{}.git", host.scheme, host.address, self.shared.full_name)
     }
 
     /// The clone URL on this machine's file system.
@@ -182,6 +193,11 @@ impl Repository {
     pub async fn head(&self) -> String {
         let branch = format!("refs/heads/{}", self.branch);
         git(&self.path(), &["rev-parse", "--verify", &branch], b"").await
+    }
+
+    /// The subject of a commit, such as `commit 2` for the second one made.
+    pub async fn subject(&self, commit: &str) -> String {
+        git(&self.shared.clone_path(), &["log", "-1", "--format=%s", commit], b"").await
     }
 
     /// Drops the objects no branch of the served repository reaches, as a forge does some time after a
@@ -299,4 +315,50 @@ async fn git(directory: &Path, arguments: &[&str], input: &[u8]) -> String {
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "git {arguments:?}: {errors}");
     String::from_utf8_lossy(&output.stdout).trim().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::git_host::GitHost;
+
+    #[tokio::test]
+    async fn the_same_story_makes_the_same_commits() {
+        let mut heads = Vec::new();
+        for _ in 0..2 {
+            let host = GitHost::start().await;
+            let repo = host.repository("acme/infra").await;
+            repo.commit("prod.yaml", "v1").await;
+            repo.commit_files(&[("a/b", "x"), ("c", "y")]).await;
+            repo.remove("c").await;
+            heads.push(repo.head().await);
+        }
+        assert_eq!(heads[0], heads[1]);
+    }
+
+    #[tokio::test]
+    async fn branches_are_made_rewritten_deleted_and_made_again() {
+        let host = GitHost::start().await;
+        let repo = host.repository("acme/infra").await;
+        let first = repo.commit("prod.yaml", "v1").await;
+        let release = repo.branch("release").await;
+        assert_eq!(release.head().await, first);
+        let second = release.commit("prod.yaml", "v2").await;
+        let files =
+            async |commit: &str| repo.served_git(&["ls-tree", "-r", "--name-only", commit], b"").await;
+        let parents = async |commit: &str| repo.served_git(&["log", "-1", "--format=%P", commit], b"").await;
+        assert_eq!((parents(&second).await, repo.head().await), (first.clone(), first.clone()));
+
+        let root = release.rewrite(&[Change::Executable("tool", b"x")]).await;
+        assert_eq!((parents(&root).await, files(&root).await), (String::new(), "tool".to_owned()));
+        release.force_push(&second).await;
+        assert_eq!(release.head().await, second);
+        let third = release.commit("other", "x").await;
+        assert_eq!(parents(&third).await, second);
+
+        release.delete_branch().await;
+        assert_eq!(repo.served_git(&["branch", "--list", "release"], b"").await, "");
+        let again = release.commit("prod.yaml", "v3").await;
+        assert_eq!(parents(&again).await, "");
+    }
 }

@@ -1,4 +1,11 @@
 //! `syncline-git` against real Git servers on loopback.
 
+mod cache;
+mod egress;
+mod faults;
+mod hostile;
+mod secrets;
+mod servers;
+mod tls;
 mod walk;
 mod world;

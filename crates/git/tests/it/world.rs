@@ -34,6 +34,10 @@ impl World {
         Self { host, directory, git: Git::new(settings, Outside::default()) }
     }
 
+    pub(crate) fn egress(&self) -> Egress {
+        egress(&self.host)
+    }
+
     pub(crate) async fn head(&self, remote: &Remote, name: &str) -> Result<Option<ObjectId>, GitError> {
         let branch = branch(name);
         Ok(self.git.heads(remote, std::slice::from_ref(&branch)).await?.remove(&branch))
@@ -77,4 +81,9 @@ pub(crate) fn path(name: &str) -> RepoPath {
 pub(crate) fn impatient() -> Limits {
     let soon = Duration::from_millis(300);
     Limits { heads_timeout: soon, fetch_timeout: soon, read_timeout: soon, ..Limits::default() }
+}
+
+/// Admits the host, over HTTP and as files, beside public addresses.
+fn egress(host: &GitHost) -> Egress {
+    Egress::new(vec!["127.0.0.1/32".parse().expect("a network")], vec![host.directory()])
 }

@@ -13,7 +13,7 @@ fn event(text: &str) -> SyncEvent {
 fn ending(status: AttemptStatus) -> Ending {
     let kind = if status == AttemptStatus::Succeeded { EventKind::Succeeded } else { EventKind::Failed };
     let last = SyncEvent { time_ms: 8, kind, text: "the end".to_owned(), external_id: None };
-    Ending { status, events: vec![last], last_stack_event: None, blocker: None }
+    Ending { status, events: vec![last], last_stack_event: None, blocker: None, recovered: false }
 }
 
 /// An attempt of `web` for the commit.

@@ -124,8 +124,13 @@ async fn blockers_of_one_moment_are_shown_newest_first_too() {
 async fn resolving_a_blocker_has_the_head_tried_again() {
     let trying = Trying::new().await;
     trying.raise(BlockerKind::ExecutionFailed, "broken").await;
-    let failed =
-        Ending { status: AttemptStatus::Failed, events: Vec::new(), last_stack_event: None, blocker: None };
+    let failed = Ending {
+        status: AttemptStatus::Failed,
+        events: Vec::new(),
+        last_stack_event: None,
+        blocker: None,
+        recovered: false,
+    };
     let Trying { world, claim, attempt } = trying;
     world.store.end_attempt(&claim, &attempt, failed).await.expect("ended");
     let sync_id = claim.id.clone();
@@ -162,7 +167,13 @@ async fn resolving_a_blocker_has_the_head_tried_again() {
 async fn a_deleted_stack_holds_its_sync_until_the_operator_lets_go() {
     let trying = Trying::new().await;
     trying.progress(Progress { stack_id: Some("stack".into()), ..Progress::default() }).await;
-    let end = |status| Ending { status, events: Vec::new(), last_stack_event: None, blocker: None };
+    let end = |status| Ending {
+        status,
+        events: Vec::new(),
+        last_stack_event: None,
+        blocker: None,
+        recovered: false,
+    };
     let Trying { world, claim, attempt } = trying;
     world.store.end_attempt(&claim, &attempt, end(AttemptStatus::Succeeded)).await.expect("ended");
     world.store.open_attempt(&claim).await.expect("opened");

@@ -160,6 +160,7 @@ async fn a_role_of_another_account_means_another_stack() {
         events: Vec::new(),
         last_stack_event: None,
         blocker: None,
+        recovered: false,
     };
     world.store.end_attempt(&claim, &open.id, ending).await.expect("ended");
     assert!(world.record(&sync.id).recorded.knows_stack);

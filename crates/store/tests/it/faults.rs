@@ -138,6 +138,7 @@ async fn drive(world: &World, claim: &syncline_store::Claim) -> StoreResult<()> 
         events: vec![event],
         last_stack_event: None,
         blocker: None,
+        recovered: false,
     };
     store.end_attempt(claim, &open.id, ending).await
 }

@@ -4,13 +4,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use syncline_model::sync::Revision;
-use syncline_seams::VirtualClock;
+use syncline_seams::{Faults, VirtualClock};
 use syncline_store::{
     BranchRecord, Claim, Configuration, ConfigurationQuotas, Consideration, CreateConfiguration,
     CreateConnection, CreateLink, CredentialRow, Kind, NewConfiguration, NewConnection, NewLink, Scope,
     Store, SyncRecord,
 };
-use syncline_testkit::faults::Faults;
 use tempfile::TempDir;
 
 /// When every world begins, in milliseconds since the Unix epoch.

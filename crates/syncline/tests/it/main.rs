@@ -1,3 +1,7 @@
-//! The whole server in this process, on a clock that moves only when told to.
+//! Syncline as a whole, from outside.
 
 mod api;
+mod cli;
+mod clients;
+mod serving;
+mod stories;

@@ -170,7 +170,7 @@ impl Scene {
             text: "it ended".to_owned(),
             external_id: Some("change-set".to_owned()),
         };
-        Ending { status, events: vec![event], last_stack_event: None, blocker: None }
+        Ending { status, events: vec![event], last_stack_event: None, blocker: None, recovered: false }
     }
 
     pub(crate) async fn succeed(&self, claim: &Claim) {

@@ -1,11 +1,9 @@
-//! Fault plans: what goes wrong, at which commit or outside call, said in one line.
-
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use syncline_seams::{FaultPlan, Injected, Moment, Outside};
+use crate::{FaultPlan, Injected, Moment, Outside};
 
-/// A plan that tests change while the world runs. It also remembers which points were reached, so that a
-/// sweep can fail each of them in turn.
+/// A fault plan that can be changed while the world runs; for tests. It also remembers which points were
+/// reached, so that a sweep can fail each of them in turn.
 #[derive(Debug, Default)]
 pub struct Faults {
     state: Mutex<State>,

@@ -1,0 +1,99 @@
+//! Private certificate authorities: trusted for the remote that names them, beside the machine's roots.
+
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, date_time_ymd};
+use syncline_git::{Git, GitError, Remote, Settings};
+use syncline_seams::Outside;
+use syncline_testkit::git_host::GitHost;
+
+use crate::egress::Scripted;
+use crate::world::{KEY, branch, id, path, remote};
+
+const NAME: &str = "git.example.test";
+
+/// A certificate authority of our own.
+struct Authority {
+    pem: String,
+    issuer: Issuer<'static, KeyPair>,
+}
+
+impl Authority {
+    fn new() -> Self {
+        let mut params = CertificateParams::new(Vec::new()).expect("parameters");
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let key = KeyPair::generate().expect("a key");
+        let pem = params.self_signed(&key).expect("a certificate").pem();
+        Self { pem, issuer: Issuer::new(params, key) }
+    }
+
+    /// Starts a host with a certificate for `name` that ends with the year `until`.
+    async fn host(&self, name: &str, until: i32) -> GitHost {
+        let mut params = CertificateParams::new(vec![name.to_owned()]).expect("parameters");
+        params.not_before = date_time_ymd(2000, 1, 1);
+        params.not_after = date_time_ymd(until, 12, 31);
+        let key = KeyPair::generate().expect("a key");
+        let certificate = params.signed_by(&key, &self.issuer).expect("a certificate");
+        GitHost::start_tls(&certificate.pem(), &key.serialize_pem()).await
+    }
+}
+
+fn git(directory: &tempfile::TempDir, host: &GitHost) -> Git {
+    let mut settings = Settings::new(directory.path());
+    let egress =
+        syncline_git::Egress::new(vec!["127.0.0.1".parse().expect("a network")], vec![host.directory()]);
+    settings.egress = egress.with_resolver(Scripted::new([Ok(vec!["127.0.0.1"])]));
+    Git::new(settings, Outside::default())
+}
+
+fn named(host: &GitHost, extra_root: Option<&str>) -> Remote {
+    let url = format!("https://{NAME}:{}/acme/infra.git", host.address().port());
+    Remote { extra_root_pem: extra_root.map(str::to_owned), ..remote(&url) }
+}
+
+#[tokio::test]
+async fn a_private_authority_is_trusted_for_its_remote_alone() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let authority = Authority::new();
+    let host = authority.host(NAME, 2100).await;
+    let repo = host.repository("acme/infra").await;
+    let commit = id(&repo.commit("prod.yaml", "v1").await);
+    let git = git(&directory, &host);
+    let trusting = named(&host, Some(&authority.pem));
+    let heads = git.heads(&trusting, &[branch("main")]).await.expect("heads");
+    assert_eq!(heads.get(&branch("main")), Some(&commit));
+    let read = git.read(&trusting, KEY, &commit, &path("prod.yaml"), 100).await;
+    assert_eq!(read.expect("read"), b"v1");
+
+    let doubting = git.heads(&named(&host, None), &[branch("main")]).await;
+    assert!(matches!(doubting, Err(GitError::Unavailable { .. })), "{doubting:?}");
+}
+
+#[tokio::test]
+async fn wrong_certificates_are_refused() {
+    let authority = Authority::new();
+    let another = Authority::new();
+    let cases = [
+        ("another host's name", authority.host("other.example.test", 2100).await, &authority),
+        ("expired", authority.host(NAME, 2001).await, &authority),
+        ("another authority", authority.host(NAME, 2100).await, &another),
+    ];
+    for (what, host, trusted) in cases {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        host.repository("acme/infra").await.commit("a", "1").await;
+        let remote = named(&host, Some(&trusted.pem));
+        let refused = git(&directory, &host).heads(&remote, &[branch("main")]).await;
+        assert!(
+            matches!(&refused, Err(GitError::Unavailable { message }) if message.contains("certificate")),
+            "{what}: {refused:?}"
+        );
+        assert_eq!(host.requests(), [], "{what}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_no_certificate_is_refused_before_anything_is_sent() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let host = Authority::new().host(NAME, 2100).await;
+    let refused = git(&directory, &host).heads(&named(&host, Some("not a pem")), &[branch("main")]).await;
+    assert!(matches!(refused, Err(GitError::Internal { .. })), "{refused:?}");
+    assert_eq!(host.requests(), []);
+}
