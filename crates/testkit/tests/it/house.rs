@@ -33,11 +33,16 @@ const KEY: (&str, &str) = ("AKSLKILLABLE", "a-secret-of-tests-only");
 /// How long anything may take on a busy machine before it counts as stuck.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// Completes when it is time to give up.
+pub(crate) async fn patience() {
+    SystemClock.sleep(PATIENCE).await;
+}
+
 /// The future's answer, unless it takes too long for a machine of any load.
 pub(crate) async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
     tokio::select! {
         answer = future => answer,
-        () = SystemClock.sleep(PATIENCE) => panic!("{what}: not within {} s", PATIENCE.as_secs()),
+        () = patience() => panic!("{what}: not within {} s", PATIENCE.as_secs()),
     }
 }
 
@@ -77,7 +82,7 @@ impl Neighbourhood {
         let (linked, configured) = (directory.path().join("linked"), directory.path().join("configured"));
         let link = String::new();
         let mut this = Self { repository, link, first, http, linked, configured, directory, _git: git };
-        let house = this.house_in(this.linked.clone()).await;
+        let house = House::new(this.linked.clone()).await;
 
         let server = house.start_api(&this).await;
         let host = server
@@ -121,7 +126,7 @@ impl Neighbourhood {
         server.kill().await;
 
         copy(&this.linked, &this.configured);
-        let house = this.house_in(this.configured.clone()).await;
+        let house = House::new(this.configured.clone()).await;
         let server = house.start_api(&this).await;
         server.create_sync(&this.link).await.expect("a sync configuration");
         server.kill().await;
@@ -138,29 +143,19 @@ impl Neighbourhood {
         self.house_like(&self.configured).await
     }
 
-    async fn house_like(&self, model: &Path) -> House {
-        let name = format!("house-{}", std::fs::read_dir(self.directory.path()).expect("readable").count());
-        let house = self.house_in(self.directory.path().join(name)).await;
-        copy(model, &house.directory);
-        house.forget_passings();
+    /// A house with a sync configuration and a CloudFormation that takes its time over change sets.
+    pub(crate) async fn slow_house(&self) -> House {
+        let mut house = self.configured_house().await;
+        house.simulate(Duration::from_millis(2000)).await;
         house
     }
 
-    async fn house_in(&self, directory: PathBuf) -> House {
-        let settings = Settings {
-            default_account: ACCOUNT.to_owned(),
-            change_set_latency: Duration::from_millis(30),
-            // Long enough to be seen at work once.
-            create_latency: Duration::from_millis(250),
-            update_latency: Duration::from_millis(250),
-            ..Settings::default()
-        };
-        let simulator = Simulator::new(Arc::new(SystemClock), settings);
-        let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a free port");
-        let simulator_url = format!("http://{}", listener.local_addr().expect("the bound address"));
-        let (stop, stopped) = watch::channel(false);
-        running::serve(listener, simulator.router(), stopped);
-        House { directory, simulator, simulator_url, _stop: stop }
+    async fn house_like(&self, model: &Path) -> House {
+        let name = format!("house-{}", std::fs::read_dir(self.directory.path()).expect("readable").count());
+        let house = House::new(self.directory.path().join(name)).await;
+        copy(model, &house.directory);
+        house.forget_passings();
+        house
     }
 
     fn client(&self, url: &str) -> Client {
@@ -198,10 +193,37 @@ pub(crate) struct House {
     pub(crate) directory: PathBuf,
     pub(crate) simulator: Simulator,
     simulator_url: String,
-    _stop: watch::Sender<bool>,
+    stop: watch::Sender<bool>,
 }
 
 impl House {
+    async fn new(directory: PathBuf) -> Self {
+        let simulator = Simulator::new(Arc::new(SystemClock), Settings::default());
+        let (stop, _) = watch::channel(false);
+        let mut this = Self { directory, simulator, simulator_url: String::new(), stop };
+        this.simulate(Duration::from_millis(30)).await;
+        this
+    }
+
+    /// Puts another CloudFormation, without stacks, in the place of the one that was there.
+    async fn simulate(&mut self, change_set_latency: Duration) {
+        let settings = Settings {
+            default_account: ACCOUNT.to_owned(),
+            change_set_latency,
+            // Long enough to be seen at work once.
+            create_latency: Duration::from_millis(250),
+            update_latency: Duration::from_millis(250),
+            ..Settings::default()
+        };
+        self.simulator = Simulator::new(Arc::new(SystemClock), settings);
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a free port");
+        self.simulator_url = format!("http://{}", listener.local_addr().expect("the bound address"));
+        let (stop, stopped) = watch::channel(false);
+        running::serve(listener, self.simulator.router(), stopped);
+        // The one before ends with its sender.
+        self.stop = stop;
+    }
+
     /// What the servers of this house left, read while none runs.
     pub(crate) async fn store(&self) -> Store {
         let (database, keyring) = (self.directory.join("syncline.db"), self.directory.join("keyring"));
@@ -216,7 +238,8 @@ impl House {
         within("the database's lock", open()).await
     }
 
-    async fn start_api(&self, around: &Neighbourhood) -> Server {
+    /// Starts a server that answers the API and does nothing else.
+    pub(crate) async fn start_api(&self, around: &Neighbourhood) -> Server {
         let mut command = self.command();
         command.args(["--role", "api"]);
         Server::start(command, around).await.expect("nothing ends it")
@@ -267,7 +290,7 @@ impl House {
             .env("SYNCLINE_ROOT_SECRET_ACCESS_KEY", KEY.1)
             .env("SYNCLINE_ROOT_ACCOUNT_ID", ACCOUNT)
             .args(["--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"])
-            .args(["--allow-network", "127.0.0.1/32", "--poll-interval", "200ms"])
+            .args(["--allow-network", "127.0.0.1/32", "--poll-interval", "400ms"])
             .arg("--data-dir")
             .arg(&self.directory)
             .arg("--passings")
@@ -312,6 +335,18 @@ impl Server {
     pub(crate) async fn kill(mut self) {
         self.child.start_kill().expect("a process to kill");
         assert_killed(&mut self.child).await;
+    }
+
+    /// Asks for the sync configuration's deletion.
+    pub(crate) async fn delete_sync(&self) {
+        let deleted = self
+            .client
+            .delete_sync_configuration()
+            .sync_type(SyncConfigurationType::CfnStackSync)
+            .resource_name(STACK)
+            .send()
+            .await;
+        deleted.expect("it is deleted");
     }
 
     /// Waits until a fault point has killed it.

@@ -1,105 +1,89 @@
 //! `kill -9` before and after every database commit and every outside call of a sync: after a restart the
 //! sync ends right, with one execution.
 //!
-//! Each kill has a story of its own: a commit is pushed while no server runs, a server starts, and it dies at
-//! one passing of a fault point. What is passed is learnt from the same story without a kill.
+//! The ordinary stories are told once without a kill, which shows what they pass; then once for every passing.
+//! The others are told for the points that only they pass. All points are named here, so that one that is
+//! renamed, lost or new fails a test.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex};
 
+use syncline_seams::Moment;
 use syncline_testkit::plans::Deadly;
 use tokio::task::JoinSet;
 
-use crate::house::{House, Neighbourhood, deployment, within};
-use crate::invariants::{Expected, attempts, check, check_history};
+use crate::teller::{Story, Teller};
 
 /// Houses at once. Most of a story is waiting for the next look at the stack.
 const WORKERS: usize = 4;
 
-/// A sync that a server is killed in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Story {
-    /// The first commit makes the stack.
-    Create,
-    /// A commit changes the stack.
-    Update,
-    /// A commit changes nothing of the stack.
-    NothingToDo,
-}
+/// What every sync passes that changes something or finds that there is nothing to change.
+const EVERY_SYNC: &[&str] = &[
+    "cloudformation.CreateChangeSet",
+    "cloudformation.DescribeChangeSet",
+    "cloudformation.DescribeStacks",
+    "git.fetch",
+    "git.heads",
+    "git.read_blob",
+    "git.read_tree",
+    "git.version",
+    "store.claim",
+    "store.end_attempt",
+    "store.open_attempt",
+    "store.open_repository_attempt",
+    "store.record_change_set",
+    "store.record_considered",
+    "store.record_heads",
+    "store.record_plan",
+    "store.release",
+    "sts.AssumeRole",
+];
 
-/// Tells stories one after the other.
-struct Teller {
-    around: Neighbourhood,
-    /// The house whose stack exists.
-    settled: House,
-    /// Counts the stories told in it.
-    told: u64,
-    /// The parameter's newest value in it.
-    name: String,
-}
+/// What is passed besides by a sync that changes something.
+const EXECUTION: &[&str] = &[
+    "cloudformation.DescribeStackEvents",
+    "cloudformation.ExecuteChangeSet",
+    "store.record_events",
+    "store.record_execution",
+];
 
-impl Teller {
-    async fn new() -> Self {
-        let around = Neighbourhood::new().await;
-        let settled = around.configured_house().await;
-        let mut this = Self { around, settled, told: 0, name: "first".to_owned() };
-        let house = &this.settled;
-        let server = house.start(&this.around, None).await.expect("nothing ends it");
-        within("the first sync", server.settles_at(&this.around.first)).await;
-        server.kill().await;
-        this.told += 1;
-        this
-    }
+/// What is passed besides by a sync that finds nothing to change.
+const NOTHING_TO_DO: &[&str] = &["cloudformation.DeleteChangeSet"];
 
-    /// Tells a story in which the server dies at `deadly`, if that is passed at all; whether it was, and
-    /// everything passed by the first server.
-    async fn tell(&mut self, story: Story, deadly: Option<&Deadly>) -> (bool, Vec<String>) {
-        self.told += 1;
-        let fresh;
-        let (house, head) = match story {
-            Story::Create => {
-                self.around.repository.force_push(&self.around.first).await;
-                fresh = self.around.configured_house().await;
-                (&fresh, self.around.first.clone())
-            }
-            Story::Update => {
-                self.name = format!("name-{}", self.told);
-                (&self.settled, self.around.repository.commit("prod.yaml", deployment(&self.name)).await)
-            }
-            Story::NothingToDo => {
-                // Told in full: another story may have put the branch back to its first commit.
-                let files = [("prod.yaml", &*deployment(&self.name)), ("README", &*self.told.to_string())];
-                (&self.settled, self.around.repository.commit_files(&files).await)
-            }
-        };
-        let name = if story == Story::Create { "first" } else { &self.name };
-        house.forget_passings();
-        let died = self.live_and_die(house, &head, deadly).await;
-        let passings = house.passings();
-        let before = attempts(house).await;
-        let server = house.start(&self.around, None).await.expect("nothing ends it");
-        within(&format!("{story:?} after {deadly:?}\n{}", house.log()), server.settles_at(&head)).await;
-        server.kill().await;
-        check_history(&before, &attempts(house).await);
-        check(house, &Expected { head: &head, name, executed: story != Story::NothingToDo }).await;
-        (died, passings)
-    }
+/// The points that need something else to happen first.
+const SPECIAL: &[(Story, &str)] = &[
+    (Story::Superseded, "store.record_abandoning"),
+    (Story::Superseded, "cloudformation.DeleteChangeSet"),
+    (Story::ChangeSetDeleted, "store.record_replan"),
+    (Story::Deleted, "store.forget_sync"),
+    (Story::Throttled, "store.record_trouble"),
+    (Story::Throttled, "store.record_recovery"),
+    (Story::Hanging, "store.renew"),
+    (Story::RemoteDown, "store.record_remote_trouble"),
+    (Story::TokenRefused, "store.record_credential"),
+    (Story::CacheBroken, "store.record_read_trouble"),
+];
 
-    async fn live_and_die(&self, house: &House, head: &str, deadly: Option<&Deadly>) -> bool {
-        let Some(mut server) = house.start(&self.around, deadly).await else { return true };
-        let client = server.client.clone();
-        let died = tokio::select! {
-            () = server.dies() => true,
-            () = within("a sync without a kill", crate::house::settles_at(&client, head)) => false,
-        };
-        if !died {
-            server.kill().await;
-        }
-        died
-    }
-}
+/// The points that no sync passes: requests of the API, each one commit that is the whole request, and starts.
+const ELSEWHERE: &[&str] = &[
+    "store.authorize_connection",
+    "store.create_account",
+    "store.create_configuration",
+    "store.create_connection",
+    "store.create_host",
+    "store.create_link",
+    "store.delete_configuration",
+    "store.delete_connection",
+    "store.delete_host",
+    "store.delete_link",
+    "store.record_root_account",
+    "store.resolve_blocker",
+    "store.sync_now",
+    "store.update_configuration",
+    "sts.GetCallerIdentity",
+];
 
-/// What the first attempt at a story passes, in order, up to the release that follows its end.
+/// What the one attempt of a story passes, in order, up to the release that follows its end.
 fn kills_of(passings: &[String]) -> Vec<Deadly> {
     let end = passings.iter().position(|p| p == "store.end_attempt:after").expect("the attempt ended");
     let release = passings[end..].iter().position(|p| p == "store.release:after");
@@ -115,41 +99,114 @@ fn kills_of(passings: &[String]) -> Vec<Deadly> {
         .collect()
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_server_killed_at_any_commit_or_call_of_a_sync_is_no_loss() {
-    let mut first = Teller::new().await;
-    let mut jobs = VecDeque::new();
-    let mut expected = BTreeSet::new();
-    for story in [Story::Create, Story::Update, Story::NothingToDo] {
-        let (_, passings) = first.tell(story, None).await;
-        for deadly in kills_of(&passings) {
-            expected.insert((deadly.point.clone(), deadly.moment));
-            jobs.push_back((story, deadly));
-        }
-    }
-    println!("{} kills at {} points", jobs.len(), expected.len());
-    let jobs = Arc::new(Mutex::new(jobs));
-    let mut workers = JoinSet::new();
-    for worker in 0..WORKERS {
-        let jobs = Arc::clone(&jobs);
-        workers.spawn(async move {
-            let mut teller = Teller::new().await;
+/// Tells every story with a server that dies; the points and moments at which one did.
+async fn tell_all(teller: Teller, jobs: Vec<(Story, Deadly)>) -> BTreeSet<(String, Moment)> {
+    let workers = WORKERS.min(jobs.len());
+    let jobs = Arc::new(Mutex::new(VecDeque::from(jobs)));
+    let mut telling = JoinSet::new();
+    let mut teller = Some(teller);
+    for _ in 0..workers {
+        let (first, jobs) = (teller.take(), Arc::clone(&jobs));
+        telling.spawn(async move {
+            let mut teller = match first {
+                Some(teller) => teller,
+                None => Teller::new().await,
+            };
             let mut killed = BTreeSet::new();
             loop {
-                let Some((story, deadly)) = jobs.lock().expect("no panic").pop_front() else { break };
+                let Some((story, deadly)) = jobs.lock().expect("no panic").pop_front() else { return killed };
                 let (died, _) = teller.tell(story, Some(&deadly)).await;
-                println!("{worker}: {story:?} {deadly} {died}");
+                println!("{story:?}: {} {deadly}", if died { "died at" } else { "did not pass" });
                 if died {
                     killed.insert((deadly.point, deadly.moment));
                 }
             }
-            killed
         });
     }
     let mut killed = BTreeSet::new();
-    while let Some(done) = workers.join_next().await {
+    while let Some(done) = telling.join_next().await {
         killed.extend(done.expect("every story ends right"));
     }
+    killed
+}
+
+fn both_moments<'a>(points: impl IntoIterator<Item = &'a &'a str>) -> BTreeSet<(String, Moment)> {
+    let points = points.into_iter();
+    points
+        .flat_map(|point| [Moment::Before, Moment::After].map(|moment| ((*point).to_owned(), moment)))
+        .collect()
+}
+
+/// Kills a server at everything that an ordinary story passes. How often something is looked at differs from
+/// run to run, so a passing may not come again; but at every point a server must have died at each moment.
+async fn kill_everywhere(story: Story, more: &[&str]) {
+    let mut teller = Teller::new().await;
+    let (_, passings) = teller.tell(story, None).await;
+    let kills = kills_of(&passings);
+    let passed: BTreeSet<_> = kills.iter().map(|deadly| (deadly.point.clone(), deadly.moment)).collect();
+    assert_eq!(passed, both_moments(EVERY_SYNC.iter().chain(more)), "the points that {story:?} passes");
+    let killed = tell_all(teller, kills.into_iter().map(|deadly| (story, deadly)).collect()).await;
+    let missed: Vec<_> = passed.difference(&killed).collect();
+    assert!(missed.is_empty(), "no server died at {missed:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_killed_anywhere_in_a_first_sync_is_no_loss() {
+    kill_everywhere(Story::Create, EXECUTION).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_killed_anywhere_in_an_update_is_no_loss() {
+    kill_everywhere(Story::Update, EXECUTION).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_killed_anywhere_in_a_sync_without_changes_is_no_loss() {
+    kill_everywhere(Story::NothingToDo, NOTHING_TO_DO).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_killed_while_other_things_go_wrong_is_no_loss() {
+    let mut jobs = Vec::new();
+    for (story, point) in SPECIAL {
+        for moment in [Moment::Before, Moment::After] {
+            jobs.push((*story, Deadly { point: (*point).to_owned(), moment, nth: 1 }));
+        }
+    }
+    let expected: BTreeSet<_> = jobs.iter().map(|(_, d)| (d.point.clone(), d.moment)).collect();
+    let killed = tell_all(Teller::new().await, jobs).await;
     let missed: Vec<_> = expected.difference(&killed).collect();
     assert!(missed.is_empty(), "no server died at {missed:?}");
+}
+
+/// Every name of a fault point in the product's sources, of the form `"store.open_attempt"`.
+fn points_in_sources() -> BTreeSet<String> {
+    let point =
+        regex_lite::Regex::new(r#""((?:store|git|cloudformation|sts)\.[A-Za-z_]+)""#).expect("a pattern");
+    let crates = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the crates' folder");
+    let mut points = BTreeSet::new();
+    let mut folders: Vec<_> =
+        ["git", "store", "syncline", "targets"].map(|name| crates.join(name).join("src")).into();
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).expect("a folder of sources") {
+            let path = entry.expect("readable").path();
+            if path.is_dir() {
+                folders.push(path);
+            } else {
+                let text = std::fs::read_to_string(&path).expect("text");
+                points.extend(point.captures_iter(&text).map(|found| found[1].to_owned()));
+            }
+        }
+    }
+    points
+}
+
+#[test]
+fn a_server_is_killed_at_every_point_that_a_sync_can_pass() {
+    let special = SPECIAL.iter().map(|(_, point)| point);
+    let killed = EVERY_SYNC.iter().chain(EXECUTION).chain(NOTHING_TO_DO).chain(special);
+    let known: BTreeSet<_> = killed.chain(ELSEWHERE).map(|point| (*point).to_owned()).collect();
+    let exempt: Vec<_> = ELSEWHERE.iter().filter(|point| EVERY_SYNC.contains(point)).collect();
+    assert!(exempt.is_empty(), "{exempt:?}");
+    assert_eq!(points_in_sources(), known, "the points in the sources and those named in this file");
 }

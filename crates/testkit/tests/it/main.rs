@@ -3,3 +3,4 @@
 mod house;
 mod invariants;
 mod kill;
+mod teller;
