@@ -372,22 +372,22 @@ impl Server {
 
     /// Waits until the newest attempt has succeeded at `head`.
     pub(crate) async fn settles_at(&self, head: &str) {
-        settles_at(&self.client, head).await;
+        ends_at(&self.client, head, ResourceSyncStatus::Succeeded).await;
     }
 }
 
-/// Waits until the newest attempt has succeeded at `head`.
-pub(crate) async fn settles_at(client: &Client, head: &str) {
+/// Waits until the newest attempt has ended at `head`, as `status` says.
+pub(crate) async fn ends_at(client: &Client, head: &str, status: ResourceSyncStatus) {
     loop {
-        let status = client
+        let answer = client
             .get_resource_sync_status()
             .resource_name(STACK)
             .sync_type(SyncConfigurationType::CfnStackSync)
             .send()
             .await;
-        if let Ok(status) = &status
-            && let Some(latest) = status.latest_sync()
-            && *latest.status() == ResourceSyncStatus::Succeeded
+        if let Ok(answer) = &answer
+            && let Some(latest) = answer.latest_sync()
+            && *latest.status() == status
             && latest.target_revision().is_some_and(|revision| revision.sha() == head)
         {
             return;

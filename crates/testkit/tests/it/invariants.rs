@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use syncline_model::sync::{AttemptStatus, BlockerStatus, EventKind};
+use syncline_model::sync::{AttemptStatus, BlockerKind, BlockerStatus, EventKind};
 use syncline_store::{AttemptStatusRow, Store};
 use syncline_testkit::world::{ACCOUNT, REGION};
 
@@ -16,6 +16,8 @@ pub(crate) struct Expected<'a> {
     pub(crate) name: &'a str,
     /// The head changes the stack.
     pub(crate) executed: bool,
+    /// The commits whose execution was made to fail.
+    pub(crate) failed: &'a [String],
 }
 
 /// Checks a house whose server is dead and has settled before.
@@ -28,7 +30,8 @@ pub(crate) async fn check(house: &House, expected: &Expected<'_>) {
     assert_eq!(status.latest.target_revision.sha, expected.head, "latest");
     assert_eq!(status.latest, successful, "the latest attempt is the latest successful one");
     for attempt in &attempts {
-        check_attempt(attempt);
+        let failed = expected.failed.contains(&attempt.target_revision.sha);
+        check_attempt(attempt, failed);
     }
 
     let blockers = store.blockers(&scope(), "CFN_STACK_SYNC", STACK).expect("a read").expect("a sync");
@@ -49,6 +52,20 @@ pub(crate) async fn check(house: &House, expected: &Expected<'_>) {
     let executed: BTreeSet<_> = by_revision.into_values().flatten().collect();
     let left: Vec<_> = stack.change_sets.iter().filter(|name| !executed.contains(*name)).collect();
     assert!(left.is_empty(), "change sets that nobody will ever execute were left: {left:?}");
+}
+
+/// Checks that a commit whose execution fails was tried once and is what stands in the way.
+pub(crate) async fn check_failed(house: &House, head: &str) {
+    let store = house.store().await;
+    let attempts = recorded(&store);
+    let of_head: Vec<_> = attempts.iter().filter(|a| a.target_revision.sha == head).collect();
+    assert_eq!(of_head.len(), 1, "{of_head:?}");
+    check_attempt(of_head[0], true);
+    assert_eq!(executions(house, &attempts).get(head).map_or(0, Vec::len), 1, "executions of {head}");
+    let blockers = store.blockers(&scope(), "CFN_STACK_SYNC", STACK).expect("a read").expect("a sync");
+    let active = blockers.iter().filter(|blocker| blocker.status == BlockerStatus::Active);
+    let kinds: Vec<_> = active.map(|blocker| blocker.kind).collect();
+    assert_eq!(kinds, [BlockerKind::ExecutionFailed]);
 }
 
 /// Every attempt of the house's sync, oldest first.
@@ -76,11 +93,12 @@ pub(crate) fn check_history(before: &[AttemptStatusRow], after: &[AttemptStatusR
     }
 }
 
-fn check_attempt(attempt: &AttemptStatusRow) {
+fn check_attempt(attempt: &AttemptStatusRow, may_fail: bool) {
     let kinds: Vec<_> = attempt.events.iter().map(|event| event.kind).collect();
     assert_eq!(kinds.first(), Some(&EventKind::AttemptStarted), "{attempt:?}");
     let last = match attempt.status {
         AttemptStatus::Succeeded => EventKind::Succeeded,
+        AttemptStatus::Failed if may_fail => EventKind::Failed,
         AttemptStatus::Failed => EventKind::Superseded,
         AttemptStatus::Initiated | AttemptStatus::InProgress => panic!("an attempt is open: {attempt:?}"),
     };

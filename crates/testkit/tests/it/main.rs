@@ -3,4 +3,5 @@
 mod house;
 mod invariants;
 mod kill;
+mod random;
 mod teller;

@@ -1,13 +1,14 @@
 //! Tells stories in which a server dies: a commit is pushed while no server runs, a server starts and dies at
 //! one passing of a fault point, another one starts, and everything must be as if nothing had happened.
 
-use syncline_cloudformation_sim::{CallFault, Times};
+use aws_sdk_codeconnections::types::ResourceSyncStatus;
+use syncline_cloudformation_sim::{CallFault, ResourceVerb, Times};
 use syncline_testkit::git_host::Fault;
 use syncline_testkit::plans::Deadly;
 use syncline_testkit::world::{ACCOUNT, REGION};
 
-use crate::house::{House, Neighbourhood, STACK, deployment, settles_at, within};
-use crate::invariants::{Expected, attempts, check, check_history};
+use crate::house::{House, Neighbourhood, STACK, deployment, ends_at, patience, within};
+use crate::invariants::{Expected, attempts, check, check_failed, check_history};
 
 /// What happens to a sync besides the kill.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -18,6 +19,8 @@ pub(crate) enum Story {
     Update,
     /// A commit changes nothing of the stack.
     NothingToDo,
+    /// A commit's execution fails and is rolled back; the next commit is right.
+    Failing,
     /// A newer commit arrives while the change set is being made.
     Superseded,
     /// Somebody deletes the change set.
@@ -36,6 +39,16 @@ pub(crate) enum Story {
     CacheBroken,
 }
 
+impl Story {
+    /// How the attempt at the head ends.
+    fn ending(self) -> ResourceSyncStatus {
+        match self {
+            Self::Failing => ResourceSyncStatus::Failed,
+            _ => ResourceSyncStatus::Succeeded,
+        }
+    }
+}
+
 /// Tells stories one after the other.
 pub(crate) struct Teller {
     around: Neighbourhood,
@@ -45,6 +58,8 @@ pub(crate) struct Teller {
     told: u64,
     /// The parameter's newest value in the settled house.
     name: String,
+    /// The commits that failed in it.
+    failed: Vec<String>,
 }
 
 /// A house before the server starts that is to die in it.
@@ -61,7 +76,7 @@ impl Teller {
         let server = settled.start(&around, None).await.expect("nothing ends it");
         within("the first sync", server.settles_at(&around.first)).await;
         server.kill().await;
-        Self { around, settled, told: 0, name: "first".to_owned() }
+        Self { around, settled, told: 0, name: "first".to_owned(), failed: Vec::new() }
     }
 
     /// Tells a story in which the server dies at `deadly`, if that is passed at all. Answers whether it was,
@@ -103,6 +118,10 @@ impl Teller {
         let passings = scene.house.passings();
         self.go_right(story, scene.house);
         self.settle(story, &scene, deadly).await;
+        if story == Story::Failing {
+            self.failed.push(scene.head);
+            self.name = self.mended_name();
+        }
         (died, passings)
     }
 
@@ -135,6 +154,9 @@ impl Teller {
         match story {
             Story::Throttled => faults.on_call("DescribeStacks", CallFault::Throttle, Times::Next(1)),
             Story::Hanging => faults.on_call("DescribeStacks", CallFault::HangBefore, Times::Next(1)),
+            Story::Failing => {
+                faults.fail_resource(STACK, "Topic", ResourceVerb::Update, "no such topic today")
+            }
             Story::RemoteDown => self.around.repository.fail(Fault::Status(503)),
             Story::TokenRefused => self.around.repository.require_tokens(&["another"]),
             Story::CacheBroken => {
@@ -146,7 +168,9 @@ impl Teller {
     }
 
     fn go_right(&self, story: Story, house: &House) {
-        house.simulator.faults().clear();
+        if story != Story::Failing {
+            house.simulator.faults().clear();
+        }
         self.around.repository.recover();
         self.around.repository.require_tokens(&[]);
         if story == Story::CacheBroken {
@@ -161,7 +185,7 @@ impl Teller {
         let what = format!("{story:?} until {deadly:?}\n");
         let died = tokio::select! {
             () = server.dies() => true,
-            () = within(&what, settles_at(&client, &scene.head)) => false,
+            () = within(&what, ends_at(&client, &scene.head, story.ending())) => false,
         };
         if !died {
             server.kill().await;
@@ -178,13 +202,34 @@ impl Teller {
             server.create_sync(&self.around.link).await.expect("a sync configuration again");
         }
         let settled = tokio::select! {
-            () = settles_at(&server.client, head) => true,
-            () = crate::house::patience() => false,
+            () = ends_at(&server.client, head, story.ending()) => true,
+            () = patience() => false,
         };
         server.kill().await;
-        let executed = story != Story::NothingToDo;
         assert!(settled, "{story:?} after {deadly:?}: {:?}\n{}", attempts(house).await, house.log());
         check_history(&before, &attempts(house).await);
-        check(house, &Expected { head, name, executed }).await;
+        if story == Story::Failing {
+            check_failed(house, head).await;
+            self.mend(house, head).await;
+        } else {
+            let executed = story != Story::NothingToDo;
+            check(house, &Expected { head, name, executed, failed: &[] }).await;
+        }
+    }
+
+    fn mended_name(&self) -> String {
+        format!("mended-{}", self.told)
+    }
+
+    /// Pushes a commit that works after one that failed.
+    async fn mend(&self, house: &House, failed: &str) {
+        house.simulator.faults().clear();
+        let failed: Vec<_> = self.failed.iter().cloned().chain([failed.to_owned()]).collect();
+        let name = self.mended_name();
+        let head = self.around.repository.commit("prod.yaml", deployment(&name)).await;
+        let server = house.start(&self.around, None).await.expect("nothing ends it");
+        within("the next commit's sync", server.settles_at(&head)).await;
+        server.kill().await;
+        check(house, &Expected { head: &head, name: &name, executed: true, failed: &failed }).await;
     }
 }
