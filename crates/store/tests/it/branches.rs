@@ -293,20 +293,22 @@ async fn a_head_that_cannot_be_read_is_tried_again_and_then_fails() {
     let (world, link, sync) = World::followed("web").await;
     world.heads(&[("main", Some(&sha('a')))]).await;
     let (claim, branch, attempt) = world.reading().await;
-    let trouble = async |blocker| {
+    let trouble = async |blocker, hopeless| {
         world
             .store
-            .record_read_trouble(&claim, &branch, &attempt, "half a pack", blocker)
+            .record_read_trouble(&claim, &branch, &attempt, "half a pack", blocker, hopeless)
             .await
             .expect("recorded");
     };
-    trouble(None).await;
+    trouble(None, false).await;
     assert_eq!(newest(&world, &link), "IN_PROGRESS: HEAD_OBSERVED RETRYING");
     assert_eq!(world.record(&sync.id).blockers, []);
-    trouble(Some(BlockerKind::RepositoryUnavailable)).await;
-    assert_eq!(newest(&world, &link), "FAILED: HEAD_OBSERVED RETRYING REPOSITORY_UNAVAILABLE");
+    trouble(Some(BlockerKind::RepositoryUnavailable), false).await;
+    assert_eq!(newest(&world, &link), "IN_PROGRESS: HEAD_OBSERVED RETRYING", "said once");
     assert_eq!(world.record(&sync.id).blockers, [BlockerKind::RepositoryUnavailable]);
-    assert_eq!(world.store.branch_record(&claim.id).expect("read").expect("a branch").failures, 2);
+    trouble(Some(BlockerKind::RepositoryUnavailable), true).await;
+    assert_eq!(newest(&world, &link), "FAILED: HEAD_OBSERVED RETRYING REPOSITORY_UNAVAILABLE");
+    assert_eq!(world.store.branch_record(&claim.id).expect("read").expect("a branch").failures, 3);
     world.store.release(claim, Some(0)).await.expect("released");
 
     world.considered("read at last").await;
