@@ -1,6 +1,7 @@
 //! HTTP: one listener for both services.
 
 use std::convert::Infallible;
+use std::io::ErrorKind;
 
 use axum::Router;
 use axum::body::Body;
@@ -51,7 +52,12 @@ impl Simulator {
         let mut connections = JoinSet::new();
         loop {
             let stream = tokio::select! {
-                accepted = listener.accept() => accepted?.0,
+                accepted = listener.accept() => match accepted {
+                    Ok((stream, _)) => stream,
+                    // The client went away before it was let in.
+                    Err(error) if error.kind() == ErrorKind::ConnectionAborted => continue,
+                    Err(error) => return Err(error),
+                },
                 Some(_) = connections.join_next() => continue,
             };
             let simulator = self.clone();
@@ -67,13 +73,19 @@ impl Simulator {
 }
 
 async fn respond(simulator: Simulator, request: Request<Incoming>) -> Result<Response<Body>, Lost> {
-    if request.method() != Method::POST || request.uri().path() != "/" {
+    let empty = |status| {
         let mut response = Response::new(Body::empty());
-        *response.status_mut() = StatusCode::NOT_FOUND;
-        return Ok(named(response));
+        *response.status_mut() = status;
+        Ok(named(response))
+    };
+    if request.method() != Method::POST || request.uri().path() != "/" {
+        return empty(StatusCode::NOT_FOUND);
     }
     let (parts, body) = request.into_parts();
-    let body = Limited::new(body, MAX_BODY).collect().await.map_err(|_| Lost)?.to_bytes();
+    let Ok(body) = Limited::new(body, MAX_BODY).collect().await else {
+        return empty(StatusCode::PAYLOAD_TOO_LARGE);
+    };
+    let body = body.to_bytes();
     match outcome(&simulator, &parts.headers, &body) {
         Outcome::Drop => Err(Lost),
         other => Ok(response(other).await),

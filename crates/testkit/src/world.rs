@@ -92,7 +92,7 @@ impl World {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a free port");
         let simulator_url = format!("http://{}", listener.local_addr().expect("the bound address"));
         let (stop_simulator, stopped) = watch::channel(false);
-        running::serve(listener, simulator.router(), stopped);
+        running::simulate(&simulator, listener, stopped);
 
         let mut config = Config::on_loopback(directory.path());
         config.poll_interval = POLL_INTERVAL;
@@ -297,7 +297,8 @@ impl World {
             }
             let now = self.clock.now_ms();
             let due = |kind| self.parts.store.next_due_ms(Some(kind)).expect("the next due time");
-            let next = [due(Kind::Sync), due(Kind::Branch), self.leased_until()].into_iter().flatten().min();
+            let next = [due(Kind::Sync), due(Kind::Branch), due(Kind::Link), self.leased_until()];
+            let next = next.into_iter().flatten().min();
             match next {
                 Some(at) if at - now <= PATIENCE_MS => self.clock.advance_ms((at - now).max(1)),
                 _ => return,
@@ -306,14 +307,16 @@ impl World {
         panic!("the world does not come to rest");
     }
 
-    /// Works until the newest attempt of a sync has an event of this type, and not a tick further.
+    /// Works until a sync has an attempt that has not ended and has an event of this type, and not a tick
+    /// further.
     ///
     /// # Panics
     /// When it never gets one.
     pub async fn work_until(&self, stack: &str, event: &str) {
         for _ in 0..5_000 {
             let rows = self.attempt_rows(stack);
-            if rows.last().is_some_and(|newest| newest.events.iter().any(|e| e.kind.as_str() == event)) {
+            let open = rows.last().filter(|newest| !newest.status.is_terminal());
+            if open.is_some_and(|open| open.events.iter().any(|e| e.kind.as_str() == event)) {
                 return;
             }
             if !self.tick().await {
@@ -455,7 +458,8 @@ impl World {
     #[must_use]
     pub fn stack_template(&self, stack: &str) -> Option<String> {
         let stack = self.simulator.stack(ACCOUNT, REGION, stack)?;
-        (stack.status != "REVIEW_IN_PROGRESS").then_some(stack.template)
+        let exists = !["REVIEW_IN_PROGRESS", "DELETE_COMPLETE"].contains(&stack.status.as_str());
+        exists.then_some(stack.template)
     }
 }
 

@@ -233,3 +233,20 @@ Resources: {Role: {Type: AWS::IAM::Role, Properties: {RoleName: !Ref Name}}}
         refused(wrong.expect_err("malformed")).1.starts_with("Template format error: YAML not well-formed.")
     );
 }
+
+#[tokio::test]
+async fn the_simulator_can_be_mounted_in_another_server() {
+    let world = World::instant().await;
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let url = format!("http://{}", listener.local_addr().expect("a bound listener has an address"));
+    let router = world.simulator.router();
+    let server = tokio::spawn(async move { axum::serve(listener, router).await });
+    let mounted = client(&url, REGION, own_keys());
+    world.deploy("web", "one", TOPIC, &[]).await;
+    let seen = mounted.describe_stacks().stack_name("web").send().await.expect("the same simulator");
+    assert_eq!(seen.stacks()[0].stack_status(), Some(&StackStatus::CreateComplete));
+    world.simulator.faults().on_call("DeleteStack", CallFault::LoseAnswer, Times::Next(1));
+    mounted.delete_stack().stack_name("web").send().await.expect_err("the answer breaks off");
+    assert_eq!(world.stack("web").status, "DELETE_COMPLETE");
+    server.abort();
+}

@@ -22,6 +22,16 @@ pub(crate) const REGION: &str = "eu-west-1";
 /// One topic: the least a template can be.
 pub(crate) const TOPIC: &str = "Resources: {Topic: {Type: 'AWS::SNS::Topic'}}";
 
+/// A topic and a queue that waits for it.
+pub(crate) const TWO: &str = "
+Resources:
+  Topic:
+    Type: AWS::SNS::Topic
+  Queue:
+    Type: AWS::SQS::Queue
+    DependsOn: Topic
+";
+
 /// An error's code and message.
 pub(crate) type Refused = (String, String);
 
@@ -95,6 +105,12 @@ impl World {
         }
         request.send().await.expect("the change set is accepted");
         self.clock.advance_ms(40);
+        self.execute(stack, name).await.expect("the execution is accepted");
+    }
+
+    /// Like [`World::deploy`], without a moment passing.
+    pub(crate) async fn execute_now(&self, stack: &str, name: &str, template: &str) {
+        self.change_set(stack, name, template).send().await.expect("the change set is accepted");
         self.execute(stack, name).await.expect("the execution is accepted");
     }
 

@@ -1,6 +1,7 @@
 //! The simulator from outside: through the AWS SDK, through its own view, and beside moto.
 
 mod calls;
+mod change_sets;
 mod evaluation;
 mod harness;
 mod peers;

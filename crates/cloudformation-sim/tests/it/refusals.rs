@@ -136,6 +136,12 @@ async fn malformed_text_and_unknown_functions_are_refused() {
         "Template error: Encountered unsupported function: Fn::Nothing Supported functions are: [",
     )
     .await;
+    let many: String = (0..501).map(|n| format!("R{n}: {{Type: 'AWS::SNS::Topic'}}, ")).collect();
+    check(
+        &format!("Resources: {{{many}}}"),
+        "Template format error: Number of resources, 501, is greater than maximum allowed, 500",
+    )
+    .await;
     let long = format!("{TOPIC}\n#{}", "x".repeat(51_200));
     check(&long, "1 validation error detected: Value '").await;
 }

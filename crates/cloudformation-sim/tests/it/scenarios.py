@@ -134,22 +134,30 @@ def create():
 
 
 def evaluated(stack, head, expressions, **more):
-    """What expressions evaluate to, seen in the physical ids of parameters named after them."""
+    """What expressions evaluate to: outputs, and where a peer has none, the ids of parameters named after them."""
     template = {**head, "Resources": dict(head["Resources"])}
+    template["Outputs"] = {key: {"Value": expression} for key, expression in expressions.items()}
     for key, expression in expressions.items():
-        properties = {"Type": "String", "Value": "v", "Name": expression}
+        name = {"Fn::Join": ["", [expression, "-" + RUN]]}
+        properties = {"Type": "String", "Value": "v", "Name": name}
         template["Resources"][key] = {"Type": "AWS::SSM::Parameter", "Properties": properties}
     deploy(stack, "one", json.dumps(template), **more)
-    resources = cfn.describe_stack_resources(StackName=stack)["StackResources"]
-    # A peer may list what a condition leaves out, without a name.
-    ids = {r["LogicalResourceId"]: r["PhysicalResourceId"] for r in resources if r.get("LogicalResourceId") in expressions}
+    found = outputs(stack)
+    if not found:
+        resources = cfn.describe_stack_resources(StackName=stack)["StackResources"]
+        # A peer may list what a condition leaves out, without a name.
+        found = {
+            r.get("LogicalResourceId"): (r.get("PhysicalResourceId") or "nothing").removesuffix("-" + RUN)
+            for r in resources
+        }
     # The account is each server's own.
     return {
         key: ":".join(
             "ACCOUNT" if len(part) == 12 and part.isdigit() else part
             for part in scrub(value).replace(RUN, "RUN").split(":")
         )
-        for key, value in ids.items()
+        for key, value in found.items()
+        if key in expressions
     }
 
 
@@ -212,7 +220,7 @@ def references():
         found = attempt(
             evaluated, stack=stack, head=head, expressions={"It": expression}, Capabilities=["CAPABILITY_NAMED_IAM"]
         )
-        yield key, found["It"] if isinstance(found, dict) else found
+        yield key, found.get("It", "nothing") if isinstance(found, dict) else found
 
 
 def conditions():
@@ -294,8 +302,9 @@ Resources:
     yield "changes", changes(planned)
     cfn.execute_change_set(ChangeSetName=planned["ChangeSetId"])
     yield "status", until(lambda: status(stack), ("UPDATE_COMPLETE",))
-    resources = cfn.describe_stack_resources(StackName=stack, LogicalResourceId="Topic")["StackResources"]
-    yield "topic", resources[0]["PhysicalResourceId"].split(":")[-1].replace(RUN, "RUN")
+    resources = cfn.describe_stack_resources(StackName=stack)["StackResources"]
+    topic = [r["PhysicalResourceId"] for r in resources if r["LogicalResourceId"] == "Topic"]
+    yield "topic", [name.split(":")[-1].replace(RUN, "RUN") for name in topic]
 
 
 def no_changes():

@@ -1,18 +1,9 @@
 //! Stories of stacks.
 
-use aws_sdk_cloudformation::types::{ChangeSetStatus, ExecutionStatus, OnStackFailure, StackStatus, Tag};
+use aws_sdk_cloudformation::types::{ChangeSetStatus, ExecutionStatus, OnStackFailure, StackStatus};
 use syncline_cloudformation_sim::ResourceVerb;
 
-use crate::harness::{ACCOUNT, REGION, TOPIC, World, refused};
-
-const TWO: &str = "
-Resources:
-  Topic:
-    Type: AWS::SNS::Topic
-  Queue:
-    Type: AWS::SQS::Queue
-    DependsOn: Topic
-";
+use crate::harness::{ACCOUNT, REGION, TOPIC, TWO, World, refused};
 
 #[tokio::test]
 async fn a_change_set_for_a_new_stack_creates_it_event_by_event() {
@@ -258,108 +249,6 @@ async fn a_failed_rollback_waits_for_somebody_to_continue_it() {
 }
 
 #[tokio::test]
-async fn nothing_to_do_is_a_failed_change_set() {
-    let world = World::instant().await;
-    let check = async |name: &str, template: &str, expect: &str| {
-        world
-            .change_set("web", name, template)
-            .capabilities("CAPABILITY_AUTO_EXPAND".into())
-            .send()
-            .await
-            .expect("accepted");
-        let seen = world.describe("web", name).await.expect("described");
-        assert_eq!(seen.status(), Some(&ChangeSetStatus::Failed), "{name}");
-        assert_eq!(seen.execution_status(), Some(&ExecutionStatus::Unavailable));
-        assert!(seen.status_reason().expect("a reason").starts_with(expect), "{:?}", seen.status_reason());
-        let refusal = world.execute("web", name).await.expect_err("it failed");
-        assert!(refusal.1.ends_with("cannot be executed in its current status of [FAILED]"), "{refusal:?}");
-    };
-    world.deploy("web", "one", TOPIC, &[]).await;
-    check("same", TOPIC, "The submitted information didn't contain changes").await;
-    let json =
-        "{\"Description\": \"other words\", \"Resources\": {\"Topic\": {\"Type\": \"AWS::SNS::Topic\"}}}";
-    check("reworded", json, "The submitted information didn't contain changes").await;
-    let transformed = format!("Transform: AWS::LanguageExtensions\n{TOPIC}");
-    check("transformed", &transformed, "No updates are to be performed").await;
-    let macros = format!("Transform: AWS::Serverless-2016-10-31\n{TOPIC}");
-    check("macro", &macros, "Transform AWS::Serverless-2016-10-31 failed with").await;
-}
-
-#[tokio::test]
-async fn outputs_and_tags_alone_are_changes() {
-    let world = World::instant().await;
-    world.deploy("web", "one", TOPIC, &[]).await;
-    world.deploy("web", "two", &format!("{TOPIC}\nOutputs: {{T: {{Value: !Ref Topic}}}}"), &[]).await;
-    assert_eq!(world.stack("web").status, "UPDATE_COMPLETE");
-    assert_eq!(world.stack("web").outputs.len(), 1);
-    let with_tags = world
-        .change_set("web", "three", &format!("{TOPIC}\nOutputs: {{T: {{Value: !Ref Topic}}}}"))
-        .tags(Tag::builder().key("team").value("a&b").build());
-    with_tags.send().await.expect("accepted");
-    assert_eq!(world.changes("web", "three").await, ["Modify Topic replace:False"]);
-    world.execute("web", "three").await.expect("accepted");
-    let described = world.cloudformation.describe_stacks().stack_name("web").send().await.expect("described");
-    assert_eq!(described.stacks()[0].tags()[0].value(), Some("a&b"));
-}
-
-#[tokio::test]
-async fn executing_one_change_set_deletes_the_others() {
-    let world = World::instant().await;
-    world.deploy("web", "one", TOPIC, &[]).await;
-    world.change_set("web", "two", TWO).send().await.expect("accepted");
-    world.change_set("web", "three", TWO).send().await.expect("accepted");
-    world.execute("web", "three").await.expect("accepted");
-    let missing = world.describe("web", "two").await.expect_err("deleted");
-    assert_eq!(missing, ("ChangeSetNotFound".to_owned(), "ChangeSet [two] does not exist".to_owned()));
-    let twice = world.simulator.executions();
-    assert_eq!(twice.iter().map(|e| e.change_set_name.as_str()).collect::<Vec<_>>(), ["one", "three"]);
-}
-
-#[tokio::test]
-async fn an_execution_is_accepted_once_however_often_it_is_asked_for() {
-    let world = World::slow().await;
-    world.change_set("web", "one", TOPIC).send().await.expect("accepted");
-    world.clock.advance_ms(40);
-    world.execute("web", "one").await.expect("accepted");
-    world.execute("web", "one").await.expect("the same token again is answered as before");
-    let request = world.cloudformation.execute_change_set().stack_name("web").change_set_name("one");
-    let other = refused(request.send().await.expect_err("another request"));
-    assert!(other.1.ends_with("execution status of [EXECUTE_IN_PROGRESS]"), "{other:?}");
-    assert_eq!(other.0, "InvalidChangeSetStatus");
-    world.clock.advance_ms(1_000);
-    world.execute("web", "one").await.expect("still the same answer");
-    assert_eq!(world.simulator.executions().len(), 1);
-
-    world.change_set("web", "two", TWO).send().await.expect("accepted");
-    world.clock.advance_ms(40);
-    let reused = world.cloudformation.execute_change_set().stack_name("web").change_set_name("two");
-    let reused = refused(reused.client_request_token("one-token").send().await.expect_err("used before"));
-    assert_eq!(reused.0, "TokenAlreadyExistsException");
-}
-
-#[tokio::test]
-async fn a_repeated_creation_of_a_change_set_is_answered_by_its_token() {
-    let world = World::instant().await;
-    let first = world.change_set("web", "one", TOPIC).client_token("t").send().await.expect("accepted");
-    let again = world.change_set("web", "one", TOPIC).client_token("t").send().await.expect("the same");
-    assert_eq!(first.id(), again.id());
-    let check = async |token: &str, template: &str, attribute: &str| {
-        let request = world.change_set("web", "one", template).client_token(token);
-        assert_eq!(
-            refused(request.send().await.expect_err("another")),
-            (
-                "AlreadyExistsException".to_owned(),
-                format!(
-                    "ChangeSet one cannot be created due to a mismatch with existing attribute {attribute}"
-                )
-            )
-        );
-    };
-    check("u", TOPIC, "ClientToken").await;
-    check("t", TWO, "Template").await;
-}
-
-#[tokio::test]
 async fn a_stack_is_deleted_in_reverse_order_and_keeps_what_it_must() {
     let world = World::instant().await;
     let template = "
@@ -432,20 +321,119 @@ Outputs: {Seen: {Value: !ImportValue shared}}
 }
 
 #[tokio::test]
-async fn somebody_else_makes_change_sets_obsolete_and_stacks_disappear() {
+async fn a_value_that_fails_to_evaluate_fails_its_resource() {
+    let world = World::instant().await;
+    let template = "
+Resources:
+  Topic: {Type: AWS::SNS::Topic}
+  Queue:
+    Type: AWS::SQS::Queue
+    Properties: {Tags: [{Key: k, Value: !Select [9, !Split [':', !Ref Topic]]}]}
+";
+    world.deploy("web", "one", template, &[]).await;
+    let events = world.events("web", 5);
+    assert_eq!(
+        events[0],
+        "Queue CREATE_FAILED (Template error: Fn::Select cannot select nonexistent value at index 9)"
+    );
+    assert_eq!(world.stack("web").status, "ROLLBACK_COMPLETE");
+}
+
+#[tokio::test]
+async fn what_cannot_be_cleaned_up_is_left_behind() {
+    let world = World::instant().await;
+    world.deploy("web", "one", TWO, &[]).await;
+    world.simulator.faults().fail_resource("*", "Queue", ResourceVerb::Delete, "in use");
+    world.deploy("web", "two", TOPIC, &[]).await;
+    let stack = world.stack("web");
+    assert_eq!(stack.status, "UPDATE_COMPLETE");
+    assert_eq!(
+        stack.reason.as_deref(),
+        Some("Update successful. One or more resources could not be deleted.")
+    );
+}
+
+#[tokio::test]
+async fn deletion_policies_are_kept() {
+    let world = World::instant().await;
+    let check = async |policy: &str, fails: bool, expect: &str| {
+        let name = format!("s{}", world.simulator.stacks(ACCOUNT, REGION).len());
+        let template = format!(
+            "Resources:
+  Kept: {{Type: AWS::S3::Bucket, DeletionPolicy: {policy}}}
+  Last: {{Type: AWS::SNS::Topic, DependsOn: Kept}}
+"
+        );
+        if fails {
+            world.simulator.faults().fail_resource(&name, "Last", ResourceVerb::Create, "no");
+        }
+        world.deploy(&name, "one", &template, &[]).await;
+        world.cloudformation.delete_stack().stack_name(&name).send().await.expect("accepted");
+        let line = world.events(&name, 0).into_iter().rfind(|line| line.starts_with("Kept "));
+        assert_eq!(line, Some(format!("Kept {expect}")), "{policy} {fails}");
+    };
+    check("Delete", false, "DELETE_COMPLETE").await;
+    check("Retain", false, "DELETE_SKIPPED").await;
+    check("Retain", true, "DELETE_SKIPPED").await;
+    check("RetainExceptOnCreate", false, "DELETE_SKIPPED").await;
+    check("RetainExceptOnCreate", true, "DELETE_COMPLETE").await;
+}
+
+#[tokio::test]
+async fn a_replaced_resource_may_be_kept() {
+    let world = World::instant().await;
+    let template = |name: &str| {
+        format!(
+            "Resources: {{B: {{Type: 'AWS::S3::Bucket', UpdateReplacePolicy: Retain, \
+             Properties: {{BucketName: {name}}}}}}}"
+        )
+    };
+    world.deploy("web", "one", &template("a"), &[]).await;
+    world.change_set("web", "two", &template("b")).send().await.expect("accepted");
+    let seen = world.describe("web", "two").await.expect("described");
+    let change = seen.changes()[0].resource_change().expect("of a resource");
+    assert_eq!(change.policy_action().map(|action| action.as_str()), Some("ReplaceAndRetain"));
+    world.execute("web", "two").await.expect("accepted");
+    assert!(world.events("web", 0).contains(&"B DELETE_SKIPPED".to_owned()));
+    assert_eq!(world.stack("web").resources[0].physical_id.as_deref(), Some("b"));
+}
+
+#[tokio::test]
+async fn updates_in_the_same_instant_are_rolled_back_all_the_same() {
+    let world = World::instant().await;
+    let template = |delay: u32, extra: &str| {
+        format!(
+            "Resources:\n  A: {{Type: 'AWS::SQS::Queue', Properties: {{DelaySeconds: {delay}}}}}\n{extra}"
+        )
+    };
+    world.deploy("web", "one", &template(1, ""), &[]).await;
+    world.execute_now("web", "two", &template(2, "")).await;
+    world.simulator.faults().fail_resource("*", "Bad", ResourceVerb::Create, "no");
+    world.execute_now("web", "three", &template(3, "  Bad: {Type: 'AWS::SNS::Topic', DependsOn: A}\n")).await;
+    assert_eq!(world.stack("web").status, "UPDATE_ROLLBACK_COMPLETE");
+    let restored = world.events("web", 0);
+    let begin = restored.iter().position(|line| line.starts_with("web UPDATE_ROLLBACK_IN_PROGRESS"));
+    let begin = begin.expect("it was rolled back");
+    assert_eq!(restored[begin + 1..begin + 3], ["A UPDATE_IN_PROGRESS", "A UPDATE_COMPLETE"]);
+}
+
+#[tokio::test]
+async fn the_same_names_in_other_accounts_and_regions_are_other_stacks() {
     let world = World::instant().await;
     world.deploy("web", "one", TOPIC, &[]).await;
-    world.change_set("web", "two", TWO).send().await.expect("accepted");
-    let faults = world.simulator.faults();
-    assert!(faults.modify_stack(ACCOUNT, REGION, "web", &format!("{TOPIC}\nDescription: other")));
-    let refusal = world.execute("web", "two").await.expect_err("obsolete");
-    assert!(refusal.1.ends_with("execution status of [OBSOLETE]"), "{refusal:?}");
-    world.change_set("web", "three", TWO).send().await.expect("accepted");
-    assert!(faults.delete_change_set(ACCOUNT, REGION, "web", "three"));
-    assert_eq!(world.execute("web", "three").await.expect_err("deleted").0, "ChangeSetNotFound");
-    assert!(faults.set_status(ACCOUNT, REGION, "web", "UPDATE_ROLLBACK_FAILED", "stuck"));
-    assert_eq!(world.stack("web").status, "UPDATE_ROLLBACK_FAILED");
-    assert!(faults.delete_stack(ACCOUNT, REGION, "web"));
-    assert_eq!(world.stack("web").status, "DELETE_COMPLETE");
-    assert!(!faults.delete_stack(ACCOUNT, REGION, "web"));
+    let keys = aws_credential_types::Credentials::from_keys("AKIDEXAMPLE", "secret", None);
+    let elsewhere = crate::harness::client(&world.url, "us-east-1", keys);
+    let missing = elsewhere.describe_stacks().stack_name("web").send().await.expect_err("another region");
+    assert_eq!(refused(missing).1, "Stack with id web does not exist");
+    assert!(elsewhere.describe_stacks().send().await.expect("a list").stacks().is_empty());
+}
+
+#[tokio::test]
+async fn a_clock_that_is_set_back_stops_nothing() {
+    let world = World::slow().await;
+    world.deploy("web", "one", TOPIC, &[]).await;
+    world.clock.advance_ms(-3_600_000);
+    assert_eq!(world.stack("web").status, "CREATE_IN_PROGRESS");
+    world.clock.advance_ms(100);
+    assert_eq!(world.stack("web").status, "CREATE_COMPLETE");
 }

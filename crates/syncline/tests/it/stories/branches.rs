@@ -3,14 +3,19 @@
 use insta::assert_snapshot;
 use syncline_testkit::repository::Change;
 
-use super::{deployment, synced, unsynced};
+use super::{deployment, synced, template, unsynced};
 
 #[tokio::test]
 async fn a_force_push_is_just_the_next_head() {
     let (world, repo) = synced().await;
     repo.commit("prod.yaml", deployment("two")).await;
     world.settle().await;
-    repo.rewrite(&[Change::File("prod.yaml", deployment("rewritten").as_bytes())]).await;
+    let (prod, template) = (deployment("rewritten"), template(""));
+    repo.rewrite(&[
+        Change::File("prod.yaml", prod.as_bytes()),
+        Change::File("template.yaml", template.as_bytes()),
+    ])
+    .await;
     repo.prune().await;
     world.settle().await;
     assert_snapshot!(world.attempts("web", &repo).await, @r"
@@ -70,7 +75,7 @@ async fn a_branch_that_never_was_has_no_attempt_but_says_why() {
 
     repo.on("release").commit("x", "y").await;
     world.settle().await;
-    assert!(world.blockers("web").starts_with("RESOLVED BRANCH_MISSING"));
+    assert!(world.blockers("web").contains("RESOLVED BRANCH_MISSING"), "{}", world.blockers("web"));
     assert_eq!(world.attempt_rows("web").len(), 1);
 }
 

@@ -63,7 +63,7 @@ async fn a_bad_file_is_told_by_name_and_leaves_the_stack_alone() {
         (
             "an unknown tag",
             &[Change::File("template.yaml", b"Resources: {A: {Type: !Nope x}}\n")],
-            "template.yaml:1:22",
+            "template.yaml:1:23",
         ),
         ("not UTF-8", &[Change::File("template.yaml", b"Resources: {A: {Type: \xff}}\n")], "[not-utf8]"),
         ("deeply nested", &[Change::File("prod.yaml", deep.as_bytes())], "prod.yaml:"),

@@ -5,6 +5,7 @@ mod changes;
 mod files;
 mod outages;
 mod stacks;
+mod sweep;
 mod syncing;
 
 use syncline_testkit::repository::Repository;

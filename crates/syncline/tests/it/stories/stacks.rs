@@ -84,6 +84,7 @@ async fn a_template_that_cloudformation_refuses_fails_with_its_words() {
 async fn a_stack_changed_by_someone_else_is_an_event_and_the_next_revision_plans_on_top() {
     let (world, repo) = synced().await;
     let theirs = template("  Theirs:\n    Type: AWS::SQS::Queue\n");
+    world.clock.advance_ms(1);
     assert!(world.simulator.faults().modify_stack(ACCOUNT, REGION, "web", &theirs));
     repo.commit("prod.yaml", deployment("two")).await;
     world.settle().await;
@@ -140,10 +141,7 @@ async fn a_change_set_deleted_behind_our_back_is_made_again() {
     repo.commit("prod.yaml", deployment("two")).await;
     world.clock.advance_ms(60_000);
     world.work_until("web", "CHANGE_SET_CREATING").await;
-    let stack = world.simulator.stack(ACCOUNT, REGION, "web").expect("the stack");
-    let ours = stack.change_sets.iter().find(|name| name.ends_with("-1") && name.starts_with("syncline-"));
     let newest = world.attempt_rows("web").pop().expect("an attempt").id;
-    assert!(ours.is_some());
     assert!(world.simulator.faults().delete_change_set(ACCOUNT, REGION, "web", &format!("{newest}-1")));
     world.work().await;
     assert_snapshot!(world.attempts("web", &repo).await, @r"

@@ -123,23 +123,23 @@ async fn the_newest_commit_wins_and_what_lies_between_is_skipped() {
     let (world, repo) = synced().await;
     world.simulator.faults().slow_resource("Topic", std::time::Duration::from_secs(300));
     repo.commit("prod.yaml", deployment("two")).await;
-    world.work_until("web", "ATTEMPT_STARTED").await;
     world.clock.advance_ms(60_000);
     world.work_until("web", "EXECUTION_STARTED").await;
     repo.commit("prod.yaml", deployment("three")).await;
     world.clock.advance_ms(60_000);
-    world.work().await;
+    assert!(world.tick().await, "the next poll sees the third commit");
+    assert_snapshot!(world.status("web", &repo).await,
+        @"IN_PROGRESS: desired commit 3, from commit 1 to commit 2, last good commit 1");
     repo.commit("prod.yaml", deployment("four")).await;
     world.settle().await;
-    for _ in 0..8 {
-        world.settle().await;
-    }
     assert_snapshot!(world.attempts("web", &repo).await, @r"
     SUCCEEDED   commit 1
     SUCCEEDED   commit 2
     SUCCEEDED   commit 4
     ");
     assert_eq!(world.executions("web"), 3);
+    assert_snapshot!(world.status("web", &repo).await,
+        @"SUCCEEDED: desired commit 4, from commit 2 to commit 4, last good commit 4");
 }
 
 #[tokio::test]
