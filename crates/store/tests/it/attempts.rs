@@ -270,3 +270,37 @@ async fn an_end_may_raise_a_blocker_and_success_resolves_the_failures_before() {
     world.store.end_attempt(&claim, &id, ending(AttemptStatus::Succeeded)).await.expect("ended");
     assert_eq!(world.record(&sync.id).blockers, []);
 }
+
+#[tokio::test]
+async fn an_outage_ends_when_what_failed_works_again_and_not_by_a_success_elsewhere() {
+    for recovered in [false, true] {
+        let (world, _, sync) = World::followed("web").await;
+        let (claim, id) = opened(&world, &sha('a')).await;
+        let outage =
+            NewBlocker { kind: BlockerKind::TargetUnavailable, reason: "503".into(), contexts: Vec::new() };
+        let progress = Progress { blocker: Some(outage), ..Progress::default() };
+        world.store.record_progress("store.progress", &claim, &id, progress).await.expect("recorded");
+        let ending = Ending { recovered, ..ending(AttemptStatus::Succeeded) };
+        world.store.end_attempt(&claim, &id, ending).await.expect("ended");
+        let left = world.record(&sync.id).blockers;
+        let expected = if recovered { vec![] } else { vec![BlockerKind::TargetUnavailable] };
+        assert_eq!(left, expected);
+    }
+}
+
+#[tokio::test]
+async fn the_change_set_executed_last_is_known_once_its_attempt_has_ended() {
+    let (world, _, sync) = World::followed("web").await;
+    let (claim, id) = opened(&world, &sha('a')).await;
+    let executing = Progress {
+        phase: Some(Phase::Executing),
+        change_set_arn: Some("cs-0".into()),
+        in_progress: true,
+        ..Progress::default()
+    };
+    world.store.record_progress("store.progress", &claim, &id, executing).await.expect("recorded");
+    assert_eq!(world.record(&sync.id).last_executed, None, "it may still be going on");
+    world.clock.advance_ms(5);
+    world.store.end_attempt(&claim, &id, ending(AttemptStatus::Succeeded)).await.expect("ended");
+    assert_eq!(world.record(&sync.id).last_executed, Some(("cs-0".to_owned(), crate::world::START_MS + 5)));
+}

@@ -146,23 +146,24 @@ async fn a_commit_reaches_a_sync_only_while_link_branch_and_generation_match() {
 
 #[tokio::test]
 async fn a_late_reading_never_takes_a_sync_back_to_an_older_head() {
-    let (world, _, sync) = World::followed("web").await;
+    let (world, link, sync) = World::followed("web").await;
     world.heads(&[("main", Some(&sha('a')))]).await;
     let (lost, old_branch, old_attempt) = world.reading().await;
     world.clock.advance_ms(LEASE_MS);
-    world.store.sync_now(&ours(), CFN, "web").await.expect("wakes the link");
+    // Another sync makes the link look again, and leaves this one's generation as it is.
+    world.sync(&link, "api", "main").await;
     world.pushed(&sha('b')).await;
     let newest = world.record(&sync.id).recorded.desired;
-    assert_eq!(newest, Some(Wanted { seq: 2, generation: 2 }));
+    assert_eq!(newest, Some(Wanted { seq: 2, generation: 1 }));
 
     let desired = Some((revision(&sha('a')), "a".to_owned()));
-    let considered = Consideration { sync_id: sync.id.clone(), generation: 2, desired };
+    let considered = Consideration { sync_id: sync.id.clone(), generation: 1, desired };
     let late = vec![considered];
     let stale =
         world.store.record_considered(&lost, &old_branch, &old_attempt, late.clone(), Vec::new()).await;
     assert!(matches!(stale, Err(StoreError::Stale(_))), "{stale:?}");
     // Even under a good claim an older head changes nothing that is desired.
-    world.store.sync_now(&ours(), CFN, "web").await.expect("a new generation");
+    world.sync(&link, "third", "main").await;
     world.heads(&[("main", Some(&sha('b')))]).await;
     let claim = world.claim(Kind::Branch).await;
     world

@@ -85,6 +85,20 @@ async fn a_release_says_when_the_work_is_due_again() {
 }
 
 #[tokio::test]
+async fn it_is_known_when_the_next_lease_runs_out() {
+    let (world, _, _) = World::followed("web").await;
+    let next = || world.store.next_lease_end_ms().expect("read");
+    assert_eq!(next(), None);
+    let claim = world.claim(Kind::Link).await;
+    assert_eq!(next(), Some(START_MS + LEASE_MS));
+    world.clock.advance_ms(10);
+    world.store.renew(&claim, LEASE_MS).await.expect("held");
+    assert_eq!(next(), Some(START_MS + 10 + LEASE_MS));
+    world.clock.advance_ms(LEASE_MS);
+    assert_eq!(next(), None, "it has run out: the work is due");
+}
+
+#[tokio::test]
 async fn a_wake_during_a_claim_keeps_the_work_due() {
     let (world, link, _) = World::followed("web").await;
     let claim = world.claim(Kind::Link).await;

@@ -31,6 +31,13 @@ async fn what_was_committed_is_there_after_a_restart() {
 }
 
 #[tokio::test]
+async fn nobody_else_may_read_the_database() {
+    let world = World::new();
+    let mode = std::fs::metadata(world.database()).expect("made").permissions().mode() & 0o777;
+    assert_eq!(mode, 0o600);
+}
+
+#[tokio::test]
 async fn a_database_of_a_newer_version_is_left_alone() {
     let World { directory, clock, faults, store } = World::new();
     drop(store);

@@ -5,6 +5,7 @@ mod constraints;
 mod declared_errors;
 mod foreign;
 mod front_door;
+mod handshake;
 mod hosts;
 mod offered;
 mod paging;

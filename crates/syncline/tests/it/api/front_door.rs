@@ -14,6 +14,12 @@ async fn refused(server: &Server, draft: Draft, code: &str) -> String {
     message
 }
 
+fn draft_with_token(client: &Client<'_>) -> Draft {
+    let mut draft = client.draft("ListHosts", &json!({}));
+    draft.headers.push(("x-amz-security-token".to_owned(), "a session's".to_owned()));
+    draft
+}
+
 #[tokio::test]
 async fn who_does_not_prove_who_they_are_is_refused() {
     let server = Server::start().await;
@@ -30,6 +36,10 @@ async fn who_does_not_prove_who_they_are_is_refused() {
         assert_eq!(message, "The security token included in the request is invalid.");
         refused(&server, with_key(Key { secret: "guessed", ..OURS }), "InvalidSignatureException").await;
         refused(&server, with_key(Key { id: THEIRS.id, ..OURS }), "InvalidSignatureException").await;
+
+        // This server gives out no sessions, so a session's token is nobody's.
+        let draft = client.sign(draft_with_token(&client));
+        refused(&server, draft, "UnrecognizedClientException").await;
 
         let mut draft = signed();
         let authorization = draft.header("authorization");
