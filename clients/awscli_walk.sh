@@ -5,7 +5,8 @@
 #
 #   setup     --state FILE --name N --provider-endpoint URL --owner O --repository R [--branch B]
 #             --config-file F --stack S --role-arn ARN [--username U]
-#   wait      --state FILE [--expect SUCCEEDED|FAILED] [--sha SHA] [--timeout SECONDS]
+#   wait      --state FILE [--expect SUCCEEDED|FAILED] [--sha SHA] [--initial-sha SHA] [--last-good-sha SHA]
+#             [--timeout SECONDS]
 #   teardown  --state FILE
 #
 # The commands, the state file and the exit status are those of boto3_walk.py, whose checks are the thorough ones.
@@ -20,7 +21,7 @@ fail() {
 
 endpoint='' service=codeconnections region=us-east-1 command=''
 state='' name='' provider_endpoint='' owner='' repository='' branch=main config_file='' stack='' role_arn='' username=''
-expect=SUCCEEDED sha='' timeout=60
+expect=SUCCEEDED sha='' initial_sha='' last_good_sha='' timeout=60
 while (($#)); do
   case $1 in
     setup | wait | teardown)
@@ -28,7 +29,7 @@ while (($#)); do
       shift
       ;;
     --endpoint | --service | --region | --state | --name | --provider-endpoint | --owner | --repository | --branch | \
-      --config-file | --stack | --role-arn | --username | --expect | --sha | --timeout)
+      --config-file | --stack | --role-arn | --username | --expect | --sha | --initial-sha | --last-good-sha | --timeout)
       (($# > 1)) || fail "$1 lacks its value"
       variable=${1#--}
       printf -v "${variable//-/_}" %s "$2"
@@ -131,7 +132,7 @@ latest() {
 }
 
 wait_for_the_end() {
-  local link_id status at desired event seen active good
+  local link_id status at desired event seen active initial good
   stack=$(saved stack) link_id=$(saved repository_link_id) branch=$(saved branch)
   SECONDS=0
   while true; do
@@ -144,12 +145,14 @@ wait_for_the_end() {
     sleep 0.25
   done
   check "the sync's status" "$status" "$expect"
+  read -r initial good < <(aws get-resource-sync-status --sync-type CFN_STACK_SYNC --resource-name "$stack" \
+    --query '[LatestSync.InitialRevision.Sha, LatestSuccessfulSync.TargetRevision.Sha]')
+  check "the commit that the sync started from" "$initial" "${initial_sha:-$initial}"
+  check "the newest commit that succeeded" "$good" "${last_good_sha:-$good}"
   active=$(aws get-sync-blocker-summary --sync-type CFN_STACK_SYNC --resource-name "$stack" \
     --query "length(SyncBlockerSummary.LatestBlockers[?Status=='ACTIVE'])")
   if [[ $expect == SUCCEEDED ]]; then
     check "the number of active blockers" "$active" 0
-    good=$(aws get-resource-sync-status --sync-type CFN_STACK_SYNC --resource-name "$stack" \
-      --query LatestSuccessfulSync.TargetRevision.Sha)
     check "the newest commit that succeeded" "$good" "$at"
     check "the repository sync's status" "$(aws get-repository-sync-status --branch "$branch" \
       --repository-link-id "$link_id" --sync-type CFN_STACK_SYNC --query LatestSync.Status)" SUCCEEDED
@@ -158,7 +161,8 @@ wait_for_the_end() {
   fi
   check "the sync definition" "$(aws list-repository-sync-definitions --repository-link-id "$link_id" \
     --sync-type CFN_STACK_SYNC --query "RepositorySyncDefinitions[?Target=='$stack'].Branch")" "$branch"
-  json status "$status" sha "$at" desired_sha "$desired" active_blockers "$active"
+  json status "$status" sha "$at" desired_sha "$desired" initial_sha "$initial" last_good_sha "$good" \
+    active_blockers "$active"
 }
 
 teardown() {

@@ -10,7 +10,7 @@ use std::process::Command;
 
 use anyhow::{Context, bail};
 
-use crate::command;
+use crate::command::{self, cargo};
 use crate::python::{self, Python, Version};
 
 /// Says where the environment is, for xtask and for the tests alike.
@@ -33,6 +33,15 @@ const RECIPE: &str = ".recipe";
 
 /// Unpacks the vectors; run with the archive and the folder to unpack into.
 const UNPACK_VECTORS: &str = "clients/unpack_protocol_vectors.py";
+
+/// The walk with an AWS SDK for Rust that the workspace cannot hold, and everything it is built from.
+const RUST_JSON: &str = "rust-json";
+const RUST_JSON_SOURCES: [&str; 4] = [
+    include_str!("../../clients/rust-json/Cargo.toml"),
+    include_str!("../../clients/rust-json/Cargo.lock"),
+    include_str!("../../clients/rust-json/main.rs"),
+    include_str!("../../clients/rust_walk.rs"),
+];
 
 /// The environment, whole, and kept so until this is dropped.
 #[derive(Debug)]
@@ -93,7 +102,10 @@ fn parts(root: &Path, extended: bool) -> anyhow::Result<Vec<Part>> {
         recipe: format!("botocore=={botocore}\n{}", include_str!("../../clients/unpack_protocol_vectors.py")),
         how: How::Vectors { python: clients.python(), botocore: botocore.to_owned() },
     };
-    let mut parts = vec![clients, vectors, venv("venv-boto3-1.43", &python, REQUIREMENTS_BOTO3_1_43)];
+    let rust_json =
+        Part { folder: root.join(RUST_JSON), recipe: RUST_JSON_SOURCES.concat(), how: How::RustJson };
+    let boto3_1_43 = venv("venv-boto3-1.43", &python, REQUIREMENTS_BOTO3_1_43);
+    let mut parts = vec![clients, vectors, boto3_1_43, rust_json];
     if extended {
         let Some(python) = python::find(PYTHON_FOR_LOCALSTACK) else {
             bail!("--extended needs Python {PYTHON_FOR_LOCALSTACK} or newer for LocalStack, {NOT_FOUND}");
@@ -125,6 +137,7 @@ struct Part {
 enum How {
     Venv { python: PathBuf, requirements: &'static str },
     Vectors { python: PathBuf, botocore: String },
+    RustJson,
 }
 
 impl Part {
@@ -146,6 +159,7 @@ impl Part {
         match &self.how {
             How::Venv { python, requirements } => self.make_venv(lock, python, requirements)?,
             How::Vectors { python, botocore } => self.unpack_vectors(lock, python, botocore)?,
+            How::RustJson => self.build_rust_json(lock)?,
         }
         let unfinished = self.folder.join(".recipe.unfinished");
         fs::write(&unfinished, &self.recipe)?;
@@ -177,6 +191,24 @@ impl Part {
         let script = command::workspace_root().join(UNPACK_VECTORS);
         run(lock, Command::new(python).arg("-I").arg(script).arg(&archive).arg(&self.folder))?;
         fs::remove_file(&archive).with_context(|| format!("{}: cannot be removed", archive.display()))
+    }
+
+    fn build_rust_json(&self, lock: &File) -> anyhow::Result<()> {
+        let package = command::workspace_root().join("clients").join(RUST_JSON);
+        // Kept, so that a change of the walk does not build the SDK again.
+        let target = command::workspace_root().join("target").join("clients");
+        run(
+            lock,
+            cargo(&["build", "--quiet", "--locked", "--manifest-path"])
+                .arg(package.join("Cargo.toml"))
+                .arg("--target-dir")
+                .arg(&target),
+        )?;
+        let bin = self.folder.join("bin");
+        fs::create_dir(&bin)?;
+        fs::copy(target.join("debug").join(RUST_JSON), bin.join(RUST_JSON))
+            .with_context(|| format!("{}: cannot be copied", target.display()))?;
+        Ok(())
     }
 }
 

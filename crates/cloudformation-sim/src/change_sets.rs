@@ -88,7 +88,9 @@ pub(crate) fn create(
             return Err(refusal);
         }
     };
+    let on_demand = session.faults.change_set_failure(&region.stacks[index].place.stack_name);
     let failure = match &changes {
+        _ if on_demand.is_some() => on_demand,
         _ if runs_macros(&deployment.template) => {
             let names = deployment.template.transforms.join(", ");
             Some(format!("Transform {names} failed with: this simulated CloudFormation runs no macros."))
@@ -106,7 +108,7 @@ pub(crate) fn create(
         description: form.get("Description").map(str::to_owned),
         kind,
         created_ms: session.now_ms,
-        ready_ms: session.now_ms + latency,
+        ready_ms: session.now_ms.saturating_add(latency),
         failure,
         execution: Execution::Available,
         deployment,

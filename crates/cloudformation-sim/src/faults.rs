@@ -73,11 +73,21 @@ pub(crate) struct ResourceFaults {
     failing: BTreeMap<(String, String, ResourceVerb), String>,
     /// By logical id.
     slow: BTreeMap<String, Duration>,
+    /// By stack name: why the creation of its next change set fails.
+    change_sets: BTreeMap<String, String>,
 }
 
 impl ResourceFaults {
     pub(crate) fn fail(&mut self, stack: &str, logical_id: &str, verb: ResourceVerb, reason: &str) {
         self.failing.insert((stack.to_owned(), logical_id.to_owned(), verb), reason.to_owned());
+    }
+
+    pub(crate) fn fail_change_set(&mut self, stack: &str, reason: &str) {
+        self.change_sets.insert(stack.to_owned(), reason.to_owned());
+    }
+
+    pub(crate) fn change_set_failure(&self, stack: &str) -> Option<String> {
+        self.change_sets.get(stack).or_else(|| self.change_sets.get("*")).cloned()
     }
 
     pub(crate) fn heal(&mut self, logical_id: &str) {

@@ -143,6 +143,11 @@ impl Faults {
         self.simulator.lock().resource_faults.fail(stack, logical_id, verb, reason);
     }
 
+    /// Change sets of the stack of this name (or `*`) end as FAILED with this reason.
+    pub fn fail_change_sets(&self, stack: &str, reason: &str) {
+        self.simulator.lock().resource_faults.fail_change_set(stack, reason);
+    }
+
     /// Makes everything about a resource take this long.
     pub fn slow_resource(&self, logical_id: &str, latency: Duration) {
         self.simulator.lock().resource_faults.slow(logical_id, latency);
@@ -171,16 +176,16 @@ impl Faults {
 
     /// Expires all credentials that AssumeRole has given out.
     pub fn expire_sessions(&self) {
-        let now = self.simulator.inner.clock.now_ms();
-        for role in self.simulator.lock().sessions.values_mut() {
-            role.expires_ms = now;
+        let mut state = self.simulator.lock();
+        let State { sessions, now_ms, .. } = &mut *state;
+        for role in sessions.values_mut() {
+            role.expires_ms = *now_ms;
         }
     }
 
     /// Deletes a stack at once, behind everybody's back. False when there is none.
     pub fn delete_stack(&self, account: &str, region: &str, name: &str) -> bool {
-        let now = self.simulator.inner.clock.now_ms();
-        self.with_stack(account, region, name, |stack| {
+        self.with_stack(account, region, name, |stack, now| {
             stack.operation = None;
             stack.change_sets.clear();
             for mut record in std::mem::take(&mut stack.resources) {
@@ -196,7 +201,7 @@ impl Faults {
     /// Deletes a change set behind everybody's back. False when there is none.
     pub fn delete_change_set(&self, account: &str, region: &str, stack: &str, name: &str) -> bool {
         let mut found = false;
-        self.with_stack(account, region, stack, |stack| {
+        self.with_stack(account, region, stack, |stack, _| {
             let before = stack.change_sets.len();
             stack.change_sets.retain(|change_set| change_set.name != name && change_set.id != name);
             found = stack.change_sets.len() < before;
@@ -207,9 +212,8 @@ impl Faults {
     /// Somebody else updates a stack: its template is this one from now on and its change sets are obsolete. The
     /// resources stay as they are. False when there is no such stack or the template is not one.
     pub fn modify_stack(&self, account: &str, region: &str, name: &str, template: &str) -> bool {
-        let now = self.simulator.inner.clock.now_ms();
         let Ok(template) = Template::parse(template) else { return false };
-        self.with_stack(account, region, name, |stack| {
+        self.with_stack(account, region, name, |stack, now| {
             if let Some(deployment) = &mut stack.deployment {
                 deployment.template = template;
             }
@@ -228,8 +232,7 @@ impl Faults {
     /// Puts a stack in any status, such as `UPDATE_ROLLBACK_FAILED`; what it was doing is over. False when there is
     /// none.
     pub fn set_status(&self, account: &str, region: &str, name: &str, status: &str, reason: &str) -> bool {
-        let now = self.simulator.inner.clock.now_ms();
-        self.with_stack(account, region, name, |stack| {
+        self.with_stack(account, region, name, |stack, now| {
             stack.operation = None;
             stack.turn(status, Some(reason), now, None);
         })
@@ -244,11 +247,12 @@ impl Faults {
         *role_faults = RoleFaults::default();
     }
 
-    fn with_stack(&self, account: &str, region: &str, name: &str, act: impl FnOnce(&mut Stack)) -> bool {
+    fn with_stack(&self, account: &str, region: &str, name: &str, act: impl FnOnce(&mut Stack, i64)) -> bool {
         let mut state = self.simulator.lock();
+        let now = state.now_ms;
         match state.region(account, region).stack(name) {
             Ok(stack) => {
-                act(stack);
+                act(stack, now);
                 true
             }
             Err(_) => false,

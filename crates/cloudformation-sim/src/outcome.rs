@@ -165,7 +165,7 @@ fn begin_rollback(stack: &mut Stack, operation: &mut Operation) {
         if now.naming != before.naming && now.physical_id != before.physical_id {
             replacements.push(now.clone());
         }
-        if now.status == before.status && now.changed_ms == before.changed_ms {
+        if !operation.touched.remove(&before.logical_id) {
             // The update did not get that far, or had nothing to do here.
             stack.put(before);
             continue;

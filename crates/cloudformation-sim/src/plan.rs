@@ -43,7 +43,7 @@ pub(crate) struct Detail {
 struct Planned<'a> {
     place: &'a Place,
     template: &'a Template,
-    known: BTreeMap<String, &'a ResourceRecord>,
+    known: &'a BTreeMap<String, ResourceRecord>,
 }
 
 impl Resources for Planned<'_> {
@@ -91,7 +91,9 @@ pub(crate) fn plan(
     target: &Deployment,
     exports: &BTreeMap<String, String>,
 ) -> Result<Option<Vec<Change>>, Refusal> {
-    let nothing = Planned { place: &stack.place, template: &target.template, known: BTreeMap::new() };
+    let mut known: BTreeMap<String, ResourceRecord> = BTreeMap::new();
+    let nothing = known.clone();
+    let nothing = Planned { place: &stack.place, template: &target.template, known: &nothing };
     let mut context = Context {
         template: &target.template,
         parameters: &target.parameters,
@@ -108,7 +110,6 @@ pub(crate) fn plan(
     let ordered = order(&target.template, &conditions).map_err(Refusal::validation)?;
     refuse_changed_types(stack, &target.template)?;
 
-    let mut known: BTreeMap<String, &ResourceRecord> = BTreeMap::new();
     let mut changes = Vec::new();
     for record in &stack.resources {
         if !ordered.iter().any(|(id, _)| *id == record.logical_id) {
@@ -131,7 +132,7 @@ pub(crate) fn plan(
     let tags_changed = stack.deployment.as_ref().is_some_and(|before| before.tags != target.tags);
     for (id, _) in &ordered {
         let Some(resource) = target.template.resource(id) else { continue };
-        let planned = Planned { place: &stack.place, template: &target.template, known: known.clone() };
+        let planned = Planned { place: &stack.place, template: &target.template, known: &known };
         let context = Context {
             resources: &planned,
             conditions: conditions.clone(),
@@ -157,11 +158,8 @@ pub(crate) fn plan(
             continue;
         };
         let details = details(stack, target, resource, record, &properties, metadata.as_ref(), tags_changed);
-        if details
-            .iter()
-            .all(|detail| detail.requires_recreation == "Never" || detail.evaluation == "Dynamic")
-        {
-            known.insert(id.clone(), record);
+        if details.iter().all(|detail| detail.requires_recreation == "Never") {
+            known.insert(id.clone(), ResourceRecord { properties, ..record.clone() });
         }
         if details.is_empty() {
             continue;
@@ -170,10 +168,9 @@ pub(crate) fn plan(
     }
     let outputs_changed = stack.deployment.as_ref().is_none_or(|before| {
         output_texts(&before.template.outputs) != output_texts(&target.template.outputs)
-    }) || stack.deployment.as_ref().is_some_and(|before| {
-        // A parameter that only outputs read changes the stack too.
-        before.parameters != target.parameters && outputs_differ(stack, &context, &conditions, &known)
     });
+    // Parameters, mappings and conditions that only outputs read change the stack too.
+    let outputs_changed = outputs_differ(stack, &context, &conditions, &known)? || outputs_changed;
     let unchanged = changes.is_empty() && !tags_changed && !outputs_changed;
     Ok((!unchanged).then_some(changes))
 }
@@ -182,21 +179,22 @@ fn outputs_differ(
     stack: &Stack,
     context: &Context<'_>,
     conditions: &BTreeMap<String, bool>,
-    known: &BTreeMap<String, &ResourceRecord>,
-) -> bool {
-    let planned = Planned { place: &stack.place, template: context.template, known: known.clone() };
+    known: &BTreeMap<String, ResourceRecord>,
+) -> Result<bool, Refusal> {
+    let planned = Planned { place: &stack.place, template: context.template, known };
     let context = Context {
         resources: &planned,
         conditions: conditions.clone(),
         imported: RefCell::default(),
         ..*context
     };
-    let active = context.template.outputs.iter().filter(|o| context.is_active(o.condition.as_deref()));
-    let now: Vec<(String, Option<String>)> =
-        active.map(|output| (output.key.clone(), context.text(&output.value).ok())).collect();
-    let before: Vec<(String, Option<String>)> =
-        stack.outputs.iter().map(|output| (output.key.clone(), Some(output.value.clone()))).collect();
-    now != before
+    let mut after = Vec::new();
+    for output in context.template.outputs.iter().filter(|o| context.is_active(o.condition.as_deref())) {
+        after.push((output.key.clone(), context.text(&output.value).map_err(Refusal::validation)?));
+    }
+    let before: Vec<(String, String)> =
+        stack.outputs.iter().map(|output| (output.key.clone(), output.value.clone())).collect();
+    Ok(after != before)
 }
 
 fn output_texts(outputs: &[OutputDecl]) -> BTreeMap<&str, &OutputDecl> {

@@ -18,6 +18,9 @@ const CLOUDFORMATION: (&str, &str) = ("2010-05-15", "http://cloudformation.amazo
 const STS: (&str, &str) = ("2011-06-15", "https://sts.amazonaws.com/doc/2011-06-15/");
 const STS_ACTIONS: [&str; 2] = ["AssumeRole", "GetCallerIdentity"];
 
+/// How long an expired session is still known as expired, rather than not at all.
+const REMEMBERED_SESSION_MS: i64 = 24 * 3_600_000;
+
 /// The most calls remembered.
 const REMEMBERED_CALLS: usize = 10_000;
 
@@ -36,6 +39,11 @@ pub(crate) struct Inner {
 
 #[derive(Debug, Default)]
 pub(crate) struct State {
+    /// The simulator's time: what the clock has advanced since the beginning. A clock that is set back is a client's
+    /// wrong clock; CloudFormation's own goes on.
+    pub(crate) now_ms: i64,
+    /// The clock at the last look.
+    clock_ms: i64,
     /// By account and region.
     pub(crate) regions: BTreeMap<(String, String), Region>,
     /// By access key id.
@@ -105,7 +113,9 @@ impl Simulator {
     /// A simulator without any stacks.
     #[must_use]
     pub fn new(clock: Arc<dyn Clock>, settings: Settings) -> Self {
-        Self { inner: Arc::new(Inner { clock, settings, state: Mutex::default() }) }
+        let now_ms = clock.now_ms();
+        let state = State { now_ms, clock_ms: now_ms, ..State::default() };
+        Self { inner: Arc::new(Inner { clock, settings, state: Mutex::new(state) }) }
     }
 
     /// Every ExecuteChangeSet that began an execution, oldest first. A repeated call that was answered without
@@ -124,10 +134,12 @@ impl Simulator {
     /// The state, with everything done that is due.
     pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
         let mut state = self.inner.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let now = self.inner.clock.now_ms();
-        let state_now = &mut *state;
-        for region in state_now.regions.values_mut() {
-            region.advance(&self.inner.settings, &state_now.resource_faults, now);
+        let clock_ms = self.inner.clock.now_ms();
+        let inside = &mut *state;
+        inside.now_ms += (clock_ms - inside.clock_ms).max(0);
+        inside.clock_ms = clock_ms;
+        for region in inside.regions.values_mut() {
+            region.advance(&self.inner.settings, &inside.resource_faults, inside.now_ms);
         }
         state
     }
@@ -136,8 +148,8 @@ impl Simulator {
     pub(crate) fn answer(&self, authorization: Option<&str>, body: &[u8]) -> Outcome {
         let form = Form::parse(body);
         let action = form.get("Action").unwrap_or_default().to_owned();
-        let now_ms = self.inner.clock.now_ms();
         let mut state = self.lock();
+        let now_ms = state.now_ms;
         let fault = state.call_faults.of_call(&action);
         let scope = Scope::parse(authorization);
         let result = match (&fault, &scope) {
@@ -257,6 +269,7 @@ impl State {
                 sts::get_caller_identity(&caller, &mut xml);
             } else {
                 let (key, holder) = sts::assume_role(form, &self.role_faults, &caller, now_ms, &mut xml)?;
+                self.sessions.retain(|_, role| role.expires_ms > now_ms - REMEMBERED_SESSION_MS);
                 self.sessions.insert(key, holder);
             }
             return Ok(xml.finish());

@@ -190,7 +190,8 @@ impl Stack {
         self.status == "DELETE_COMPLETE"
     }
 
-    /// Whether an update may begin, or be planned [CloudFormation stack status codes].
+    /// Whether an update may begin, or be planned [CloudFormation stack status codes]. CloudFormation also lets
+    /// CREATE_FAILED and UPDATE_FAILED be tried again; here they can only be deleted.
     pub(crate) fn is_updatable(&self) -> bool {
         matches!(
             self.status.as_str(),
@@ -199,7 +200,6 @@ impl Stack {
                 | "UPDATE_ROLLBACK_COMPLETE"
                 | "IMPORT_COMPLETE"
                 | "IMPORT_ROLLBACK_COMPLETE"
-                | "UPDATE_FAILED"
         )
     }
 

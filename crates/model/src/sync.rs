@@ -129,8 +129,12 @@ text_enum! {
         Retrying = "RETRYING",
         /// An outside call works again.
         Recovered = "RECOVERED",
-        /// A blocker was raised.
-        BlockerRaised = "BLOCKER_RAISED",
+        /// The execution failed and was rolled back.
+        ExecutionFailed = "EXECUTION_FAILED",
+        /// The stack is in a state no change set can leave.
+        StackStuck = "STACK_STUCK",
+        /// The stack was deleted by someone else.
+        StackDeleted = "STACK_DELETED",
         /// The attempt was given up for a newer revision or a changed configuration.
         Superseded = "SUPERSEDED",
         /// The attempt has succeeded.
@@ -261,7 +265,9 @@ impl BlockerKind {
             Self::CredentialRefused => {
                 "authorize the connection again with a credential that may read the repository"
             }
-            Self::ConnectionUnavailable => "point the repository link at an AVAILABLE connection",
+            Self::ConnectionUnavailable => {
+                "authorize the connection; if it was deleted, link the repository through another one and point the sync configuration at that link"
+            }
         }
     }
 }

@@ -88,6 +88,8 @@ pub struct Ending {
     pub last_stack_event: Option<String>,
     /// A blocker to raise.
     pub blocker: Option<NewBlocker>,
+    /// The target answered: resolve the blockers that said it does not.
+    pub recovered: bool,
 }
 
 /// The attempt of a sync that has not ended.
@@ -141,6 +143,14 @@ pub(crate) fn append_events(
             ],
         )?;
     }
+    Ok(())
+}
+
+/// Resolves the blockers that said the target does not answer.
+fn end_outages(tx: &Tx<'_>, sync_id: &str) -> StoreResult<()> {
+    blockers::resolve_where(tx, sync_id, "the outage is over", |kind| {
+        kind.release() == Release::Recovery && !kind.is_of_repository()
+    })?;
     Ok(())
 }
 
@@ -266,9 +276,7 @@ impl Store {
             }
             add_events(tx, &id, &progress.events)?;
             if progress.recovered {
-                blockers::resolve_where(tx, &claim.id, "the outage is over", |kind| {
-                    kind.release() == Release::Recovery && !kind.is_of_repository()
-                })?;
+                end_outages(tx, &claim.id)?;
             }
             if let Some(blocker) = &progress.blocker {
                 blockers::raise(tx, &claim.id, blocker)?;
@@ -305,8 +313,11 @@ impl Store {
                     params![&claim.id, target, stack_id, role_arn],
                 )?;
                 blockers::resolve_where(tx, &claim.id, "a newer sync succeeded", |kind| {
-                    !kind.is_of_repository() && kind.release() != Release::Operator
+                    kind.release() == Release::Success
                 })?;
+            }
+            if ending.recovered {
+                end_outages(tx, &claim.id)?;
             }
             if let Some(blocker) = &ending.blocker {
                 blockers::raise(tx, &claim.id, blocker)?;

@@ -23,6 +23,7 @@ mod syncs;
 mod tags;
 mod work;
 
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 
@@ -151,6 +152,13 @@ impl Store {
             std::fs::TryLockError::Error(error) => cannot(format!("{}: {error}", lock_path.display())),
         })?;
         let keyring = Keyring::open(key_file)?;
+        // Made before SQLite makes it, so that nobody else may read it.
+        std::fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .mode(0o600)
+            .open(path)
+            .map_err(|error| cannot(error.to_string()))?;
         let mut connection = connect(path)?;
         migrate(&mut connection).map_err(|error| match error {
             StoreError::Open { reason, .. } => cannot(reason),

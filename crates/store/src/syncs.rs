@@ -20,8 +20,8 @@ pub struct SyncRecord {
     pub resource_name: String,
     /// The account's ExternalId.
     pub external_id: String,
-    /// The change set that this sync executed last.
-    pub last_executed: Option<String>,
+    /// The change set that this sync executed last, and when that ended (milliseconds since the Unix epoch).
+    pub last_executed: Option<(String, i64)>,
     /// The attempt that has not ended.
     pub open: Option<OpenAttempt>,
     /// The kinds of the blockers that stand.
@@ -60,11 +60,15 @@ impl Store {
                 None => None,
             };
             let last_executed = tx.row(
-                "SELECT change_set_arn FROM attempt WHERE sync_id = $1 AND phase = 'EXECUTING'
+                "SELECT change_set_arn, ended_at_ms FROM attempt
+                  WHERE sync_id = $1 AND phase = 'EXECUTING' AND ended_at_ms IS NOT NULL
                   ORDER BY number DESC LIMIT 1",
                 params![id],
             )?;
-            let last_executed = last_executed.map_or(Ok(None), |mut row| row.opt_text())?;
+            let last_executed = match last_executed {
+                Some(mut row) => row.opt_text()?.zip(row.opt_int()?),
+                None => None,
+            };
             let open = attempts::open(tx, id)?;
             let blockers = blockers::active(tx, id)?;
             let predecessor = tx.count(

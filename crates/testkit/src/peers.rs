@@ -59,19 +59,25 @@ pub fn test_env() -> Option<PathBuf> {
 /// The Python that has this boto3; `None` when the test environment has not been made.
 #[must_use]
 pub fn python(boto3: Boto3) -> Option<PathBuf> {
-    in_venv(boto3.venv(), "python")
+    in_folder(boto3.venv(), "python")
 }
 
 /// The `aws` command of awscli; `None` when the test environment has not been made.
 #[must_use]
 pub fn aws() -> Option<PathBuf> {
-    in_venv("venv", "aws")
+    in_folder("venv", "aws")
 }
 
 /// The `cfn-lint` command; `None` when the test environment has not been made.
 #[must_use]
 pub fn cfn_lint() -> Option<PathBuf> {
-    in_venv("venv", "cfn-lint")
+    in_folder("venv", "cfn-lint")
+}
+
+/// The walk of `clients/rust_walk.rs` with an AWS SDK that speaks JSON; `None` when it has not been built.
+#[must_use]
+pub fn rust_json() -> Option<PathBuf> {
+    in_folder("rust-json", "rust-json")
 }
 
 /// A script of the repository's `clients` folder, by its file name.
@@ -112,7 +118,7 @@ impl LocalStack {
     /// # Panics
     /// When LocalStack is installed and does not start, with what it printed.
     pub async fn start() -> Option<Self> {
-        let python = in_venv("venv-localstack", "python")?;
+        let python = in_folder("venv-localstack", "python")?;
         let health = "/_localstack/health";
         Some(Self(Peer::start("LocalStack", &python, "localstack_on_loopback.py", health).await))
     }
@@ -128,19 +134,19 @@ fn workspace() -> &'static Path {
     Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))
 }
 
-/// A program of one of the environment's venvs, or a line on standard error that says why there is none.
-fn in_venv(venv: &str, program: &str) -> Option<PathBuf> {
-    let found = installed(test_env().as_deref(), venv, program);
+/// A program of one of the environment's folders, or a line on standard error that says why there is none.
+fn in_folder(name: &str, program: &str) -> Option<PathBuf> {
+    let found = installed(test_env().as_deref(), name, program);
     found.map_err(|reason| eprintln!("skipped: {reason}")).ok()
 }
 
-/// A venv that lacks its recipe was interrupted while it was made.
-fn installed(test_env: Option<&Path>, venv: &str, program: &str) -> Result<PathBuf, String> {
-    let task = if venv == "venv-localstack" { "cargo xtask test --extended" } else { "cargo xtask test" };
+/// A folder that lacks its recipe was interrupted while it was made.
+fn installed(test_env: Option<&Path>, name: &str, program: &str) -> Result<PathBuf, String> {
+    let task = if name == "venv-localstack" { "cargo xtask test --extended" } else { "cargo xtask test" };
     let Some(test_env) = test_env else {
         return Err(format!("no test environment; `{task}` makes it"));
     };
-    let folder = test_env.join(venv);
+    let folder = test_env.join(name);
     if folder.join(".recipe").exists() {
         Ok(folder.join("bin").join(program))
     } else {

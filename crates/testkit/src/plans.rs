@@ -1,5 +1,6 @@
 //! Fault plans: what goes wrong at which commit or outside call.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use syncline_seams::{FaultPlan, Injected, Moment};
@@ -12,13 +13,28 @@ pub type Passing = (&'static str, Moment);
 pub struct Recorder {
     passings: Mutex<Vec<Passing>>,
     broken: Mutex<Option<(usize, Injected)>>,
+    held: AtomicBool,
 }
 
 impl Recorder {
     /// Breaks the passing with this index, counted from the start.
     #[must_use]
     pub fn breaking(index: usize, how: Injected) -> Self {
-        Self { passings: Mutex::default(), broken: Mutex::new(Some((index, how))) }
+        Self {
+            passings: Mutex::default(),
+            broken: Mutex::new(Some((index, how))),
+            held: AtomicBool::new(false),
+        }
+    }
+
+    /// Lets everything pass unseen until [`Recorder::resume`].
+    pub fn hold(&self) {
+        self.held.store(true, Ordering::SeqCst);
+    }
+
+    /// Ends [`Recorder::hold`].
+    pub fn resume(&self) {
+        self.held.store(false, Ordering::SeqCst);
     }
 
     /// Every passing so far.
@@ -34,6 +50,9 @@ impl Recorder {
 
 impl FaultPlan for Recorder {
     fn at(&self, point: &'static str, moment: Moment) -> Option<Injected> {
+        if self.held.load(Ordering::SeqCst) {
+            return None;
+        }
         let mut passings = self.lock();
         let index = passings.len();
         passings.push((point, moment));

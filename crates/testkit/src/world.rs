@@ -92,7 +92,7 @@ impl World {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a free port");
         let simulator_url = format!("http://{}", listener.local_addr().expect("the bound address"));
         let (stop_simulator, stopped) = watch::channel(false);
-        running::serve(listener, simulator.router(), stopped);
+        running::simulate(&simulator, listener, stopped);
 
         let mut config = Config::on_loopback(directory.path());
         config.poll_interval = POLL_INTERVAL;
@@ -297,13 +297,102 @@ impl World {
             }
             let now = self.clock.now_ms();
             let due = |kind| self.parts.store.next_due_ms(Some(kind)).expect("the next due time");
-            let next = [due(Kind::Sync), due(Kind::Branch), self.leased_until()].into_iter().flatten().min();
+            let next = [due(Kind::Sync), due(Kind::Branch), due(Kind::Link), self.leased_until()];
+            let next = next.into_iter().flatten().min();
             match next {
                 Some(at) if at - now <= PATIENCE_MS => self.clock.advance_ms((at - now).max(1)),
                 _ => return,
             }
         }
         panic!("the world does not come to rest");
+    }
+
+    /// Works until a sync has an attempt that has not ended and has an event of this type, and not a tick
+    /// further.
+    ///
+    /// # Panics
+    /// When it never gets one.
+    pub async fn work_until(&self, stack: &str, event: &str) {
+        for _ in 0..5_000 {
+            let rows = self.attempt_rows(stack);
+            let open = rows.last().filter(|newest| !newest.status.is_terminal());
+            if open.is_some_and(|open| open.events.iter().any(|e| e.kind.as_str() == event)) {
+                return;
+            }
+            if !self.tick().await {
+                let next = self.parts.store.next_due_ms(None).expect("the next due time");
+                let now = self.clock.now_ms();
+                self.clock.advance_ms(next.map_or(1000, |at| (at - now).max(1)));
+            }
+        }
+        panic!("{stack} got no event {event}");
+    }
+
+    /// The status of a sync as the API tells it: latest status, and the subjects of the commits that are
+    /// desired, initial, targeted and last synced.
+    ///
+    /// # Panics
+    /// When the server refuses.
+    pub async fn status(&self, stack: &str, repository: &Repository) -> String {
+        let answer = self
+            .client
+            .get_resource_sync_status()
+            .sync_type(SyncConfigurationType::CfnStackSync)
+            .resource_name(stack)
+            .send()
+            .await
+            .expect("a status");
+        let latest = answer.latest_sync().expect("the latest sync");
+        let name = async |sha: Option<&str>| match sha {
+            Some(sha) => repository.subject(sha).await,
+            None => "-".to_owned(),
+        };
+        let successful = answer.latest_successful_sync().and_then(|sync| sync.target_revision());
+        format!(
+            "{}: desired {}, from {} to {}, last good {}",
+            latest.status().as_str(),
+            name(answer.desired_state().map(|revision| revision.sha())).await,
+            name(latest.initial_revision().map(|revision| revision.sha())).await,
+            name(latest.target_revision().map(|revision| revision.sha())).await,
+            name(successful.map(|revision| revision.sha())).await,
+        )
+    }
+
+    /// Resolves the newest ACTIVE blocker of a sync.
+    ///
+    /// # Panics
+    /// When there is none or the server refuses.
+    pub async fn resolve(&self, stack: &str, reason: &str) {
+        let blockers = self.blocker_rows(stack);
+        let active =
+            blockers.iter().find(|blocker| blocker.status.as_str() == "ACTIVE").expect("an ACTIVE blocker");
+        self.client
+            .update_sync_blocker()
+            .sync_type(SyncConfigurationType::CfnStackSync)
+            .resource_name(stack)
+            .id(&active.id)
+            .resolved_reason(reason)
+            .send()
+            .await
+            .expect("resolved");
+    }
+
+    /// The text of the newest attempt's newest event of this type.
+    ///
+    /// # Panics
+    /// When there is none.
+    #[must_use]
+    pub fn event(&self, stack: &str, event: &str) -> String {
+        let rows = self.attempt_rows(stack);
+        let newest = rows.last().expect("an attempt");
+        let found = newest.events.iter().rev().find(|e| e.kind.as_str() == event);
+        found.unwrap_or_else(|| panic!("no event {event} in {:#?}", newest.events)).text.clone()
+    }
+
+    /// How many executions CloudFormation has accepted for a stack.
+    #[must_use]
+    pub fn executions(&self, stack: &str) -> usize {
+        self.simulator.executions().iter().filter(|execution| execution.stack_name == stack).count()
     }
 
     fn leased_until(&self) -> Option<i64> {
@@ -369,7 +458,8 @@ impl World {
     #[must_use]
     pub fn stack_template(&self, stack: &str) -> Option<String> {
         let stack = self.simulator.stack(ACCOUNT, REGION, stack)?;
-        (stack.status != "REVIEW_IN_PROGRESS").then_some(stack.template)
+        let exists = !["REVIEW_IN_PROGRESS", "DELETE_COMPLETE"].contains(&stack.status.as_str());
+        exists.then_some(stack.template)
     }
 }
 

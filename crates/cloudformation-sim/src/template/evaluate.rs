@@ -359,8 +359,11 @@ pub(super) fn get_att_parts(arguments: &Value) -> Result<(String, Value), String
     }
 }
 
+/// The text of an `Fn::Sub` and the variables it brings.
+type SubArguments<'a> = (&'a str, Option<&'a Map<String, Value>>);
+
 /// The text and the variables of an `Fn::Sub`.
-pub(super) fn sub_arguments(arguments: &Value) -> Result<(&str, Option<&Map<String, Value>>), String> {
+pub(super) fn sub_arguments(arguments: &Value) -> Result<SubArguments<'_>, String> {
     match arguments {
         Value::String(text) => Ok((text, None)),
         Value::Array(items) => match items.as_slice() {

@@ -93,6 +93,12 @@ const RESOURCE_MEMBERS: [&str; 9] = [
 /// The longest template sent in the request itself, in bytes [CloudFormation quotas].
 const MAX_BODY: usize = 51_200;
 
+/// The most members of `Resources` [CloudFormation quotas].
+const MAX_RESOURCES: usize = 500;
+
+/// The most members of `Outputs` [CloudFormation quotas].
+const MAX_OUTPUTS: usize = 200;
+
 impl Template {
     /// Reads and checks a template.
     ///
@@ -143,10 +149,13 @@ impl Template {
         if resources.is_empty() {
             return Err(format_error("At least one Resources member must be defined."));
         }
+        within_quota("resources", resources.len(), MAX_RESOURCES)?;
         for (logical_id, member) in resources {
             template.resources.push(resource(logical_id, member)?);
         }
-        for (key, member) in section(&root, "Outputs")? {
+        let outputs = section(&root, "Outputs")?;
+        within_quota("outputs", outputs.len(), MAX_OUTPUTS)?;
+        for (key, member) in outputs {
             template.outputs.push(output(key, member)?);
         }
         Ok(template)
@@ -169,6 +178,13 @@ pub(super) fn format_error(message: &str) -> Refusal {
         true => Refusal::validation(message),
         false => Refusal::validation(format!("Template format error: {message}")),
     }
+}
+
+pub(super) fn within_quota(what: &str, count: usize, most: usize) -> Result<(), Refusal> {
+    if count <= most {
+        return Ok(());
+    }
+    Err(format_error(&format!("Number of {what}, {count}, is greater than maximum allowed, {most}")))
 }
 
 fn tree(body: &str) -> Result<Map<String, Value>, Refusal> {

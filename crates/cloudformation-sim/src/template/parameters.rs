@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use regex_lite::Regex;
 use serde_json::{Map, Value};
 
-use super::load::{format_error, is_alphanumeric};
+use super::load::{format_error, is_alphanumeric, within_quota};
 use crate::refusal::Refusal;
 
 /// A member of `Parameters`.
@@ -71,12 +71,7 @@ const MAX_PARAMETERS: usize = 200;
 
 /// Reads the `Parameters` section.
 pub(super) fn declarations(section: &Map<String, Value>) -> Result<Vec<ParameterDecl>, Refusal> {
-    if section.len() > MAX_PARAMETERS {
-        return Err(format_error(&format!(
-            "Number of parameters, {}, is greater than maximum allowed, {MAX_PARAMETERS}",
-            section.len()
-        )));
-    }
+    within_quota("parameters", section.len(), MAX_PARAMETERS)?;
     section.iter().map(|(key, member)| declaration(key, member)).collect()
 }
 
@@ -175,6 +170,12 @@ pub(crate) fn resolve(
         return Err(Refusal::validation(format!(
             "Invalid input for parameter key {}. Cannot specify usePreviousValue as true and non empty value for a parameter",
             both.key
+        )));
+    }
+    if let Some(new) = given.iter().find(|g| g.use_previous && !previous.contains_key(&g.key)) {
+        return Err(Refusal::validation(format!(
+            "Invalid input for parameter key {}. Cannot specify usePreviousValue as true for a parameter key not in the previous template",
+            new.key
         )));
     }
     for (n, parameter) in given.iter().enumerate() {

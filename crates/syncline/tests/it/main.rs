@@ -1,3 +1,6 @@
 //! Syncline as a whole, from outside.
 
+mod cli;
+mod clients;
+mod serving;
 mod stories;

@@ -1,0 +1,9 @@
+//! The simulator from outside: through the AWS SDK, through its own view, and beside moto.
+
+mod calls;
+mod change_sets;
+mod evaluation;
+mod harness;
+mod peers;
+mod refusals;
+mod stacks;

@@ -1,0 +1,3 @@
+//! Properties of the decisions.
+
+mod decisions;
