@@ -3,8 +3,9 @@
 
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
 use std::process::Stdio;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use aws_credential_types::Credentials;
@@ -16,7 +17,7 @@ use aws_smithy_http_client::tls::Provider;
 use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
 use syncline::running;
 use syncline_cloudformation_sim::{Settings, Simulator};
-use syncline_seams::{Clock as _, Outside, SystemClock};
+use syncline_seams::{Clock, Outside, SystemClock};
 use syncline_store::{CredentialRow, Owner, Scope, Store, StoreError};
 use syncline_testkit::git_host::GitHost;
 use syncline_testkit::plans::Deadly;
@@ -143,10 +144,10 @@ impl Neighbourhood {
         self.house_like(&self.configured).await
     }
 
-    /// A house with a sync configuration and a CloudFormation that takes its time over change sets.
+    /// A house with a sync configuration and a CloudFormation that makes no change sets while the time is held.
     pub(crate) async fn slow_house(&self) -> House {
         let mut house = self.configured_house().await;
-        house.simulate(Duration::from_millis(2000)).await;
+        house.simulate(Duration::from_millis(50)).await;
         house
     }
 
@@ -188,9 +189,54 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
+/// A clock that can be held for a while; it never runs ahead of the machine's.
+#[derive(Debug, Default)]
+pub(crate) struct Brake {
+    state: Mutex<Braked>,
+}
+
+#[derive(Debug, Default)]
+struct Braked {
+    held_at_ms: Option<i64>,
+    behind_ms: i64,
+}
+
+impl Brake {
+    /// Holds the time until it is let go.
+    pub(crate) fn hold(&self) {
+        let now = self.now_ms();
+        self.lock().held_at_ms = Some(now);
+    }
+
+    /// Lets the time go on from where it was held.
+    pub(crate) fn let_go(&self) {
+        let mut state = self.lock();
+        if let Some(held_at_ms) = state.held_at_ms.take() {
+            state.behind_ms = SystemClock.now_ms() - held_at_ms;
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Braked> {
+        self.state.lock().expect("no panic while it is locked")
+    }
+}
+
+impl Clock for Brake {
+    fn now_ms(&self) -> i64 {
+        let state = self.lock();
+        state.held_at_ms.unwrap_or_else(|| SystemClock.now_ms() - state.behind_ms)
+    }
+
+    fn sleep(&self, _: Duration) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        panic!("the simulator looks at the time and waits for nothing")
+    }
+}
+
 /// A data directory and the CloudFormation that its servers drive.
 pub(crate) struct House {
     pub(crate) directory: PathBuf,
+    /// The simulator's time: how long stacks and change sets take is up to the story.
+    pub(crate) brake: Arc<Brake>,
     pub(crate) simulator: Simulator,
     simulator_url: String,
     stop: watch::Sender<bool>,
@@ -200,8 +246,9 @@ impl House {
     async fn new(directory: PathBuf) -> Self {
         let simulator = Simulator::new(Arc::new(SystemClock), Settings::default());
         let (stop, _) = watch::channel(false);
-        let mut this = Self { directory, simulator, simulator_url: String::new(), stop };
-        this.simulate(Duration::from_millis(30)).await;
+        let brake = Arc::new(Brake::default());
+        let mut this = Self { directory, brake, simulator, simulator_url: String::new(), stop };
+        this.simulate(Duration::ZERO).await;
         this
     }
 
@@ -210,12 +257,12 @@ impl House {
         let settings = Settings {
             default_account: ACCOUNT.to_owned(),
             change_set_latency,
-            // Long enough to be seen at work once.
-            create_latency: Duration::from_millis(250),
-            update_latency: Duration::from_millis(250),
+            // As long as the time is held, a stack is seen at work.
+            create_latency: Duration::from_millis(50),
+            update_latency: Duration::from_millis(50),
             ..Settings::default()
         };
-        self.simulator = Simulator::new(Arc::new(SystemClock), settings);
+        self.simulator = Simulator::new(Arc::clone(&self.brake) as Arc<dyn Clock>, settings);
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a free port");
         self.simulator_url = format!("http://{}", listener.local_addr().expect("the bound address"));
         let (stop, stopped) = watch::channel(false);
@@ -258,6 +305,13 @@ impl House {
     pub(crate) fn passings(&self) -> Vec<String> {
         let text = std::fs::read_to_string(self.passings_path()).unwrap_or_default();
         text.lines().map(str::to_owned).collect()
+    }
+
+    /// Waits until a server passes this.
+    pub(crate) async fn passes(&self, passing: &str) {
+        while !self.passings().iter().any(|passed| passed == passing) {
+            SystemClock.sleep(Duration::from_millis(10)).await;
+        }
     }
 
     /// Forgets the passings so far.

@@ -111,6 +111,7 @@ fn check_attempt(attempt: &AttemptStatusRow, may_fail: bool) {
             kind.as_str()
         );
     }
+    assert!(!kinds.contains(&EventKind::StackChangedOutside), "nobody else is there: {attempt:?}");
     let stack_events = attempt.events.iter().filter(|event| event.kind == EventKind::StackEvent);
     let ids: Vec<_> = stack_events.filter_map(|event| event.external_id.as_deref()).collect();
     assert_eq!(ids.iter().collect::<BTreeSet<_>>().len(), ids.len(), "a stack event twice: {attempt:?}");

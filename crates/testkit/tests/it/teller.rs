@@ -178,14 +178,24 @@ impl Teller {
         }
     }
 
-    /// Runs a server until it dies at `deadly` or has done everything; whether it died.
+    /// Runs a server until it dies at `deadly` or has done everything; whether it died. Change sets and stacks
+    /// are made no faster than the server has looked at them.
     async fn live_and_die(&self, story: Story, scene: &Scene<'_>, deadly: Option<&Deadly>) -> bool {
+        // Held until the stack was seen at work, or until nothing is to be killed any more.
+        scene.house.brake.hold();
         let Some(mut server) = scene.house.start(&self.around, deadly).await else { return true };
         let client = server.client.clone();
         let what = format!("{story:?} until {deadly:?}\n");
+        let to_the_end = async {
+            // The stack has been seen at work; now its work may end.
+            scene.house.passes("store.record_events:after").await;
+            scene.house.brake.let_go();
+            std::future::pending::<()>().await;
+        };
         let died = tokio::select! {
             () = server.dies() => true,
             () = within(&what, ends_at(&client, &scene.head, story.ending())) => false,
+            () = to_the_end => false,
         };
         if !died {
             server.kill().await;
@@ -196,6 +206,7 @@ impl Teller {
     /// Runs a server that nobody kills until everything is done, and checks that it was done right.
     async fn settle(&self, story: Story, scene: &Scene<'_>, deadly: Option<&Deadly>) {
         let Scene { house, head, name } = scene;
+        house.brake.let_go();
         let before = attempts(house).await;
         let server = house.start(&self.around, None).await.expect("nothing ends it");
         if story == Story::Deleted {
