@@ -244,8 +244,9 @@ def wait(aws, options):
     definition = {"Branch": state["branch"], "Target": state["stack"], "Parent": state["stack"],
                   "Directory": status["DesiredState"]["Directory"]}
     only("list_repository_sync_definitions", definitions, **definition)
-    return {"status": latest["Status"], "resource_sync": status, "blockers": summary, "repository_sync": repository,
-            "definitions": definitions}
+    return {"status": latest["Status"], "events": [event["Type"] for event in latest["Events"]],
+            "reason": active[0]["CreatedReason"] if active else "", "resource_sync": status, "blockers": summary,
+            "repository_sync": repository, "definitions": definitions}
 
 
 def ended_sync(aws, key, options):

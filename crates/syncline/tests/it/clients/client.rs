@@ -78,6 +78,17 @@ impl Client {
     /// # Panics
     /// When it fails, with what it printed.
     pub(crate) async fn run(&self, endpoint: &str, token: &str, arguments: &[&str]) -> Value {
+        let seen = self.try_run(endpoint, token, arguments).await;
+        seen.unwrap_or_else(|error| panic!("{} {arguments:?}: {error}", self.name))
+    }
+
+    /// Runs one command and answers the JSON it prints, or why there is none.
+    pub(crate) async fn try_run(
+        &self,
+        endpoint: &str,
+        token: &str,
+        arguments: &[&str],
+    ) -> Result<Value, Unseen> {
         let seen = async {
             match &self.runs {
                 Runs::Here => {
@@ -89,10 +100,7 @@ impl Client {
                 }
             }
         };
-        Outside::default()
-            .call("tests.run_client", COMMAND_LIMIT, seen)
-            .await
-            .unwrap_or_else(|error| panic!("{} {arguments:?}: {error}", self.name))
+        Outside::default().call("tests.run_client", COMMAND_LIMIT, seen).await
     }
 }
 
@@ -133,7 +141,7 @@ async fn run_program(
 
 /// Why a client saw nothing.
 #[derive(Debug, Error)]
-enum Unseen {
+pub(crate) enum Unseen {
     #[error("{0}")]
     Failed(String),
     #[error(transparent)]

@@ -16,16 +16,27 @@ const TOKEN: &str = "a-token-of-the-tests";
 pub(crate) enum Story {
     /// Everything is created, the first push is synced, everything is deleted.
     FirstPush,
-    /// Four pushes: the stack is created, changed, not broken, and mended.
+    /// Six pushes: the stack is created, changed, twice not broken and twice mended.
     Whole,
 }
 
-/// What is asked of the newest sync.
+/// How the sync of a commit must end.
 #[derive(Debug, Clone, Copy)]
-struct Ends<'a> {
-    status: &'a str,
+enum Ends<'a> {
+    /// SUCCEEDED, with at least these types of events.
+    Synced { events: &'a [&'a str] },
+    /// FAILED, with a last event but one of this type and an ACTIVE blocker that says this.
+    Blocked { event: &'a str, reason: &'a str },
+}
+
+/// What became of the commits so far.
+#[derive(Debug, Clone, Copy)]
+struct Commits<'a> {
+    /// The newest one, which is to be synced.
     at: &'a str,
+    /// The one that the sync starts from.
     from: &'a str,
+    /// The newest one that succeeded.
     last_good: &'a str,
 }
 
@@ -49,16 +60,28 @@ pub(crate) async fn walk(serve: &Serve, client: &Client, story: Story) {
     let first = repository
         .commit_files(&[("deploy/prod.yaml", &deployment("one")), ("templates/web.yaml", TEMPLATE)])
         .await;
-    walk.expect(Ends { status: "SUCCEEDED", at: &first, from: &first, last_good: &first }).await;
+    let events = ["FILES_READ", "CHANGE_SET_CREATED", "EXECUTION_STARTED", "STACK_EVENT", "SUCCEEDED"];
+    let executed = Ends::Synced { events: &events };
+    walk.expect(Commits { at: &first, from: &first, last_good: &first }, executed).await;
     if story == Story::Whole {
         let second = repository.commit("deploy/prod.yaml", deployment("two")).await;
-        walk.expect(Ends { status: "SUCCEEDED", at: &second, from: &first, last_good: &second }).await;
+        walk.expect(Commits { at: &second, from: &first, last_good: &second }, executed).await;
 
         let broken = repository.commit("templates/web.yaml", BROKEN_TEMPLATE).await;
-        walk.expect(Ends { status: "FAILED", at: &broken, from: &second, last_good: &second }).await;
+        let refused = Ends::Blocked { event: "INVALID_FILE", reason: "templates/web.yaml:6:" };
+        walk.expect(Commits { at: &broken, from: &second, last_good: &second }, refused).await;
 
         let fix = repository.commit("templates/web.yaml", MENDED_TEMPLATE).await;
-        walk.expect(Ends { status: "SUCCEEDED", at: &fix, from: &second, last_good: &fix }).await;
+        walk.expect(Commits { at: &fix, from: &second, last_good: &fix }, executed).await;
+
+        // Nothing is wrong with this file; CloudFormation refuses it, each peer in its own words.
+        let lacking = repository.commit("templates/web.yaml", LACKING_TEMPLATE).await;
+        let refused = Ends::Blocked { event: "CHANGE_SET_FAILED", reason: "Owner" };
+        walk.expect(Commits { at: &lacking, from: &fix, last_good: &fix }, refused).await;
+
+        let revert = repository.commit("templates/web.yaml", MENDED_TEMPLATE).await;
+        let unchanged = Ends::Synced { events: &["NO_CHANGES", "SUCCEEDED"] };
+        walk.expect(Commits { at: &revert, from: &fix, last_good: &revert }, unchanged).await;
     }
     walk.run(&["teardown", "--state", &walk.state()]).await;
 }
@@ -91,22 +114,48 @@ impl Walk<'_> {
         .await;
     }
 
-    async fn expect(&self, ends: Ends<'_>) -> Value {
-        let Ends { status, at, from, last_good } = ends;
-        self.run(&[
-            "wait",
-            "--state",
-            &self.state(),
-            "--expect",
-            status,
-            "--sha",
-            at,
-            "--initial-sha",
-            from,
-            "--last-good-sha",
-            last_good,
-        ])
-        .await
+    async fn expect(&self, commits: Commits<'_>, ends: Ends<'_>) {
+        let status = match ends {
+            Ends::Synced { .. } => "SUCCEEDED",
+            Ends::Blocked { .. } => "FAILED",
+        };
+        let Commits { at, from, last_good } = commits;
+        let seen = self
+            .run(&[
+                "wait",
+                "--state",
+                &self.state(),
+                "--expect",
+                status,
+                "--sha",
+                at,
+                "--initial-sha",
+                from,
+                "--last-good-sha",
+                last_good,
+            ])
+            .await;
+        let types = event_types(&seen);
+        match ends {
+            Ends::Synced { events } => {
+                let mut told = types.iter();
+                let in_order = events.iter().all(|event| told.any(|told| told == event));
+                assert!(in_order, "{}: {events:?} are not all in {types:?}, in this order", self.client.name);
+            }
+            Ends::Blocked { event, reason } => {
+                assert!(
+                    types.ends_with(&[event, "FAILED"]),
+                    "{}: {event} is not in {types:?}",
+                    self.client.name
+                );
+                let told = seen["reason"].as_str().unwrap_or_default();
+                assert!(
+                    told.contains(reason),
+                    "{}: the blocker says '{told}', not '{reason}'",
+                    self.client.name
+                );
+            }
+        }
     }
 
     async fn run(&self, arguments: &[&str]) -> Value {
@@ -115,6 +164,14 @@ impl Walk<'_> {
 
     fn state(&self) -> String {
         self.folder.path().join("state").to_str().expect("a UTF-8 path").to_owned()
+    }
+}
+
+/// The types of the newest sync's events: the AWS CLI prints them in one line.
+fn event_types(seen: &Value) -> Vec<&str> {
+    match &seen["events"] {
+        Value::String(line) => line.split_whitespace().collect(),
+        events => events.as_array().into_iter().flatten().filter_map(Value::as_str).collect(),
     }
 }
 
@@ -151,6 +208,22 @@ Resources:
     Type: AWS::SNS::Topic
     Properties:
       DisplayName: !Sub 'the topic of ${Team}'
+  Queue:
+    Type: AWS::SQS::Queue
+Outputs:
+  Topic: {Value: !Ref Topic}
+";
+
+/// The deployment file gives no value to its second parameter.
+const LACKING_TEMPLATE: &str = "\
+Parameters:
+  Team: {Type: String}
+  Owner: {Type: String}
+Resources:
+  Topic:
+    Type: AWS::SNS::Topic
+    Properties:
+      DisplayName: !Sub 'the topic of ${Team} and ${Owner}'
   Queue:
     Type: AWS::SQS::Queue
 Outputs:
