@@ -21,7 +21,7 @@ fail() {
 
 endpoint='' service=codeconnections region=us-east-1 command=''
 state='' name='' provider_endpoint='' owner='' repository='' branch=main config_file='' stack='' role_arn='' username=''
-expect=SUCCEEDED sha='' initial_sha='' last_good_sha='' timeout=60
+expect=SUCCEEDED sha='' initial_sha='' last_good_sha='' timeout=180
 while (($#)); do
   case $1 in
     setup | wait | teardown)

@@ -343,7 +343,7 @@ def parse_arguments():
     command.add_argument("--sha", help="the commit that must be synced; default: the one that is desired")
     command.add_argument("--initial-sha", help="the commit that the sync must have started from")
     command.add_argument("--last-good-sha", help="the commit that must be the newest that succeeded")
-    command.add_argument("--timeout", type=float, default=60, help="in seconds")
+    command.add_argument("--timeout", type=float, default=180, help="in seconds")
 
     command = commands.add_parser("teardown")
     command.add_argument("--state", required=True)

@@ -28,7 +28,7 @@ use tokio::net::TcpStream;
 const SYNC_TYPE: SyncConfigurationType = SyncConfigurationType::CfnStackSync;
 const REGION: &str = "us-east-1";
 const POLL: Duration = Duration::from_millis(250);
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(180);
 /// How far from now a time in an answer may be, in seconds: a wrong unit is further off.
 const CLOSE_S: u64 = 24 * 3600;
 

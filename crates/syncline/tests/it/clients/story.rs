@@ -12,12 +12,16 @@ use crate::serving::{ACCOUNT, Serve};
 const TOKEN: &str = "a-token-of-the-tests";
 
 /// How much of the story is told.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Story {
     /// Everything is created, the first push is synced, everything is deleted.
     FirstPush,
-    /// Six pushes: the stack is created, changed, twice not broken and twice mended.
-    Whole,
+    /// Four pushes: the stack is created, changed, not broken by a file with a mistake, and the mistake is mended.
+    FourPushes,
+    /// Two more: CloudFormation itself refuses a template, and the revert syncs.
+    SixPushes,
+    /// One more: a resource cannot be made, and the stack is rolled back.
+    SevenPushes,
 }
 
 /// How the sync of a commit must end.
@@ -57,34 +61,22 @@ pub(crate) async fn walk(serve: &Serve, client: &Client, story: Story) {
     let walk = Walk { serve, client, folder: tempfile::tempdir().expect("a temporary folder") };
 
     walk.set_up(&git, &repository).await;
-    let first = repository
-        .commit_files(&[("deploy/prod.yaml", &deployment("one")), ("templates/web.yaml", TEMPLATE)])
-        .await;
-    let events = ["FILES_READ", "CHANGE_SET_CREATED", "EXECUTION_STARTED", "STACK_EVENT", "SUCCEEDED"];
-    let executed = Ends::Synced { events: &events };
-    walk.expect(Commits { at: &first, from: &first, last_good: &first }, executed).await;
-    if story == Story::Whole {
-        let second = repository.commit("deploy/prod.yaml", deployment("two")).await;
-        walk.expect(Commits { at: &second, from: &first, last_good: &second }, executed).await;
-
-        let broken = repository.commit("templates/web.yaml", BROKEN_TEMPLATE).await;
-        let refused = Ends::Blocked { event: "INVALID_FILE", reason: "templates/web.yaml:6:" };
-        walk.expect(Commits { at: &broken, from: &second, last_good: &second }, refused).await;
-
-        let fix = repository.commit("templates/web.yaml", MENDED_TEMPLATE).await;
-        walk.expect(Commits { at: &fix, from: &second, last_good: &fix }, executed).await;
-
-        // Nothing is wrong with this file; CloudFormation refuses it, each peer in its own words.
-        let lacking = repository.commit("templates/web.yaml", LACKING_TEMPLATE).await;
-        let refused = Ends::Blocked { event: "CHANGE_SET_FAILED", reason: "Owner" };
-        walk.expect(Commits { at: &lacking, from: &fix, last_good: &fix }, refused).await;
-
-        let revert = repository.commit("templates/web.yaml", MENDED_TEMPLATE).await;
-        let unchanged = Ends::Synced { events: &["NO_CHANGES", "SUCCEEDED"] };
-        walk.expect(Commits { at: &revert, from: &fix, last_good: &revert }, unchanged).await;
+    let good = walk.first_push(&repository).await;
+    let good =
+        if story >= Story::FourPushes { walk.change_break_and_mend(&repository, &good).await } else { good };
+    if story >= Story::SixPushes {
+        let good = walk.be_refused_and_revert(&repository, &good).await;
+        if story >= Story::SevenPushes {
+            walk.be_rolled_back(&repository, &good).await;
+        }
     }
     walk.run(&["teardown", "--state", &walk.state()]).await;
 }
+
+/// A change set was made and executed, and CloudFormation told about it.
+const EXECUTED: Ends<'_> = Ends::Synced {
+    events: &["FILES_READ", "CHANGE_SET_CREATED", "EXECUTION_STARTED", "STACK_EVENT", "SUCCEEDED"],
+};
 
 impl Walk<'_> {
     async fn set_up(&self, git: &GitHost, repository: &Repository) {
@@ -112,6 +104,51 @@ impl Walk<'_> {
             &role,
         ])
         .await;
+    }
+
+    /// The stack is created; answers the commit.
+    async fn first_push(&self, repository: &Repository) -> String {
+        let files = [("deploy/prod.yaml", deployment("one")), ("templates/web.yaml", TEMPLATE.to_owned())];
+        let first =
+            repository.commit_files(&files.each_ref().map(|(path, text)| (*path, text.as_str()))).await;
+        self.expect(Commits { at: &first, from: &first, last_good: &first }, EXECUTED).await;
+        first
+    }
+
+    /// The stack is changed; a file with a mistake leaves it alone; the mended file syncs by itself. Answers
+    /// the newest commit.
+    async fn change_break_and_mend(&self, repository: &Repository, first: &str) -> String {
+        let second = repository.commit("deploy/prod.yaml", deployment("two")).await;
+        self.expect(Commits { at: &second, from: first, last_good: &second }, EXECUTED).await;
+
+        let broken = repository.commit("templates/web.yaml", BROKEN_TEMPLATE).await;
+        let refused = Ends::Blocked { event: "INVALID_FILE", reason: "templates/web.yaml:6:" };
+        self.expect(Commits { at: &broken, from: &second, last_good: &second }, refused).await;
+
+        let fix = repository.commit("templates/web.yaml", MENDED_TEMPLATE).await;
+        self.expect(Commits { at: &fix, from: &second, last_good: &fix }, EXECUTED).await;
+        fix
+    }
+
+    /// Nothing is wrong with a file, but CloudFormation refuses it; the revert syncs by itself. Answers the
+    /// newest commit.
+    async fn be_refused_and_revert(&self, repository: &Repository, good: &str) -> String {
+        let lacking = repository.commit("templates/web.yaml", LACKING_TEMPLATE).await;
+        let refused = Ends::Blocked { event: "CHANGE_SET_FAILED", reason: "Owner" };
+        self.expect(Commits { at: &lacking, from: good, last_good: good }, refused).await;
+
+        let revert = repository.commit("templates/web.yaml", MENDED_TEMPLATE).await;
+        let unchanged = Ends::Synced { events: &["NO_CHANGES", "SUCCEEDED"] };
+        self.expect(Commits { at: &revert, from: good, last_good: &revert }, unchanged).await;
+        revert
+    }
+
+    /// The blocker names the resource that could not be made.
+    async fn be_rolled_back(&self, repository: &Repository, good: &str) {
+        let failing = repository.commit("templates/web.yaml", FAILING_TEMPLATE).await;
+        let failed =
+            Ends::Blocked { event: "EXECUTION_FAILED", reason: "Bucket (AWS::S3::Bucket) CREATE_FAILED: " };
+        self.expect(Commits { at: &failing, from: good, last_good: good }, failed).await;
     }
 
     async fn expect(&self, commits: Commits<'_>, ends: Ends<'_>) {
@@ -226,6 +263,24 @@ Resources:
       DisplayName: !Sub 'the topic of ${Team} and ${Owner}'
   Queue:
     Type: AWS::SQS::Queue
+Outputs:
+  Topic: {Value: !Ref Topic}
+";
+
+/// No bucket may have such a name.
+const FAILING_TEMPLATE: &str = "\
+Parameters:
+  Team: {Type: String}
+Resources:
+  Topic:
+    Type: AWS::SNS::Topic
+    Properties:
+      DisplayName: !Sub 'the topic of ${Team}'
+  Queue:
+    Type: AWS::SQS::Queue
+  Bucket:
+    Type: AWS::S3::Bucket
+    Properties: {BucketName: A_B}
 Outputs:
   Topic: {Value: !Ref Topic}
 ";
