@@ -10,13 +10,14 @@ const OURS: &str = "Apache-2.0";
 
 /// Licences that ask for no more than notices. A copyleft licence needs a decision of its own before it comes
 /// here.
-const ALLOWED: [&str; 15] = [
+const ALLOWED: [&str; 16] = [
     "0BSD",
     "Apache-2.0",
     "Apache-2.0 WITH LLVM-exception",
     "BSD-2-Clause",
     "BSD-3-Clause",
     "BSL-1.0",
+    "BlueOak-1.0.0",
     "CC0-1.0",
     "CDLA-Permissive-2.0",
     "ISC",

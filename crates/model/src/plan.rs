@@ -398,6 +398,11 @@ pub enum AfterTrouble {
         /// For people.
         reason: String,
     },
+    /// End the attempt without a blocker: the configuration it belongs to is not the one in force any more.
+    GiveUp {
+        /// For people.
+        reason: String,
+    },
     /// Try again.
     Retry {
         /// After so many milliseconds.
@@ -415,9 +420,18 @@ pub const OUTAGE_LIMIT: i64 = 5;
 pub const LONGEST_DELAY_MS: i64 = 15 * 60 * 1000;
 
 /// What to do about a trouble, after `failures` failures in a row before it; `jitter` is 0 to 1.
+///
+/// `replaced` says that the attempt belongs to a configuration that was changed or deleted since. Such an
+/// attempt is watched to its end with its old role, but not for ever once that role lets nobody in: nobody
+/// would mend it, and what replaces it waits.
 #[must_use]
-pub fn after_trouble(trouble: &Trouble, failures: i64, jitter: f64) -> AfterTrouble {
+pub fn after_trouble(trouble: &Trouble, failures: i64, jitter: f64, replaced: bool) -> AfterTrouble {
     match trouble {
+        Trouble::Outage {
+            blocker: BlockerKind::RoleNotAssumable | BlockerKind::AccessDenied,
+            reason,
+            ..
+        } if replaced && failures + 1 >= OUTAGE_LIMIT => AfterTrouble::GiveUp { reason: reason.clone() },
         Trouble::Refused { blocker, reason } => {
             AfterTrouble::Fail { blocker: *blocker, reason: reason.clone() }
         }
@@ -601,9 +615,9 @@ mod tests {
     #[test]
     fn outages_back_off_and_become_blockers_but_content_fails_at_once() {
         let outage = |blocker| Trouble::Outage { blocker, reason: "503".into(), retry_after_ms: None };
-        let retry = |trouble: &Trouble, failures| match after_trouble(trouble, failures, 0.0) {
+        let retry = |trouble: &Trouble, failures| match after_trouble(trouble, failures, 0.0, false) {
             AfterTrouble::Retry { delay_ms, blocker, .. } => (delay_ms, blocker),
-            AfterTrouble::Fail { .. } => panic!("an outage is retried"),
+            other => panic!("an outage is retried, not {other:?}"),
         };
         let silent = outage(BlockerKind::TargetUnavailable);
         assert_eq!(retry(&silent, 0), (1000, None));
@@ -613,7 +627,10 @@ mod tests {
         let refused = outage(BlockerKind::RoleNotAssumable);
         assert_eq!(retry(&refused, 0), (1000, Some(BlockerKind::RoleNotAssumable)));
         let content = Trouble::Refused { blocker: BlockerKind::InvalidFile, reason: "no".into() };
-        assert!(matches!(after_trouble(&content, 0, 0.0), AfterTrouble::Fail { .. }));
+        assert!(matches!(after_trouble(&content, 0, 0.0, false), AfterTrouble::Fail { .. }));
+        assert!(matches!(after_trouble(&refused, 3, 0.0, true), AfterTrouble::Retry { .. }));
+        assert!(matches!(after_trouble(&refused, 4, 0.0, true), AfterTrouble::GiveUp { .. }));
+        assert!(matches!(after_trouble(&silent, 4, 0.0, true), AfterTrouble::Retry { .. }));
         assert_eq!(backoff_ms(0, 1.0), 900);
         assert_eq!((poll_delay_ms(0), poll_delay_ms(4000), poll_delay_ms(1 << 40)), (200, 1000, 5000));
     }

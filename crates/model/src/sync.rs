@@ -135,8 +135,6 @@ text_enum! {
         StackStuck = "STACK_STUCK",
         /// The stack was deleted by someone else.
         StackDeleted = "STACK_DELETED",
-        /// A blocker was raised.
-        BlockerRaised = "BLOCKER_RAISED",
         /// The attempt was given up for a newer revision or a changed configuration.
         Superseded = "SUPERSEDED",
         /// The attempt has succeeded.
@@ -267,7 +265,9 @@ impl BlockerKind {
             Self::CredentialRefused => {
                 "authorize the connection again with a credential that may read the repository"
             }
-            Self::ConnectionUnavailable => "point the repository link at an AVAILABLE connection",
+            Self::ConnectionUnavailable => {
+                "authorize the connection; if it was deleted, link the repository through another one and point the sync configuration at that link"
+            }
         }
     }
 }

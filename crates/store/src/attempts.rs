@@ -88,6 +88,8 @@ pub struct Ending {
     pub last_stack_event: Option<String>,
     /// A blocker to raise.
     pub blocker: Option<NewBlocker>,
+    /// The target answered: resolve the blockers that said it does not.
+    pub recovered: bool,
 }
 
 /// The attempt of a sync that has not ended.
@@ -141,6 +143,14 @@ pub(crate) fn append_events(
             ],
         )?;
     }
+    Ok(())
+}
+
+/// Resolves the blockers that said the target does not answer.
+fn end_outages(tx: &Tx<'_>, sync_id: &str) -> StoreResult<()> {
+    blockers::resolve_where(tx, sync_id, "the outage is over", |kind| {
+        kind.release() == Release::Recovery && !kind.is_of_repository()
+    })?;
     Ok(())
 }
 
@@ -248,7 +258,7 @@ impl Store {
                      stack_id = coalesce($7, stack_id),
                      last_stack_event = coalesce($8, last_stack_event),
                      failures = coalesce($9, failures)
-                   WHERE id = $1 AND status IN ('INITIATED', 'IN_PROGRESS')",
+                   WHERE id = $1 AND sync_id = $10 AND status IN ('INITIATED', 'IN_PROGRESS')",
                 params![
                     &id,
                     progress.phase.map(Phase::as_str),
@@ -258,7 +268,8 @@ impl Store {
                     progress.change_set_arn,
                     progress.stack_id,
                     progress.last_stack_event,
-                    progress.failures
+                    progress.failures,
+                    &claim.id
                 ],
             )?;
             if changed == 0 {
@@ -266,9 +277,7 @@ impl Store {
             }
             add_events(tx, &id, &progress.events)?;
             if progress.recovered {
-                blockers::resolve_where(tx, &claim.id, "the outage is over", |kind| {
-                    kind.release() == Release::Recovery && !kind.is_of_repository()
-                })?;
+                end_outages(tx, &claim.id)?;
             }
             if let Some(blocker) = &progress.blocker {
                 blockers::raise(tx, &claim.id, blocker)?;
@@ -288,9 +297,9 @@ impl Store {
             work::fence(tx, &claim)?;
             let ended = tx.row(
                 "UPDATE attempt SET status = $2, ended_at_ms = $3, last_stack_event = coalesce($4, last_stack_event)
-                   WHERE id = $1 AND status IN ('INITIATED', 'IN_PROGRESS')
+                   WHERE id = $1 AND sync_id = $5 AND status IN ('INITIATED', 'IN_PROGRESS')
                  RETURNING target_revision, stack_id, role_arn",
-                params![&id, ending.status.as_str(), tx.now_ms(), ending.last_stack_event],
+                params![&id, ending.status.as_str(), tx.now_ms(), ending.last_stack_event, &claim.id],
             )?;
             let Some(mut ended) = ended else {
                 return Err(StoreError::Stale(format!("attempt {id}, which has ended")));
@@ -305,8 +314,11 @@ impl Store {
                     params![&claim.id, target, stack_id, role_arn],
                 )?;
                 blockers::resolve_where(tx, &claim.id, "a newer sync succeeded", |kind| {
-                    !kind.is_of_repository() && kind.release() != Release::Operator
+                    kind.release() == Release::Success
                 })?;
+            }
+            if ending.recovered {
+                end_outages(tx, &claim.id)?;
             }
             if let Some(blocker) = &ending.blocker {
                 blockers::raise(tx, &claim.id, blocker)?;

@@ -23,6 +23,7 @@ mod syncs;
 mod tags;
 mod work;
 
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 
@@ -78,6 +79,12 @@ pub enum StoreError {
     /// The key file or a sealed secret cannot be used.
     #[error("{0}")]
     Key(String),
+    /// Another process holds the database, or a child that a killed one was about to start still does.
+    #[error("another syncline process has the database {path} open, and only one may: stop that one first")]
+    InUse {
+        /// Its path.
+        path: String,
+    },
     /// The database cannot be opened.
     #[error("cannot open the database {path}: {reason}")]
     Open {
@@ -127,7 +134,7 @@ impl Store {
     /// the key file at `key_file`.
     ///
     /// # Errors
-    /// [`StoreError::Open`] if another process has it open, it cannot be read or written, or it was made by
+    /// [`StoreError::InUse`] if another process has it open; [`StoreError::Open`] if it cannot be read or written, or it was made by
     /// a newer version; [`StoreError::Key`] for the key file.
     pub fn open(path: &Path, key_file: &Path, clock: Arc<dyn Clock>, outside: Outside) -> StoreResult<Self> {
         let cannot = |reason: String| StoreError::Open { path: path.display().to_string(), reason };
@@ -139,13 +146,17 @@ impl Store {
             .open(&lock_path)
             .map_err(|error| cannot(format!("{}: {error}", lock_path.display())))?;
         lock.try_lock().map_err(|error| match error {
-            std::fs::TryLockError::WouldBlock => cannot(
-                "another syncline process has it open; stop that one, or use PostgreSQL for several"
-                    .to_owned(),
-            ),
+            std::fs::TryLockError::WouldBlock => StoreError::InUse { path: path.display().to_string() },
             std::fs::TryLockError::Error(error) => cannot(format!("{}: {error}", lock_path.display())),
         })?;
         let keyring = Keyring::open(key_file)?;
+        // Made before SQLite makes it, so that nobody else may read it.
+        std::fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .mode(0o600)
+            .open(path)
+            .map_err(|error| cannot(error.to_string()))?;
         let mut connection = connect(path)?;
         migrate(&mut connection).map_err(|error| match error {
             StoreError::Open { reason, .. } => cannot(reason),

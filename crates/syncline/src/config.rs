@@ -1,7 +1,9 @@
 //! The configuration of `syncline serve`: flags beat the environment, which beats the file.
 //!
-//! **Architecture Invariant:** this is the only reader of configuration files and of the environment.
+//! **Architecture Invariant:** this is the only reader of the server's configuration files and environment.
+//! The commands that call a server read theirs in `cli/client.rs`, through clap as well.
 
+use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -102,11 +104,11 @@ pub struct ServeArgs {
     #[arg(long, env = "SYNCLINE_ALLOW_ROLE_ACCOUNT", value_name = "OWNER=ACCOUNT", value_delimiter = ',')]
     allow_role_account: Vec<String>,
     /// Use a simulated CloudFormation in this process instead of AWS. It provisions nothing.
-    #[arg(long, env = "SYNCLINE_SIMULATE_CLOUDFORMATION")]
-    simulate_cloudformation: bool,
+    #[arg(long, env = "SYNCLINE_SIMULATE_CLOUDFORMATION", num_args = 0..=1, default_missing_value = "true", require_equals = true)]
+    simulate_cloudformation: Option<bool>,
     /// Listen on other than loopback addresses without TLS.
-    #[arg(long, env = "SYNCLINE_INSECURE_HTTP")]
-    insecure_http: bool,
+    #[arg(long, env = "SYNCLINE_INSECURE_HTTP", num_args = 0..=1, default_missing_value = "true", require_equals = true)]
+    insecure_http: Option<bool>,
     /// How logs are written, to stderr.
     #[arg(long, env = "SYNCLINE_LOG_FORMAT", value_enum)]
     log_format: Option<LogFormat>,
@@ -134,8 +136,8 @@ struct File {
     allow_network: Vec<String>,
     allow_file_remotes: Vec<PathBuf>,
     allow_role_account: Vec<String>,
-    simulate_cloudformation: bool,
-    insecure_http: bool,
+    simulate_cloudformation: Option<bool>,
+    insecure_http: Option<bool>,
     log_format: Option<LogFormat>,
     quotas: Quotas,
 }
@@ -185,6 +187,14 @@ pub struct Config {
     pub root_account: Option<AccountId>,
     /// The quotas.
     pub quotas: Quotas,
+    /// Where the git program is looked for.
+    pub search_path: OsString,
+}
+
+/// The `PATH` of this process.
+#[expect(clippy::disallowed_methods, reason = "the one reader of the environment")]
+fn search_path() -> OsString {
+    std::env::var_os("PATH").unwrap_or_else(|| OsString::from("/usr/local/bin:/usr/bin:/bin"))
 }
 
 impl Config {
@@ -207,6 +217,7 @@ impl Config {
             root_key: RootKey::InDataDir,
             root_account: None,
             quotas: Quotas::default(),
+            search_path: search_path(),
         }
     }
 }
@@ -222,7 +233,8 @@ impl ServeArgs {
         let listen = self.listen.or(file.listen).unwrap_or(SocketAddr::from(([127, 0, 0, 1], 7962)));
         let admin_listen =
             self.admin_listen.or(file.admin_listen).unwrap_or(SocketAddr::from(([127, 0, 0, 1], 7963)));
-        if !listen.ip().is_loopback() && !(self.insecure_http || file.insecure_http) {
+        let insecure_http = self.insecure_http.or(file.insecure_http).unwrap_or_default();
+        if !(listen.ip().is_loopback() || insecure_http) {
             bail!(
                 "--listen {listen}: plain HTTP on other than loopback addresses needs --insecure-http; \
                  put a TLS proxy before a loopback address instead"
@@ -269,11 +281,15 @@ impl ServeArgs {
             allow_network,
             allow_file_remotes: either(self.allow_file_remotes, file.allow_file_remotes),
             role_accounts: pairs.iter().map(|pair| parse_pair(pair)).collect::<anyhow::Result<_>>()?,
-            simulate_cloudformation: self.simulate_cloudformation || file.simulate_cloudformation,
+            simulate_cloudformation: self
+                .simulate_cloudformation
+                .or(file.simulate_cloudformation)
+                .unwrap_or_default(),
             log_format: self.log_format.or(file.log_format).unwrap_or_default(),
             root_key,
             root_account: self.root_account_id,
             quotas: file.quotas,
+            search_path: search_path(),
         })
     }
 }
@@ -366,6 +382,10 @@ mod tests {
         assert_eq!(config.poll_interval, Duration::from_secs(300));
         let config = settle(ServeArgs { listen: "127.0.0.1:2".parse().ok(), ..args() }).expect("valid");
         assert_eq!(config.listen.port(), 2);
+        std::fs::write(&path, "simulate_cloudformation = true\n").expect("write");
+        assert!(settle(args()).expect("valid").simulate_cloudformation);
+        let off = ServeArgs { simulate_cloudformation: Some(false), ..args() };
+        assert!(!settle(off).expect("valid").simulate_cloudformation);
 
         for bad in [
             "lisen = '127.0.0.1:1'",

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::future::IntoFuture;
 use std::io::Write;
 use std::net::SocketAddr;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use syncline_cloudformation_sim::Simulator;
 use syncline_git::{Egress, Git, Settings as GitSettings};
 use syncline_model::names::AccountId;
 use syncline_seams::{Clock, Outside};
-use syncline_store::Store;
+use syncline_store::{Store, StoreError};
 use syncline_targets::{AwsSource, CloudFormation, Settings as TargetSettings, Target};
 use syncline_wire::sigv4::SigningKeys;
 use tokio::net::TcpListener;
@@ -30,6 +30,11 @@ use crate::worker::Worker;
 
 /// How long work in progress may take to end after a stop is asked for.
 const GRACE: Duration = Duration::from_secs(20);
+
+/// How long a start waits for another process to let go of the database.
+const DATABASE_PATIENCE: Duration = Duration::from_secs(3);
+/// How often it looks.
+const DATABASE_RETRY: Duration = Duration::from_millis(50);
 
 /// The account of a server that knows no other.
 const NOBODYS_ACCOUNT: &str = "000000000000";
@@ -78,7 +83,10 @@ impl std::fmt::Debug for RootCredentials {
 /// # Errors
 /// A data directory, database, key file or credentials file that cannot be used.
 pub async fn parts(config: &Config, seams: &Seams, aws: AwsSource) -> anyhow::Result<Parts> {
-    std::fs::create_dir_all(&config.data_dir)
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(&config.data_dir)
         .with_context(|| format!("cannot make the data directory {}", config.data_dir.display()))?;
     let store = Store::open(
         &config.database,
@@ -97,6 +105,7 @@ pub async fn parts(config: &Config, seams: &Seams, aws: AwsSource) -> anyhow::Re
     let egress = Egress::new(config.allow_network.clone(), config.allow_file_remotes.clone());
     let mut git = GitSettings::new(config.data_dir.join("git-cache"));
     git.egress = egress.clone();
+    git.search_path.clone_from(&config.search_path);
     let git = Git::new(git, seams.outside.clone());
     let worker = Arc::new(Worker::new(
         store.clone(),
@@ -209,7 +218,7 @@ fn write_credentials(path: &Path, id: &str, secret: &str) -> std::io::Result<()>
 /// A server that listens and works.
 #[derive(Debug)]
 pub struct Running {
-    /// Where the API is.
+    /// Where the API is; of a worker without one, where the admin endpoints are.
     pub address: SocketAddr,
     /// Where the admin endpoints are.
     pub admin_address: SocketAddr,
@@ -240,6 +249,25 @@ impl Running {
     }
 }
 
+/// The parts, as soon as the database is nobody else's. A server that is killed while it starts a git leaves
+/// its lock to that child until the child has become git: a restart in that moment waits instead of failing.
+async fn parts_once_free(config: &Config, seams: &Seams, aws: AwsSource) -> anyhow::Result<Parts> {
+    let mut waited = Duration::ZERO;
+    loop {
+        match parts(config, seams, aws.clone()).await {
+            Err(error) if is_in_use(&error) && waited < DATABASE_PATIENCE => {
+                seams.clock.sleep(DATABASE_RETRY).await;
+                waited += DATABASE_RETRY;
+            }
+            done => return done,
+        }
+    }
+}
+
+fn is_in_use(error: &anyhow::Error) -> bool {
+    matches!(error.downcast_ref(), Some(StoreError::InUse { .. }))
+}
+
 /// Starts a server.
 ///
 /// # Errors
@@ -252,7 +280,7 @@ pub async fn start(config: &Config, seams: &Seams) -> anyhow::Result<Running> {
             Simulator::new(Arc::clone(&seams.clock), syncline_cloudformation_sim::Settings::default());
         let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
         let endpoint_url = format!("http://{}", listener.local_addr()?);
-        tasks.push(serve(listener, simulator.router(), stopped.clone()));
+        tasks.push(simulate(&simulator, listener, stopped.clone()));
         warn!(
             "CLOUDFORMATION IS SIMULATED at {endpoint_url}: stacks exist in this process only and nothing is provisioned"
         );
@@ -265,22 +293,39 @@ pub async fn start(config: &Config, seams: &Seams) -> anyhow::Result<Running> {
     } else {
         (AwsSource::Chain, None)
     };
-    let listener = TcpListener::bind(config.listen)
-        .await
-        .with_context(|| format!("cannot listen on {}", config.listen))?;
-    let admin = TcpListener::bind(config.admin_listen)
-        .await
-        .with_context(|| format!("cannot listen on {}", config.admin_listen))?;
-    let (address, admin_address) = (listener.local_addr()?, admin.local_addr()?);
-    let parts = parts(config, seams, aws).await?;
+    let bind = async |address: SocketAddr| {
+        TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))
+    };
+    let admin = bind(config.admin_listen).await?;
+    let admin_address = admin.local_addr()?;
+    let main = if config.role == Role::Worker { None } else { Some(bind(config.listen).await?) };
+    let address = main.as_ref().map_or(Ok(admin_address), TcpListener::local_addr)?;
+    let parts = parts_once_free(config, seams, aws).await?;
     tasks.push(serve(admin, server::admin_router(Arc::clone(&parts.front)), stopped.clone()));
-    if config.role != Role::Worker {
-        tasks.push(serve(listener, server::router(Arc::clone(&parts.front)), stopped.clone()));
+    if let Some(main) = main {
+        tasks.push(serve(main, server::router(Arc::clone(&parts.front)), stopped.clone()));
     }
     if config.role != Role::Api {
         tasks.push(tokio::spawn(Arc::clone(&parts.worker).run(stopped)));
     }
     Ok(Running { address, admin_address, key: parts.key, simulator, stop, tasks, store: parts.store })
+}
+
+/// Serves a simulated CloudFormation until the stop is asked for.
+pub fn simulate(
+    simulator: &Simulator,
+    listener: TcpListener,
+    mut stopped: watch::Receiver<bool>,
+) -> JoinHandle<()> {
+    let simulator = simulator.clone();
+    tokio::spawn(async move {
+        tokio::select! {
+            served = simulator.serve(listener) => if let Err(error) = served {
+                warn!(%error, "the simulated CloudFormation ended");
+            },
+            _ = stopped.wait_for(|stop| *stop) => {}
+        }
+    })
 }
 
 /// Serves a router until the stop is asked for.

@@ -92,7 +92,7 @@ impl World {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a free port");
         let simulator_url = format!("http://{}", listener.local_addr().expect("the bound address"));
         let (stop_simulator, stopped) = watch::channel(false);
-        running::serve(listener, simulator.router(), stopped);
+        running::simulate(&simulator, listener, stopped);
 
         let mut config = Config::on_loopback(directory.path());
         config.poll_interval = POLL_INTERVAL;

@@ -1,13 +1,28 @@
 //! The subcommands.
 
+mod account;
+mod client;
+mod connection;
+mod demo;
+mod follow;
 mod serve;
+mod sync;
+mod terminal;
 
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use crate::running::Seams;
+
+/// Keeps CloudFormation stacks at what Git branches say.
 #[derive(Debug, Parser)]
-#[command(name = "syncline", version, about = "Keeps CloudFormation stacks at what Git branches say.")]
+#[command(
+    name = "syncline",
+    version,
+    max_term_width = 110,
+    after_help = "Try it out: `syncline demo` needs git and nothing else."
+)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -16,21 +31,39 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run the server.
-    Serve(crate::config::ServeArgs),
+    Serve(Box<crate::config::ServeArgs>),
+    /// Show in seconds what Syncline does: three pushes and a simulated stack, on this machine alone.
+    Demo(demo::DemoArgs),
+    /// Complete the handshake of connections.
+    #[command(subcommand)]
+    Connection(connection::ConnectionCommand),
+    /// Look at syncs, follow one, or set one off.
+    #[command(subcommand)]
+    Sync(sync::SyncCommand),
+    /// Say what roles need to let this server in.
+    #[command(subcommand)]
+    Account(account::AccountCommand),
 }
 
 /// Runs the command line.
 #[must_use]
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
-    let done = match cli.command {
-        Command::Serve(args) => serve::run(args),
+    let done = match Cli::parse().command {
+        Command::Serve(args) => serve::run(*args).map(|()| ExitCode::SUCCESS),
+        Command::Demo(args) => demo::run(&args),
+        Command::Connection(command) => as_client(async |seams| connection::run(command, seams).await),
+        Command::Sync(command) => as_client(async |seams| sync::run(command, seams).await),
+        Command::Account(command) => as_client(async |seams| account::run(command, seams).await),
     };
-    match done {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("syncline: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    done.unwrap_or_else(|error| {
+        // Nobody is left to be told if this fails too.
+        let _ = terminal::print_aside(&format!("syncline: {}\n", terminal::plain(&format!("{error:#}"))));
+        ExitCode::FAILURE
+    })
+}
+
+/// Runs a subcommand that calls a server.
+fn as_client(command: impl AsyncFnOnce(&Seams) -> anyhow::Result<ExitCode>) -> anyhow::Result<ExitCode> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(command(&serve::seams()))
 }

@@ -1,5 +1,6 @@
 //! `syncline serve`.
 
+use std::io::IsTerminal as _;
 use std::sync::Arc;
 
 use syncline_seams::{Outside, SystemClock};
@@ -29,7 +30,10 @@ pub(super) fn log(format: LogFormat, level: LevelFilter) {
     let registry = tracing_subscriber::registry().with(filter);
     match format {
         LogFormat::Text => {
-            registry.with(tracing_subscriber::fmt::layer().with_writer(std::io::stderr)).init();
+            let text = tracing_subscriber::fmt::layer()
+                .with_ansi(std::io::stderr().is_terminal())
+                .with_writer(std::io::stderr);
+            registry.with(text).init();
         }
         LogFormat::Json => {
             registry.with(tracing_subscriber::fmt::layer().json().with_writer(std::io::stderr)).init();

@@ -26,14 +26,16 @@ impl Worker {
             }
             Err(trouble) => {
                 let (delay_ms, blocker, reason) =
-                    match after_trouble(&trouble, branch.failures, Self::jitter()) {
+                    match after_trouble(&trouble, branch.failures, Self::jitter(), false) {
                         AfterTrouble::Retry { delay_ms, blocker, reason } => {
                             (Some(delay_ms), blocker, reason)
                         }
                         // This commit cannot be read, ever: the next one may.
                         AfterTrouble::Fail { blocker, reason } => (None, Some(blocker), reason),
+                        AfterTrouble::GiveUp { reason } => (None, None, reason),
                     };
-                self.store.record_read_trouble(claim, &branch, &attempt, &reason, blocker).await?;
+                let hopeless = delay_ms.is_none();
+                self.store.record_read_trouble(claim, &branch, &attempt, &reason, blocker, hopeless).await?;
                 Ok(delay_ms.map(|delay_ms| self.clock.now_ms() + delay_ms))
             }
         }

@@ -56,9 +56,11 @@ impl Worker {
         record: &LinkRecord,
         trouble: &Trouble,
     ) -> Result<Due, StoreError> {
-        let (delay_ms, blocker, reason) = match after_trouble(trouble, record.failures, Self::jitter()) {
+        let (delay_ms, blocker, reason) = match after_trouble(trouble, record.failures, Self::jitter(), false)
+        {
             AfterTrouble::Retry { delay_ms, blocker, reason } => (delay_ms, blocker, reason),
             AfterTrouble::Fail { blocker, reason } => (self.poll_interval_ms, Some(blocker), reason),
+            AfterTrouble::GiveUp { reason } => (self.poll_interval_ms, None, reason),
         };
         info!(link = claim.id, reason, "a repository could not be asked for its heads");
         self.store.record_remote_trouble(claim, &reason, blocker).await?;

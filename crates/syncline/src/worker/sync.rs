@@ -4,7 +4,7 @@ use syncline_model::plan::{
     self, AfterTrouble, ChangeSetKind, ChangeSetSeen, Look, Outcome, Phase, Seen, StackSeen, Step, Trouble,
     Waiting, after_trouble, poll_delay_ms,
 };
-use syncline_model::sync::{AttemptStatus, BlockerKind, EventKind, SyncEvent};
+use syncline_model::sync::{AttemptStatus, BlockerKind, EventKind, Release, SyncEvent};
 use syncline_store::{Claim, Ending, NewBlocker, OpenAttempt, Progress, StoreError, SyncRecord};
 use syncline_targets::{
     Access, ChangeSet, ChangeSetKind as TargetKind, ChangeSetRef, ChangeSetRequest, ChangeSetStatus,
@@ -118,7 +118,10 @@ impl Worker {
     /// Observe, decide, perform, record.
     async fn step(&self, open: &Open<'_>) -> Result<Next, Failure> {
         let (seen, observation) = self.observe(open).await?;
-        if open.attempt.failures > 0 && seen != Seen::Nothing {
+        let next = self.perform(open, &seen, observation).await?;
+        // Only a step that was taken to its end shows that what failed works again.
+        let after_outage = open.attempt.failures > 0 || open.record.blockers.iter().copied().any(is_outage);
+        if after_outage && seen != Seen::Nothing && matches!(next, Next::At(_)) {
             let recovered = Progress {
                 failures: Some(0),
                 recovered: true,
@@ -127,7 +130,11 @@ impl Worker {
             };
             self.record("store.record_recovery", open, recovered).await?;
         }
-        match plan::next_step(&open.record.recorded, &seen) {
+        Ok(next)
+    }
+
+    async fn perform(&self, open: &Open<'_>, seen: &Seen, observation: Observation) -> Result<Next, Failure> {
+        match plan::next_step(&open.record.recorded, seen) {
             Step::Rest | Step::Open | Step::Forget => Ok(Next::Rest),
             Step::Plan(kind) => self.plan(open, kind, observation).await,
             Step::AskAgain => self.ask_again(open).await,
@@ -291,8 +298,10 @@ impl Worker {
                 self.record_change_set(open, &made).await?;
                 Ok(self.soon(0))
             }
-            // An earlier request arrived after all.
-            Err(TargetError::AlreadyExists) => Ok(Next::Now),
+            // An earlier request arrived after all: it will be seen.
+            Err(TargetError::AlreadyExists) => {
+                Ok(self.soon(self.clock.now_ms() - open.attempt.phase_since_ms))
+            }
             // The stack is not any more what it was a moment ago: look at it again.
             Err(error @ (TargetError::NotFound | TargetError::InvalidState { .. })) => {
                 let progress = Progress { phase: Some(Phase::Opened), ..Progress::default() };
@@ -468,8 +477,15 @@ impl Worker {
             BlockerKind::ExecutionFailed => EventKind::ExecutionFailed,
             BlockerKind::StackStuck => EventKind::StackStuck,
             BlockerKind::StackDeleted => EventKind::StackDeleted,
-            BlockerKind::ConnectionUnavailable => EventKind::RepositoryUnavailable,
-            _ => EventKind::BlockerRaised,
+            // Outages end no attempt, but for a connection or link that is gone.
+            BlockerKind::ConnectionUnavailable
+            | BlockerKind::BranchMissing
+            | BlockerKind::RepositoryUnavailable
+            | BlockerKind::RepositoryNotFound
+            | BlockerKind::CredentialRefused
+            | BlockerKind::RoleNotAssumable
+            | BlockerKind::AccessDenied
+            | BlockerKind::TargetUnavailable => EventKind::RepositoryUnavailable,
         };
         let arn = open.attempt.change_set_arn.clone();
         events.push(self.event(specific, reason.clone(), arn));
@@ -508,7 +524,18 @@ impl Worker {
         seen: &Observation,
     ) -> Result<(), Failure> {
         let last_stack_event = seen.new_events.last().map(|event| event.id.clone());
-        let ending = Ending { status, events, last_stack_event, blocker };
+        // Whatever CloudFormation said of the content, it answered.
+        let answered = blocker.as_ref().is_some_and(|blocker| {
+            matches!(
+                blocker.kind,
+                BlockerKind::ChangeSetFailed
+                    | BlockerKind::ExecutionFailed
+                    | BlockerKind::StackStuck
+                    | BlockerKind::StackDeleted
+            )
+        });
+        let recovered = answered || status == AttemptStatus::Succeeded;
+        let ending = Ending { status, events, last_stack_event, blocker, recovered };
         Ok(self.store.end_attempt(open.claim, &open.attempt.id, ending).await?)
     }
 
@@ -517,7 +544,20 @@ impl Worker {
     }
 
     async fn after_trouble(&self, open: &Open<'_>, trouble: &Trouble) -> Result<Next, StoreError> {
-        match after_trouble(trouble, open.attempt.failures, Self::jitter()) {
+        let recorded = &open.record.recorded;
+        let replaced = recorded.deleted || recorded.generation != open.attempt.wanted.generation;
+        match after_trouble(trouble, open.attempt.failures, Self::jitter(), replaced) {
+            AfterTrouble::GiveUp { reason } => {
+                let text = format!(
+                    "Given up, because the configuration was replaced and its role cannot be used: {reason}"
+                );
+                let event = self.event(EventKind::Superseded, text, None);
+                let nothing = Observation::default();
+                match self.end(open, AttemptStatus::Failed, vec![event], None, &nothing).await {
+                    Err(Failure::Store(error)) => Err(error),
+                    Ok(()) | Err(Failure::Trouble(_)) => Ok(Next::Now),
+                }
+            }
             AfterTrouble::Fail { blocker, reason } => {
                 match self.fail(open, blocker, &reason, &Observation::default()).await {
                     Ok(next) => Ok(next),
@@ -603,6 +643,11 @@ impl Worker {
     fn soon(&self, waited_ms: i64) -> Next {
         Next::At(self.clock.now_ms() + poll_delay_ms(waited_ms))
     }
+}
+
+/// Whether a blocker says that the target does not answer or refuses.
+fn is_outage(kind: BlockerKind) -> bool {
+    kind.release() == Release::Recovery && !kind.is_of_repository()
 }
 
 fn outage(blocker: BlockerKind, reason: String) -> Trouble {

@@ -1,5 +1,7 @@
 //! Syncline as a whole, from outside.
 
+mod api;
+mod cli;
 mod clients;
 mod serving;
 mod stories;

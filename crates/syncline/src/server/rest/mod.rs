@@ -8,14 +8,17 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::body::Body;
+use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use bytes::Bytes;
-use http::{Request, StatusCode};
+use http::{HeaderValue, Request, StatusCode};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use syncline_store::Scope;
 use syncline_wire::{ErrorCode, Service, WireError};
+use tracing::info;
+use uuid::Uuid;
 
 use super::error::ApiError;
 use super::{Front, auth, aws};
@@ -29,6 +32,21 @@ pub(super) fn routes() -> Router<Arc<Front>> {
         .route("/syncs/{name}", get(syncs::show))
         .route("/syncs/{name}/sync-now", post(syncs::sync_now))
         .fallback(async || RestError(WireError::new(ErrorCode::ResourceNotFound, "there is no such path")))
+        .layer(axum::middleware::from_fn(with_request_id))
+}
+
+/// Every answer carries the id under which it is logged.
+async fn with_request_id(request: Request<Body>, next: Next) -> Response {
+    let request_id = Uuid::new_v4().to_string();
+    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    let mut response = next.run(request).await;
+    if !response.status().is_success() {
+        info!(request_id, %method, path, status = response.status().as_u16(), "refused");
+    }
+    if let Ok(value) = HeaderValue::from_str(&request_id) {
+        response.headers_mut().insert("x-amzn-requestid", value);
+    }
+    response
 }
 
 /// What a REST request is refused with: `{"code": …, "message": …}`.

@@ -207,3 +207,30 @@ async fn sync_now_syncs_the_head_again() {
     SUCCEEDED   commit 1
     ");
 }
+
+#[tokio::test]
+async fn a_plan_whose_role_is_gone_for_good_does_not_hold_up_its_replacement() {
+    let (world, repo) = synced().await;
+    repo.commit("prod.yaml", deployment("two")).await;
+    world.clock.advance_ms(60_000);
+    world.work_until("web", "CHANGE_SET_CREATING").await;
+    world.simulator.faults().deny_role(ROLE);
+    world.simulator.faults().expire_sessions();
+    world
+        .client
+        .update_sync_configuration()
+        .sync_type("CFN_STACK_SYNC".into())
+        .resource_name("web")
+        .role_arn(format!("arn:aws:iam::{ACCOUNT}:role/another"))
+        .send()
+        .await
+        .expect("updated");
+    world.settle().await;
+    assert_snapshot!(world.attempts("web", &repo).await, @r"
+    SUCCEEDED   commit 1
+    FAILED      commit 2  SUPERSEDED
+    SUCCEEDED   commit 2
+    ");
+    assert_eq!(world.executions("web"), 2);
+    assert!(world.blocker_rows("web").iter().all(|blocker| blocker.status.as_str() == "RESOLVED"));
+}

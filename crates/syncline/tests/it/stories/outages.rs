@@ -142,3 +142,42 @@ async fn cloudformation_that_is_down_for_long_becomes_a_blocker_and_recovers() {
     ");
     assert_eq!(world.blocker_rows("web")[0].status.as_str(), "RESOLVED");
 }
+
+#[tokio::test]
+async fn a_missing_permission_is_one_blocker_however_often_it_is_probed() {
+    let (world, repo) = synced().await;
+    world.simulator.faults().on_call("CreateChangeSet", CallFault::AccessDenied, Times::Always);
+    repo.commit("prod.yaml", deployment("two")).await;
+    for _ in 0..10 {
+        world.settle().await;
+    }
+    assert_eq!(world.blocker_rows("web").len(), 1, "{}", world.blockers("web"));
+    assert!(world.blockers("web").starts_with("ACTIVE   ACCESS_DENIED"), "{}", world.blockers("web"));
+    let events = world.attempt_rows("web").pop().expect("an attempt").events;
+    assert_eq!(events.iter().filter(|event| event.kind.as_str() == "RETRYING").count(), 1, "{events:#?}");
+
+    world.simulator.faults().clear();
+    world.clock.advance_ms(15 * 60 * 1000);
+    world.settle().await;
+    assert_snapshot!(world.attempts("web", &repo).await, @r"
+    SUCCEEDED   commit 1
+    SUCCEEDED   commit 2
+    ");
+    assert_eq!(world.blocker_rows("web")[0].resolved_reason.as_deref(), Some("the outage is over"));
+}
+
+#[tokio::test]
+async fn an_outage_ends_even_when_what_follows_is_refused() {
+    let (world, repo) = synced().await;
+    world.simulator.faults().deny_role(ROLE);
+    world.simulator.faults().expire_sessions();
+    repo.commit("prod.yaml", "template-file-path: template.yaml\nparameters: {Nobody: x}\n").await;
+    world.settle().await;
+    assert!(world.blockers("web").starts_with("ACTIVE   ROLE_NOT_ASSUMABLE"), "{}", world.blockers("web"));
+    world.simulator.faults().allow_role(ROLE);
+    world.clock.advance_ms(15 * 60 * 1000);
+    world.settle().await;
+    let lines = world.blockers("web");
+    assert!(lines.starts_with("ACTIVE   CHANGE_SET_FAILED"), "{lines}");
+    assert!(lines.contains("RESOLVED ROLE_NOT_ASSUMABLE"), "{lines}");
+}

@@ -1,0 +1,156 @@
+//! `syncline connection`: the handshake that has no AWS operation.
+
+use std::io::Read as _;
+use std::process::ExitCode;
+
+use anyhow::{Context as _, bail};
+use clap::{Args, Subcommand};
+use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
+
+use super::client::{Client, ClientError, KEY_HELP, ServerArgs};
+use super::terminal::{self, GOOD, paint};
+use crate::running::Seams;
+
+/// The most that is read from standard input, in bytes; no token is longer.
+const MAX_TOKEN_BYTES: u64 = 64 * 1024;
+
+/// The subcommands of `syncline connection`.
+#[derive(Debug, Subcommand)]
+pub(super) enum ConnectionCommand {
+    /// Complete a PENDING connection's handshake, or give it a new credential.
+    Authorize(Authorize),
+}
+
+/// The flags of `syncline connection authorize`.
+#[derive(Debug, Args)]
+#[command(after_help = KEY_HELP)]
+pub(super) struct Authorize {
+    /// The connection's ARN, or the id it ends with.
+    #[arg(value_name = "ARN-OR-ID")]
+    connection: String,
+    /// Read the token from standard input, as in `… --token-stdin < token.txt`.
+    #[arg(long)]
+    token_stdin: bool,
+    /// The user the token belongs to, for Git hosts that look at it.
+    #[arg(long, value_name = "NAME")]
+    username: Option<String>,
+    /// The remote needs no token: a public or a local repository.
+    #[arg(long)]
+    no_token: bool,
+    #[command(flatten)]
+    server: ServerArgs,
+}
+
+/// What the server answers.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Authorized {
+    pub(super) connection_arn: String,
+    pub(super) connection_status: String,
+}
+
+#[derive(Serialize)]
+struct Body<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    token: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    username: Option<&'a str>,
+}
+
+pub(super) async fn run(command: ConnectionCommand, seams: &Seams) -> anyhow::Result<ExitCode> {
+    let ConnectionCommand::Authorize(args) = command;
+    let token = match (args.token_stdin, args.no_token) {
+        (true, false) => Some(token_from(std::io::stdin())?),
+        (false, true) if args.username.is_some() => {
+            bail!("--username goes with a token: give it with --token-stdin, or leave --username out")
+        }
+        (false, true) => None,
+        (true, true) => bail!("--token-stdin and --no-token exclude each other"),
+        (false, false) => {
+            bail!(
+                "say what the connection is authorized with: --token-stdin, or --no-token for a public remote"
+            )
+        }
+    };
+    let body = Body { token: token.as_ref().map(|token| token.as_str()), username: args.username.as_deref() };
+    let body = Zeroizing::new(serde_json::to_vec(&body)?);
+    let client = args.server.client(seams).await?;
+    let done = authorize(&client, &args.connection, body).await?;
+    let status = paint(GOOD, &terminal::plain(&done.connection_status));
+    terminal::print(&format!("{} is {status}\n", terminal::plain(&done.connection_arn)))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// `POST /api/v1/connections/{id}/authorize`
+pub(super) async fn authorize(
+    client: &Client,
+    arn_or_id: &str,
+    body: Zeroizing<Vec<u8>>,
+) -> anyhow::Result<Authorized> {
+    let id = connection_id(arn_or_id)?;
+    let done: Result<_, ClientError> = client.post(&format!("/connections/{id}/authorize"), body).await;
+    done.with_context(|| format!("connection {id} is not authorized"))
+}
+
+/// The id in `arn:…:connection/<id>`, or the id itself. Paths of the REST API take ids only.
+fn connection_id(arn_or_id: &str) -> anyhow::Result<&str> {
+    let id = match arn_or_id.split_once(":connection/") {
+        Some((arn, id)) if arn.starts_with("arn:") => id,
+        _ => arn_or_id,
+    };
+    let is_id = !id.is_empty() && id.chars().all(|c| c.is_ascii_alphanumeric() || c == '-');
+    if !is_id {
+        bail!(
+            "'{}' is neither the ARN of a connection nor the id it ends with",
+            terminal::cut(arn_or_id, 200)
+        );
+    }
+    Ok(id)
+}
+
+/// The token, without the line break that an editor or `echo` leaves after it.
+fn token_from(input: impl std::io::Read) -> anyhow::Result<Zeroizing<String>> {
+    let mut bytes = Zeroizing::new(Vec::new());
+    input.take(MAX_TOKEN_BYTES).read_to_end(&mut bytes).context("standard input cannot be read")?;
+    let Ok(text) = std::str::from_utf8(&bytes) else { bail!("the token on standard input is not UTF-8") };
+    let token = text.trim_end_matches(['\r', '\n']);
+    if token.is_empty() {
+        bail!("there is no token on standard input");
+    }
+    Ok(Zeroizing::new(token.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_connection_is_named_by_its_arn_or_its_id() {
+        let check = |text: &str, expect: Option<&str>| {
+            assert_eq!(connection_id(text).ok(), expect, "{text}");
+        };
+        let id = "6f2c7a10-0000-4000-8000-000000000001";
+        check(id, Some(id));
+        check(&format!("arn:aws:codeconnections:us-east-1:123456789012:connection/{id}"), Some(id));
+        check(&format!("arn:aws-cn:codestar-connections:cn-north-1:123456789012:connection/{id}"), Some(id));
+        check("arn:aws:codeconnections:us-east-1:123456789012:host/demo-0a1b2c3d", None);
+        check("../account", None);
+        check("", None);
+    }
+
+    #[test]
+    fn a_token_ends_where_its_line_ends() {
+        let check = |input: &[u8], expect: Option<&str>| {
+            let token = token_from(input).ok();
+            assert_eq!(token.as_ref().map(|token| token.as_str()), expect, "{input:?}");
+        };
+        check(b"secret", Some("secret"));
+        check(b"secret\n", Some("secret"));
+        check(b"secret\r\n", Some("secret"));
+        check(b" with blanks ", Some(" with blanks "));
+        check(b"\n", None);
+        check(b"", None);
+        check(b"\xff", None);
+    }
+}
