@@ -38,6 +38,7 @@ async fn nobody_else_may_read_the_database() {
 }
 
 #[tokio::test]
+#[expect(clippy::disallowed_methods, reason = "the test plays somebody else who opens the file")]
 async fn a_database_of_a_newer_version_is_left_alone() {
     let World { directory, clock, faults, store } = World::new();
     drop(store);

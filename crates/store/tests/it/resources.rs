@@ -229,6 +229,7 @@ async fn a_link_knows_what_its_calls_need_and_outlives_its_connection() {
 }
 
 #[tokio::test]
+#[expect(clippy::disallowed_methods, reason = "the test plays somebody else who opens the file")]
 async fn a_sealed_credential_moved_to_another_row_does_not_open() {
     let world = World::new();
     let store = &world.store;
