@@ -81,9 +81,7 @@ pub enum StoreError {
     #[error("{0}")]
     Key(String),
     /// Another process holds the database, or a child that a killed one was about to start still does.
-    #[error(
-        "another syncline process has the database {path} open; stop that one, or use PostgreSQL for several"
-    )]
+    #[error("another syncline process has the database {path} open, and only one may: stop that one first")]
     InUse {
         /// Its path.
         path: String,

@@ -61,6 +61,33 @@ impl FaultPlan for Recorder {
     }
 }
 
+/// Fails every call of one point before its effect, while it is switched on.
+#[derive(Debug)]
+pub struct Switch {
+    point: &'static str,
+    on: AtomicBool,
+}
+
+impl Switch {
+    /// A switch for `point`, off at first.
+    #[must_use]
+    pub fn of(point: &'static str) -> Self {
+        Self { point, on: AtomicBool::new(false) }
+    }
+
+    /// From now on, calls of the point fail, or do not.
+    pub fn turn(&self, on: bool) {
+        self.on.store(on, Ordering::SeqCst);
+    }
+}
+
+impl FaultPlan for Switch {
+    fn at(&self, point: &'static str, moment: Moment) -> Option<Injected> {
+        (point == self.point && moment == Moment::Before && self.on.load(Ordering::SeqCst))
+            .then_some(Injected::Fail)
+    }
+}
+
 /// The passing of a fault point at which a process is to die: `<point>:<before|after>:<N>`, N counted from 1.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Deadly {

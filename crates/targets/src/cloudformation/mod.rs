@@ -23,8 +23,8 @@ use self::guarded::{Guard, Guarded};
 use self::sessions::{Session, Sessions};
 use crate::classify::{Operation, classify, rejects_credentials};
 use crate::{
-    Access, Answer, CallerIdentity, ChangeSet, ChangeSetKind, ChangeSetRef, ChangeSetRequest, Stack,
-    StackEvent, Target, TargetError,
+    Access, Answer, CallerIdentity, ChangeSet, ChangeSetKind, ChangeSetRef, ChangeSetRequest, Execution,
+    Stack, StackEvent, Target, TargetError,
 };
 
 /// The most pages of a stack's events that one call reads.
@@ -325,7 +325,7 @@ impl Target for CloudFormation {
         access: &'a Access,
         stack_id: &'a str,
         since: Option<&'a str>,
-        token: Option<&'a str>,
+        of: Option<Execution<'a>>,
     ) -> Answer<'a, Vec<StackEvent>> {
         Box::pin(async move {
             let mut newest_first = Vec::new();
@@ -340,9 +340,8 @@ impl Target for CloudFormation {
                     if since == Some(event.id.as_str()) {
                         break 'pages;
                     }
-                    let is_ours = token.is_none() || event.client_request_token.as_deref() == token;
-                    let is_first = is_ours && token.is_some() && answers::begins_operation(&event, stack_id);
-                    if is_ours {
+                    let is_first = of.is_some_and(|of| answers::begins(&event, &of, stack_id));
+                    if of.is_none_or(|of| answers::may_belong(&event, &of)) {
                         newest_first.push(event);
                     }
                     if is_first {
@@ -353,6 +352,12 @@ impl Target for CloudFormation {
                 if next.is_none() {
                     break;
                 }
+            }
+            if let Some(of) = of
+                && newest_first.iter().any(|event| answers::carries(event, &of))
+            {
+                // Those without a token are of something that followed.
+                newest_first.retain(|event| answers::carries(event, &of));
             }
             newest_first.reverse();
             Ok(newest_first)
