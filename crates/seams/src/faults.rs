@@ -13,7 +13,8 @@ pub struct Faults {
 struct State {
     rules: Vec<Rule>,
     /// Counts down with every point; the fault strikes at zero.
-    until: Option<usize>,
+    until: Option<(usize, Injected)>,
+    held: bool,
     seen: Vec<(&'static str, Moment)>,
     struck: usize,
 }
@@ -53,7 +54,22 @@ impl Faults {
     /// Fails the `nth` point from now, whatever its name; 0 is the next one. Before and after a call are two
     /// points.
     pub fn fail_nth(&self, nth: usize) {
-        self.lock().until = Some(nth);
+        self.inject_nth(nth, Injected::Fail);
+    }
+
+    /// Injects a fault into the `nth` point from now, as [`Faults::fail_nth`] does.
+    pub fn inject_nth(&self, nth: usize, injected: Injected) {
+        self.lock().until = Some((nth, injected));
+    }
+
+    /// Lets everything pass, unseen and uncounted, until [`Faults::resume`].
+    pub fn hold(&self) {
+        self.lock().held = true;
+    }
+
+    /// Ends [`Faults::hold`].
+    pub fn resume(&self) {
+        self.lock().held = false;
     }
 
     /// From now on nothing goes wrong, and what was seen is forgotten.
@@ -81,14 +97,17 @@ impl Faults {
 impl FaultPlan for Faults {
     fn at(&self, point: &'static str, moment: Moment) -> Option<Injected> {
         let mut state = self.lock();
+        if state.held {
+            return None;
+        }
         state.seen.push((point, moment));
         let by_count = match state.until {
-            Some(0) => {
+            Some((0, injected)) => {
                 state.until = None;
-                Some(Injected::Fail)
+                Some(injected)
             }
-            Some(left) => {
-                state.until = Some(left - 1);
+            Some((left, injected)) => {
+                state.until = Some((left - 1, injected));
                 None
             }
             None => None,
@@ -134,5 +153,11 @@ mod tests {
         assert_eq!(struck, [false, false, true, false, false]);
         faults.clear();
         assert_eq!((faults.struck(), faults.seen().len()), (0, 0));
+        faults.inject_nth(0, Injected::TimeOut);
+        faults.hold();
+        assert_eq!(faults.at("store.x", Moment::Before), None, "held");
+        faults.resume();
+        assert_eq!(faults.at("store.x", Moment::Before), Some(Injected::TimeOut));
+        assert_eq!(faults.seen().len(), 1, "what passed while it was held is not seen");
     }
 }

@@ -287,6 +287,16 @@ impl Store {
         .await
     }
 
+    /// Whether a sync has executed this change set.
+    ///
+    /// # Errors
+    /// The database's.
+    pub fn has_executed(&self, sync_id: &str, change_set_arn: &str) -> StoreResult<bool> {
+        let sql = "SELECT count(*) FROM attempt
+                    WHERE sync_id = $1 AND change_set_arn = $2 AND phase = 'EXECUTING'";
+        Ok(self.read(|tx| tx.count(sql, params![sync_id, change_set_arn]))? > 0)
+    }
+
     /// Ends the open attempt; it never changes again.
     ///
     /// # Errors

@@ -20,8 +20,8 @@ pub struct SyncRecord {
     pub resource_name: String,
     /// The account's ExternalId.
     pub external_id: String,
-    /// The change set that this sync executed last, and when that ended (milliseconds since the Unix epoch).
-    pub last_executed: Option<(String, i64)>,
+    /// When the last attempt that executed something ended, in milliseconds since the Unix epoch.
+    pub last_executed_at_ms: Option<i64>,
     /// The attempt that has not ended.
     pub open: Option<OpenAttempt>,
     /// The kinds of the blockers that stand.
@@ -59,16 +59,11 @@ impl Store {
                 Some(mut row) => wanted(row.opt_int()?, row.opt_int()?),
                 None => None,
             };
-            let last_executed = tx.row(
-                "SELECT change_set_arn, ended_at_ms FROM attempt
-                  WHERE sync_id = $1 AND phase = 'EXECUTING' AND ended_at_ms IS NOT NULL
-                  ORDER BY number DESC LIMIT 1",
+            let last_executed_at_ms = tx.row(
+                "SELECT max(ended_at_ms) FROM attempt WHERE sync_id = $1 AND phase = 'EXECUTING'",
                 params![id],
             )?;
-            let last_executed = match last_executed {
-                Some(mut row) => row.opt_text()?.zip(row.opt_int()?),
-                None => None,
-            };
+            let last_executed_at_ms = last_executed_at_ms.map_or(Ok(None), |mut row| row.opt_int())?;
             let open = attempts::open(tx, id)?;
             let blockers = blockers::active(tx, id)?;
             let predecessor = tx.count(
@@ -96,7 +91,7 @@ impl Store {
                 region,
                 resource_name,
                 external_id,
-                last_executed,
+                last_executed_at_ms,
                 open,
                 blockers,
                 recorded,

@@ -299,8 +299,10 @@ async fn the_change_set_executed_last_is_known_once_its_attempt_has_ended() {
         ..Progress::default()
     };
     world.store.record_progress("store.progress", &claim, &id, executing).await.expect("recorded");
-    assert_eq!(world.record(&sync.id).last_executed, None, "it may still be going on");
+    assert_eq!(world.record(&sync.id).last_executed_at_ms, None, "it may still be going on");
     world.clock.advance_ms(5);
     world.store.end_attempt(&claim, &id, ending(AttemptStatus::Succeeded)).await.expect("ended");
-    assert_eq!(world.record(&sync.id).last_executed, Some(("cs-0".to_owned(), crate::world::START_MS + 5)));
+    assert_eq!(world.record(&sync.id).last_executed_at_ms, Some(crate::world::START_MS + 5));
+    assert!(world.store.has_executed(&sync.id, "cs-0").expect("read"));
+    assert!(!world.store.has_executed(&sync.id, "somebody else's").expect("read"));
 }

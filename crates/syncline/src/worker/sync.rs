@@ -239,9 +239,7 @@ impl Worker {
             format!("Read {} and its template at {}", open.attempt.config_file, open.attempt.target.sha),
             Some(open.attempt.target.sha.clone()),
         )];
-        if let Some(event) = self.changed_outside(open, seen.stack.as_ref()) {
-            events.push(event);
-        }
+        events.extend(self.changed_outside(open, seen.stack.as_ref())?);
         let verb = match kind {
             ChangeSetKind::Create => "create",
             ChangeSetKind::Update => "update",
@@ -621,19 +619,26 @@ impl Worker {
         }
     }
 
-    /// An event if the stack was updated after, or by something else than, what this sync executed last.
-    fn changed_outside(&self, open: &Open<'_>, stack: Option<&Stack>) -> Option<SyncEvent> {
-        let stack = stack?;
-        let (ours, ended_at_ms) = open.record.last_executed.as_ref()?;
-        let by_another = stack.change_set_arn.as_ref().is_some_and(|newest| newest != ours);
-        let later = stack.updated_ms.is_some_and(|updated_ms| updated_ms > *ended_at_ms);
-        (by_another || later).then(|| {
-            let text = format!(
-                "Stack {} was changed by someone else since the last sync",
-                open.record.resource_name
-            );
-            self.event(EventKind::StackChangedOutside, text, stack.change_set_arn.clone())
-        })
+    /// An event if the stack was updated after this sync executed anything, or by what it never executed.
+    fn changed_outside(
+        &self,
+        open: &Open<'_>,
+        stack: Option<&Stack>,
+    ) -> Result<Option<SyncEvent>, StoreError> {
+        let (Some(stack), Some(ended_at_ms)) = (stack, open.record.last_executed_at_ms) else {
+            return Ok(None);
+        };
+        let by_another = match &stack.change_set_arn {
+            Some(newest) => !self.store.has_executed(&open.record.id, newest)?,
+            None => false,
+        };
+        let later = stack.updated_ms.is_some_and(|updated_ms| updated_ms > ended_at_ms);
+        if !(by_another || later) {
+            return Ok(None);
+        }
+        let text =
+            format!("Stack {} was changed by someone else since the last sync", open.record.resource_name);
+        Ok(Some(self.event(EventKind::StackChangedOutside, text, stack.change_set_arn.clone())))
     }
 
     fn event(&self, kind: EventKind, text: impl Into<String>, external_id: Option<String>) -> SyncEvent {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use insta::assert_snapshot;
-use syncline_testkit::plans::Switch;
+use syncline_seams::{Faults, Injected, Moment};
 use syncline_testkit::repository::Change;
 use syncline_testkit::world::World;
 
@@ -106,12 +106,12 @@ async fn a_repository_sync_tells_what_was_read() {
 
 #[tokio::test]
 async fn a_commit_that_arrives_while_another_is_read_is_queued() {
-    let unreadable = Arc::new(Switch::of("git.fetch"));
+    let unreadable = Faults::none();
     let world = World::with_faults(Arc::clone(&unreadable) as _).await;
     let repo = world.repository("acme/infra").await;
     repo.commit_files(&[("prod.yaml", &deployment("one")), ("template.yaml", &template(""))]).await;
     let link = world.create_sync("web", &repo, "main", "prod.yaml").await;
-    unreadable.turn(true);
+    unreadable.inject("git.fetch", Moment::Before, Injected::Fail, usize::MAX);
     world.settle().await;
     let told = async || {
         let status = world
@@ -133,7 +133,7 @@ async fn a_commit_that_arrives_while_another_is_read_is_queued() {
     world.clock.advance_ms(60_000);
     world.tick().await;
     let next = told().await;
-    unreadable.turn(false);
+    unreadable.clear();
     world.clock.advance_ms(15 * 60 * 1000);
     world.settle().await;
     assert_snapshot!(format!("{next}\n{}", told().await), @r"

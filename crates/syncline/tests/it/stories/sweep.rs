@@ -4,15 +4,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use syncline_seams::{Injected, Moment};
-use syncline_testkit::plans::Recorder;
+use syncline_seams::{Faults, Injected, Moment};
 use syncline_testkit::world::World;
 use tokio::task::JoinSet;
 
 use super::{deployment, template};
 
 /// A first sync, a broken commit and its fix; the ending.
-async fn tell(plan: Arc<Recorder>) -> String {
+async fn tell(plan: Arc<Faults>) -> String {
     let world = World::with_faults(Arc::clone(&plan) as _).await;
     let repo = world.repository("acme/infra").await;
     repo.commit_files(&[("prod.yaml", &deployment("one")), ("template.yaml", &template(""))]).await;
@@ -40,14 +39,14 @@ async fn tell(plan: Arc<Recorder>) -> String {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whatever_fails_the_story_ends_alike() {
-    let recorder = Arc::new(Recorder::default());
+    let recorder = Faults::none();
     let ending = tell(Arc::clone(&recorder)).await;
     assert_eq!(
         ending,
         "SUCCEEDED   commit 1\nFAILED      commit 2  INVALID_FILE\nSUCCEEDED   commit 3\n\
          UPDATE_COMPLETE [(\"Name\", \"three\")] 2 executions of 2 change sets, 0 blockers active"
     );
-    let passings = recorder.passings();
+    let passings = recorder.seen();
     let points: BTreeSet<&str> = passings.iter().map(|(point, _)| *point).collect();
     for point in [
         "cloudformation.CreateChangeSet",
@@ -91,7 +90,9 @@ async fn whatever_fails_the_story_ends_alike() {
             let (way, ending) = (*way, ending.clone());
             tellings_made += 1;
             tellings.spawn(async move {
-                let again = tell(Arc::new(Recorder::breaking(index, way))).await;
+                let faults = Faults::none();
+                faults.inject_nth(index, way);
+                let again = tell(faults).await;
                 assert_eq!(again, ending, "{way:?} {moment:?} {point} (passing {index})");
             });
         }
