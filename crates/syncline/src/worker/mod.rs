@@ -90,7 +90,11 @@ impl Worker {
                     self.clock.sleep(Duration::from_secs(1)).await;
                 }
             }
-            let wait = self.until_next_due();
+            // With every place taken, what is due has to wait for one: looking at the clock would only spin.
+            let wait = match places.available_permits() {
+                0 => Duration::from_millis(LONGEST_WAIT_MS.unsigned_abs()),
+                _ => self.until_next_due(),
+            };
             tokio::select! {
                 () = self.store.woken() => {}
                 () = self.clock.sleep(wait) => {}
