@@ -14,7 +14,7 @@ pub struct Link {
     pub id: String,
     /// The spelling of the service under which the ARN was made.
     pub service: String,
-    /// The connection's ARN, as given.
+    /// The connection's ARN, as it was made.
     pub connection_arn: String,
     /// The repository's owner.
     pub owner_id: String,
@@ -36,8 +36,6 @@ pub struct NewLink {
     pub service: String,
     /// The connection's id.
     pub connection_id: String,
-    /// The connection's ARN, as given.
-    pub connection_arn: String,
     /// The repository's owner.
     pub owner_id: String,
     /// The repository's name.
@@ -158,6 +156,9 @@ impl Store {
             if count >= i64::from(quota) {
                 return Ok(CreateLink::LimitExceeded);
             }
+            let (account, region) = (scope.account.as_str(), scope.region.as_str());
+            let connection_arn =
+                crate::arn(&connection.service, region, account, "connection", &connection.id);
             tx.execute(
                 "INSERT INTO repository_link (id, account_id, region, service, connection_id, connection_arn,
                      owner_id, repository_name, provider_type, encryption_key_arn, failures, created_at_ms)
@@ -168,7 +169,7 @@ impl Store {
                     scope.region.as_str(),
                     new.service,
                     new.connection_id,
-                    new.connection_arn,
+                    connection_arn,
                     new.owner_id,
                     new.repository_name,
                     connection.provider_type,

@@ -43,7 +43,6 @@ pub(in crate::server) async fn create_repository_link(
         id: Uuid::new_v4().to_string(),
         service: call.service.signing_name().to_owned(),
         connection_id: connection_id.to_owned(),
-        connection_arn: given.clone(),
         owner_id: input.owner_id.clone(),
         repository_name: input.repository_name.clone(),
         encryption_key_arn: input.encryption_key_arn,
