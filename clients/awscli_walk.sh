@@ -21,7 +21,7 @@ fail() {
 
 endpoint='' service=codeconnections region=us-east-1 command=''
 state='' name='' provider_endpoint='' owner='' repository='' branch=main config_file='' stack='' role_arn='' username=''
-expect=SUCCEEDED sha='' initial_sha='' last_good_sha='' timeout=60
+expect=SUCCEEDED sha='' initial_sha='' last_good_sha='' timeout=180
 while (($#)); do
   case $1 in
     setup | wait | teardown)
@@ -132,7 +132,7 @@ latest() {
 }
 
 wait_for_the_end() {
-  local link_id status at desired event seen active initial good
+  local link_id status at desired event seen active initial good events reason
   stack=$(saved stack) link_id=$(saved repository_link_id) branch=$(saved branch)
   SECONDS=0
   while true; do
@@ -149,6 +149,10 @@ wait_for_the_end() {
     --query '[LatestSync.InitialRevision.Sha, LatestSuccessfulSync.TargetRevision.Sha]')
   check "the commit that the sync started from" "$initial" "${initial_sha:-$initial}"
   check "the newest commit that succeeded" "$good" "${last_good_sha:-$good}"
+  events=$(aws get-resource-sync-status --sync-type CFN_STACK_SYNC --resource-name "$stack" \
+    --query 'LatestSync.Events[].Type')
+  reason=$(aws get-sync-blocker-summary --sync-type CFN_STACK_SYNC --resource-name "$stack" \
+    --query "(SyncBlockerSummary.LatestBlockers[?Status=='ACTIVE'].CreatedReason)[0] || ''")
   active=$(aws get-sync-blocker-summary --sync-type CFN_STACK_SYNC --resource-name "$stack" \
     --query "length(SyncBlockerSummary.LatestBlockers[?Status=='ACTIVE'])")
   if [[ $expect == SUCCEEDED ]]; then
@@ -162,7 +166,7 @@ wait_for_the_end() {
   check "the sync definition" "$(aws list-repository-sync-definitions --repository-link-id "$link_id" \
     --sync-type CFN_STACK_SYNC --query "RepositorySyncDefinitions[?Target=='$stack'].Branch")" "$branch"
   json status "$status" sha "$at" desired_sha "$desired" initial_sha "$initial" last_good_sha "$good" \
-    active_blockers "$active"
+    active_blockers "$active" events "$events" reason "$reason"
 }
 
 teardown() {

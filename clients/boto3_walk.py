@@ -244,8 +244,9 @@ def wait(aws, options):
     definition = {"Branch": state["branch"], "Target": state["stack"], "Parent": state["stack"],
                   "Directory": status["DesiredState"]["Directory"]}
     only("list_repository_sync_definitions", definitions, **definition)
-    return {"status": latest["Status"], "resource_sync": status, "blockers": summary, "repository_sync": repository,
-            "definitions": definitions}
+    return {"status": latest["Status"], "events": [event["Type"] for event in latest["Events"]],
+            "reason": active[0]["CreatedReason"] if active else "", "resource_sync": status, "blockers": summary,
+            "repository_sync": repository, "definitions": definitions}
 
 
 def ended_sync(aws, key, options):
@@ -342,7 +343,7 @@ def parse_arguments():
     command.add_argument("--sha", help="the commit that must be synced; default: the one that is desired")
     command.add_argument("--initial-sha", help="the commit that the sync must have started from")
     command.add_argument("--last-good-sha", help="the commit that must be the newest that succeeded")
-    command.add_argument("--timeout", type=float, default=60, help="in seconds")
+    command.add_argument("--timeout", type=float, default=180, help="in seconds")
 
     command = commands.add_parser("teardown")
     command.add_argument("--state", required=True)

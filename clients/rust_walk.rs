@@ -28,7 +28,7 @@ use tokio::net::TcpStream;
 const SYNC_TYPE: SyncConfigurationType = SyncConfigurationType::CfnStackSync;
 const REGION: &str = "us-east-1";
 const POLL: Duration = Duration::from_millis(250);
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(180);
 /// How far from now a time in an answer may be, in seconds: a wrong unit is further off.
 const CLOSE_S: u64 = 24 * 3600;
 
@@ -274,14 +274,16 @@ impl Walk<'_> {
         let summary = told("GetSyncBlockerSummary", summary.send().await)?.sync_blocker_summary;
         let summary = summary.ok_or("GetSyncBlockerSummary answered none")?;
         check("the blocker summary's resource", summary.resource_name(), stack)?;
-        let mut active = 0;
+        let mut active = Vec::new();
         for blocker in summary.latest_blockers() {
             check("a blocker's type", blocker.r#type(), &BlockerType::Automated)?;
             check("whether a blocker has a reason", blocker.created_reason().is_empty(), false)?;
             check_time("a blocker's CreatedAt", blocker.created_at())?;
-            active += usize::from(*blocker.status() == BlockerStatus::Active);
+            if *blocker.status() == BlockerStatus::Active {
+                active.push(blocker.created_reason());
+            }
         }
-        check("whether a blocker is ACTIVE", active > 0, !synced)?;
+        check("whether a blocker is ACTIVE", !active.is_empty(), !synced)?;
 
         let repository = self.client.get_repository_sync_status().branch(branch).repository_link_id(link_id);
         let repository = told("GetRepositorySyncStatus", repository.sync_type(SYNC_TYPE).send().await)?;
@@ -300,7 +302,7 @@ impl Walk<'_> {
             .collect();
         check("the sync definitions", definitions, vec![(branch, directory(&state), stack, stack)])?;
         let types: Vec<_> = latest.events().iter().map(|event| event.r#type()).collect();
-        Ok(json!({ "status": expect.as_str(), "active_blockers": active, "events": types }))
+        Ok(json!({ "status": expect.as_str(), "events": types, "reason": active.first().unwrap_or(&"") }))
     }
 
     /// Polls until the newest attempt has ended and is the one for this commit.

@@ -5,6 +5,7 @@ mod codegen;
 mod command;
 mod demo;
 mod environment;
+mod kill;
 mod licences;
 mod python;
 mod test;
@@ -31,8 +32,9 @@ fn dispatch(arguments: &[&str]) -> anyhow::Result<()> {
         Some((&"codegen", rest)) => codegen::run(rest),
         Some((&"test", rest)) => test::run(rest),
         Some((&"ci", rest)) => ci::run(rest),
+        Some((&"kill", rest)) => kill::run(rest),
         _ => bail!(
-            "usage: cargo xtask test [--extended] [-- <test arguments>] | ci [<step> …] | \
+            "usage: cargo xtask test [--extended] [-- <test arguments>] | ci [<step> …] | kill [<random kills>] | \
              codegen [--check | --import <service-2.json[.gz]>]"
         ),
     }

@@ -171,6 +171,24 @@ impl Egress {
         Err(GitError::RefusedByPolicy { message })
     }
 
+    /// Checks what can be known of a remote before it is asked for: a literal address, or whether a
+    /// `file://` path is below one of the directories. Names are resolved and links followed at every call.
+    ///
+    /// # Errors
+    /// [`GitError::RefusedByPolicy`].
+    pub fn check_literal(&self, url: &RemoteUrl) -> Result<(), GitError> {
+        match url.place() {
+            Place::Http { host: Host::Address(address), .. } => self.check_address(*address),
+            Place::Http { host: Host::Name(_), .. } => Ok(()),
+            Place::File(path)
+                if self.file_directories.iter().any(|directory| path.starts_with(directory)) =>
+            {
+                Ok(())
+            }
+            Place::File(path) => Err(outside_of_directories(path)),
+        }
+    }
+
     fn is_allowed(&self, address: IpAddr) -> bool {
         self.allowed_networks.iter().any(|network| network.contains(address))
     }
@@ -220,12 +238,7 @@ impl Egress {
 
     /// The repository directory a `file://` path leads to, after every symbolic link.
     fn admit_directory(&self, path: &Path) -> Result<PathBuf, GitError> {
-        let refused = || GitError::RefusedByPolicy {
-            message: format!(
-                "'{}' is in no directory for file remotes (--allow-file-remotes)",
-                path.display()
-            ),
-        };
+        let refused = || outside_of_directories(path);
         let is_below = |path: &Path| {
             self.file_directories
                 .iter()
@@ -247,6 +260,11 @@ impl Egress {
         let is_plain = repository.symlink_metadata().is_ok_and(|metadata| metadata.is_dir());
         if is_plain { Ok(repository) } else { Err(refused()) }
     }
+}
+
+fn outside_of_directories(path: &Path) -> GitError {
+    let message = format!("'{}' is in no directory for file remotes (--allow-file-remotes)", path.display());
+    GitError::RefusedByPolicy { message }
 }
 
 fn shown_for_curl(address: &IpAddr) -> String {

@@ -102,6 +102,10 @@ impl RemoteUrl {
         if repository.is_empty() || repository.starts_with('-') || owner.starts_with('-') {
             return Err(invalid(&url, "owner and repository must not be empty or begin with '-'"));
         }
+        // `...git` would be a file like any other, but a forge's own paths hold the bare name.
+        if matches!(repository, "." | "..") {
+            return Err(invalid(&url, "the repository must not be '.' or '..'"));
+        }
         url.parse()
     }
 
@@ -109,6 +113,12 @@ impl RemoteUrl {
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.text
+    }
+
+    /// Whether it is a `file://` URL.
+    #[must_use]
+    pub fn is_file(&self) -> bool {
+        matches!(self.place, Place::File(_))
     }
 
     pub(crate) fn place(&self) -> &Place {

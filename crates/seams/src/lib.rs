@@ -8,7 +8,9 @@
 //! without [`Outside::call`] (enforced by `disallowed-methods` in `clippy.toml`).
 
 mod clock;
+mod faults;
 mod outside;
 
 pub use clock::{Clock, SystemClock, VirtualClock};
+pub use faults::Faults;
 pub use outside::{CallError, FaultPlan, Injected, Moment, NoFaults, Outside};

@@ -155,6 +155,7 @@ CREATE UNIQUE INDEX event_by_attempt ON event (attempt_id, seq);
 CREATE TABLE blocker (
   id TEXT PRIMARY KEY,
   sync_id TEXT NOT NULL,
+  number BIGINT NOT NULL,             -- counts the configuration's blockers
   kind TEXT NOT NULL,
   status TEXT NOT NULL,
   created_reason TEXT NOT NULL,
@@ -163,7 +164,7 @@ CREATE TABLE blocker (
   resolved_reason TEXT,
   resolved_at_ms BIGINT
 );
-CREATE INDEX blocker_by_sync ON blocker (sync_id, created_at_ms, id);
+CREATE UNIQUE INDEX blocker_by_sync ON blocker (sync_id, number);
 CREATE INDEX blocker_active ON blocker (sync_id) WHERE status = 'ACTIVE';
 
 CREATE TABLE tag (

@@ -259,7 +259,7 @@ impl Store {
                      stack_id = coalesce($7, stack_id),
                      last_stack_event = coalesce($8, last_stack_event),
                      failures = coalesce($9, failures)
-                   WHERE id = $1 AND status IN ('INITIATED', 'IN_PROGRESS')",
+                   WHERE id = $1 AND sync_id = $10 AND status IN ('INITIATED', 'IN_PROGRESS')",
                 params![
                     &id,
                     progress.phase.map(Phase::as_str),
@@ -269,7 +269,8 @@ impl Store {
                     progress.change_set_arn,
                     progress.stack_id,
                     progress.last_stack_event,
-                    progress.failures
+                    progress.failures,
+                    &claim.id
                 ],
             )?;
             if changed == 0 {
@@ -297,9 +298,9 @@ impl Store {
             work::fence(tx, &claim)?;
             let ended = tx.row(
                 "UPDATE attempt SET status = $2, ended_at_ms = $3, last_stack_event = coalesce($4, last_stack_event)
-                   WHERE id = $1 AND status IN ('INITIATED', 'IN_PROGRESS')
+                   WHERE id = $1 AND sync_id = $5 AND status IN ('INITIATED', 'IN_PROGRESS')
                  RETURNING target_revision, stack_id, role_arn",
-                params![&id, ending.status.as_str(), tx.now_ms(), ending.last_stack_event],
+                params![&id, ending.status.as_str(), tx.now_ms(), ending.last_stack_event, &claim.id],
             )?;
             let Some(mut ended) = ended else {
                 return Err(StoreError::Stale(format!("attempt {id}, which has ended")));

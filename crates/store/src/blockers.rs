@@ -97,8 +97,9 @@ pub(crate) fn raise(tx: &Tx<'_>, sync_id: &str, new: &NewBlocker) -> StoreResult
     contexts.extend(new.contexts.iter().cloned());
     contexts.push(("suggestedFix".to_owned(), new.kind.suggested_fix().to_owned()));
     tx.execute(
-        "INSERT INTO blocker (id, sync_id, kind, status, created_reason, created_at_ms, contexts)
-           VALUES ($1, $2, $3, 'ACTIVE', $4, $5, $6)",
+        "INSERT INTO blocker (id, sync_id, number, kind, status, created_reason, created_at_ms, contexts)
+           VALUES ($1, $2, (SELECT coalesce(max(number), 0) + 1 FROM blocker WHERE sync_id = $2), $3, 'ACTIVE',
+                   $4, $5, $6)",
         params![
             Uuid::new_v4().to_string(),
             sync_id,
@@ -146,7 +147,7 @@ impl Store {
                 .rows(
                     &format!(
                         "SELECT {COLUMNS} FROM blocker WHERE sync_id = $1
-                          ORDER BY created_at_ms DESC, id DESC LIMIT 10"
+                          ORDER BY number DESC LIMIT 10"
                     ),
                     params![&configuration.id],
                 )?

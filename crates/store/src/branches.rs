@@ -388,8 +388,8 @@ impl Store {
         .await
     }
 
-    /// Records that the head could not be read: an event, and where `blocker` says so the attempt is FAILED
-    /// and a blocker raised on the syncs that wait for it.
+    /// Records that the head could not be read: an event, a blocker on the syncs that wait for it where
+    /// `blocker` says so, and the end of the attempt if it is `hopeless`. An outage leaves the attempt open.
     ///
     /// # Errors
     /// [`crate::StoreError::Stale`] if the claim was lost.
@@ -400,19 +400,29 @@ impl Store {
         attempt_id: &str,
         reason: &str,
         blocker: Option<BlockerKind>,
+        hopeless: bool,
     ) -> StoreResult<()> {
         let (claim, branch) = (claim.clone(), branch.clone());
         let (attempt_id, reason) = (attempt_id.to_owned(), reason.to_owned());
         self.write("store.record_read_trouble", move |tx| {
             work::fence(tx, &claim)?;
             tx.execute("UPDATE branch SET failures = failures + 1 WHERE id = $1", params![&claim.id])?;
-            let kind = if blocker.is_some() { EventKind::RepositoryUnavailable } else { EventKind::Retrying };
             let sha = branch.head_sha.as_deref();
             let attempt_id = open_or_new(tx, &branch.id, attempt_id, sha)?;
-            let event = event(tx, kind, reason.clone(), sha);
-            add_event(tx, &attempt_id, event)?;
-            if let Some(kind) = blocker {
+            let said = tx.row(
+                "SELECT text FROM event WHERE attempt_id = $1 ORDER BY seq DESC LIMIT 1",
+                params![&attempt_id],
+            )?;
+            let said = said.map(|mut row| row.text()).transpose()?;
+            if hopeless || said.as_ref() != Some(&reason) {
+                let kind = if hopeless { EventKind::RepositoryUnavailable } else { EventKind::Retrying };
+                let event = event(tx, kind, reason.clone(), sha);
+                add_event(tx, &attempt_id, event)?;
+            }
+            if hopeless {
                 set_status(tx, &attempt_id, RepositoryAttemptStatus::Failed)?;
+            }
+            if let Some(kind) = blocker {
                 for sync in &branch.syncs {
                     let new = NewBlocker { kind, reason: reason.clone(), contexts: Vec::new() };
                     blockers::raise(tx, &sync.id, &new)?;

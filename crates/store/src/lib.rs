@@ -17,6 +17,7 @@ mod hosts;
 mod keyring;
 mod links;
 mod page;
+mod raw;
 mod sql;
 mod status;
 mod syncs;
@@ -28,7 +29,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 
 use syncline_model::names::{AccountId, Region};
-use syncline_seams::{CallError, Clock, Moment, Outside};
+use syncline_seams::{CallError, Clock, Outside};
 use thiserror::Error;
 use tokio::sync::{Notify, oneshot};
 
@@ -79,6 +80,12 @@ pub enum StoreError {
     /// The key file or a sealed secret cannot be used.
     #[error("{0}")]
     Key(String),
+    /// Another process holds the database, or a child that a killed one was about to start still does.
+    #[error("another syncline process has the database {path} open, and only one may: stop that one first")]
+    InUse {
+        /// Its path.
+        path: String,
+    },
     /// The database cannot be opened.
     #[error("cannot open the database {path}: {reason}")]
     Open {
@@ -121,14 +128,12 @@ impl std::fmt::Debug for Store {
     }
 }
 
-const MIGRATIONS: &[&str] = &[include_str!("../migrations/0001_init.sql")];
-
 impl Store {
     /// Opens the SQLite database at `path`, making it and bringing it to the newest schema as needed, and
     /// the key file at `key_file`.
     ///
     /// # Errors
-    /// [`StoreError::Open`] if another process has it open, it cannot be read or written, or it was made by
+    /// [`StoreError::InUse`] if another process has it open; [`StoreError::Open`] if it cannot be read or written, or it was made by
     /// a newer version; [`StoreError::Key`] for the key file.
     pub fn open(path: &Path, key_file: &Path, clock: Arc<dyn Clock>, outside: Outside) -> StoreResult<Self> {
         let cannot = |reason: String| StoreError::Open { path: path.display().to_string(), reason };
@@ -140,10 +145,7 @@ impl Store {
             .open(&lock_path)
             .map_err(|error| cannot(format!("{}: {error}", lock_path.display())))?;
         lock.try_lock().map_err(|error| match error {
-            std::fs::TryLockError::WouldBlock => cannot(
-                "another syncline process has it open; stop that one, or use PostgreSQL for several"
-                    .to_owned(),
-            ),
+            std::fs::TryLockError::WouldBlock => StoreError::InUse { path: path.display().to_string() },
             std::fs::TryLockError::Error(error) => cannot(format!("{}: {error}", lock_path.display())),
         })?;
         let keyring = Keyring::open(key_file)?;
@@ -154,12 +156,12 @@ impl Store {
             .mode(0o600)
             .open(path)
             .map_err(|error| cannot(error.to_string()))?;
-        let mut connection = connect(path)?;
-        migrate(&mut connection).map_err(|error| match error {
+        let mut connection = raw::connect(path)?;
+        raw::migrate(&mut connection).map_err(|error| match error {
             StoreError::Open { reason, .. } => cannot(reason),
             other => other,
         })?;
-        connection.execute("UPDATE work SET lease_owner = NULL, lease_until_ms = NULL", [])?;
+        raw::void_leases(&connection)?;
 
         let (writer, jobs) = mpsc::channel::<Job>();
         std::thread::Builder::new()
@@ -215,7 +217,7 @@ impl Store {
         let (outside, clock) = (self.inner.outside.clone(), self.inner.clock.clone());
         let job: Job = Box::new(move |connection| {
             // The receiver is gone when its request was given up; the commit stands all the same.
-            let _ = answer.send(commit(connection, &outside, clock.now_ms(), point, body));
+            let _ = answer.send(raw::commit(connection, &outside, clock.now_ms(), point, body));
         });
         {
             let writer = self.inner.writer.lock().unwrap_or_else(PoisonError::into_inner);
@@ -233,74 +235,12 @@ impl Store {
         let pooled = self.inner.readers.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let mut connection = match pooled {
             Some(connection) => connection,
-            None => connect(&self.inner.path)?,
+            None => raw::connect(&self.inner.path)?,
         };
-        let result = {
-            let snapshot = connection.transaction()?;
-            body(&Tx::new(&snapshot, self.inner.clock.now_ms()))
-        };
+        let result = raw::read(&mut connection, self.inner.clock.now_ms(), body);
         self.inner.readers.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
         result
     }
-}
-
-fn commit<T>(
-    connection: &mut rusqlite::Connection,
-    outside: &Outside,
-    now_ms: i64,
-    point: &'static str,
-    body: impl FnOnce(&mut Tx<'_>) -> StoreResult<T>,
-) -> StoreResult<(T, bool)> {
-    let transaction = connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
-    let mut tx = Tx::new(&transaction, now_ms);
-    let value = body(&mut tx)?;
-    let woke = tx.woke();
-    outside.point(point, Moment::Before)?;
-    #[expect(clippy::disallowed_methods, reason = "the one place that commits")]
-    transaction.commit()?;
-    outside.point(point, Moment::After)?;
-    Ok((value, woke))
-}
-
-fn connect(path: &Path) -> StoreResult<rusqlite::Connection> {
-    let connection = rusqlite::Connection::open(path)
-        .map_err(|error| StoreError::Open { path: path.display().to_string(), reason: error.to_string() })?;
-    connection.set_prepared_statement_cache_capacity(128);
-    connection.execute_batch(
-        "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA busy_timeout = 5000;
-         PRAGMA foreign_keys = ON; PRAGMA trusted_schema = OFF;",
-    )?;
-    Ok(connection)
-}
-
-/// Brings the schema to the newest version; forward only.
-fn migrate(connection: &mut rusqlite::Connection) -> StoreResult<()> {
-    connection.execute_batch("CREATE TABLE IF NOT EXISTS schema_migration (version BIGINT PRIMARY KEY)")?;
-    let done: i64 =
-        connection
-            .query_row("SELECT coalesce(max(version), 0) FROM schema_migration", [], |row| row.get(0))?;
-    let done = usize::try_from(done).unwrap_or(usize::MAX);
-    if done > MIGRATIONS.len() {
-        return Err(StoreError::Open {
-            path: String::new(),
-            reason: format!(
-                "it has schema version {done}, but this syncline knows only {}: use a newer syncline",
-                MIGRATIONS.len()
-            ),
-        });
-    }
-    for (index, sql) in MIGRATIONS.iter().enumerate().skip(done) {
-        let transaction = connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
-        transaction.execute_batch(sql)?;
-        let version = i64::try_from(index + 1).unwrap_or(i64::MAX);
-        transaction.execute("INSERT INTO schema_migration (version) VALUES (?1)", [version])?;
-        #[expect(
-            clippy::disallowed_methods,
-            reason = "before anything is served; a half-made schema is rolled back"
-        )]
-        transaction.commit()?;
-    }
-    Ok(())
 }
 
 /// The ARN of a resource: `arn:<partition>:<service>:<region>:<account>:<kind>/<id>`.

@@ -158,15 +158,15 @@ impl Store {
             }
             let (account, region) = (scope.account.as_str(), scope.region.as_str());
             let connection_arn =
-                crate::arn(&connection.service, region, account, "connection", &connection.id);
+                crate::arn(&connection.service, region, account, "connection", &new.connection_id);
             tx.execute(
                 "INSERT INTO repository_link (id, account_id, region, service, connection_id, connection_arn,
                      owner_id, repository_name, provider_type, encryption_key_arn, failures, created_at_ms)
                    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, 0, $11)",
                 params![
                     &new.id,
-                    scope.account.as_str(),
-                    scope.region.as_str(),
+                    account,
+                    region,
                     new.service,
                     new.connection_id,
                     connection_arn,

@@ -124,7 +124,7 @@ pub(crate) fn to_json<T: serde::Serialize>(value: &T) -> Result<String, StoreErr
     serde_json::to_string(value).map_err(|error| StoreError::Corrupt(format!("JSON to store: {error}")))
 }
 
-/// One transaction, or one read outside of any.
+/// One transaction: there is no other way to a statement.
 pub(crate) struct Tx<'c> {
     connection: &'c rusqlite::Connection,
     now_ms: i64,
@@ -132,8 +132,8 @@ pub(crate) struct Tx<'c> {
 }
 
 impl<'c> Tx<'c> {
-    pub(crate) fn new(connection: &'c rusqlite::Connection, now_ms: i64) -> Self {
-        Self { connection, now_ms, woke: false }
+    pub(crate) fn new(transaction: &'c rusqlite::Transaction<'_>, now_ms: i64) -> Self {
+        Self { connection: transaction, now_ms, woke: false }
     }
 
     /// The time of the transaction, in milliseconds since the Unix epoch.
@@ -150,15 +150,20 @@ impl<'c> Tx<'c> {
         self.woke
     }
 
+    #[expect(clippy::disallowed_methods, reason = "of a transaction, as every Tx is")]
+    fn prepare(&self, sql: &str) -> Result<rusqlite::CachedStatement<'_>, StoreError> {
+        Ok(self.connection.prepare_cached(&sqlite_text(sql))?)
+    }
+
     /// Runs a statement and returns how many rows it changed.
     pub(crate) fn execute(&self, sql: &str, params: &[Value]) -> Result<usize, StoreError> {
-        let mut statement = self.connection.prepare_cached(&sqlite_text(sql))?;
+        let mut statement = self.prepare(sql)?;
         Ok(statement.execute(rusqlite::params_from_iter(params))?)
     }
 
     /// The rows of a query, or of a statement with RETURNING.
     pub(crate) fn rows(&self, sql: &str, params: &[Value]) -> Result<Vec<Row>, StoreError> {
-        let mut statement = self.connection.prepare_cached(&sqlite_text(sql))?;
+        let mut statement = self.prepare(sql)?;
         let columns = statement.column_count();
         let mut found = statement.query(rusqlite::params_from_iter(params))?;
         let mut rows = Vec::new();

@@ -107,12 +107,16 @@ impl Store {
     /// Forgets a deleted configuration whose attempts have all ended, and wakes the one that took its name.
     ///
     /// # Errors
-    /// [`crate::StoreError::Stale`] if the claim was lost.
+    /// [`crate::StoreError::Stale`] if the claim was lost, [`crate::StoreError::Corrupt`] if it is not deleted.
     pub async fn forget_sync(&self, claim: &crate::Claim) -> StoreResult<()> {
         let claim = claim.clone();
         self.write("store.forget_sync", move |tx| {
             crate::work::fence(tx, &claim)?;
             let id = &claim.id;
+            let live = "SELECT count(*) FROM sync_configuration WHERE id = $1 AND deleted = 0";
+            if tx.count(live, params![id])? > 0 {
+                return Err(crate::StoreError::Corrupt(format!("sync {id} is to be forgotten, but is not deleted")));
+            }
             let successors = tx.rows(
                 "SELECT n.id FROM sync_configuration n JOIN sync_configuration o
                      ON n.role_account = o.role_account AND n.region = o.region AND n.resource_name = o.resource_name

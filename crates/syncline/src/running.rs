@@ -14,7 +14,7 @@ use syncline_cloudformation_sim::Simulator;
 use syncline_git::{Egress, Git, Settings as GitSettings};
 use syncline_model::names::AccountId;
 use syncline_seams::{Clock, Outside};
-use syncline_store::Store;
+use syncline_store::{Store, StoreError};
 use syncline_targets::{AwsSource, CloudFormation, Settings as TargetSettings, Target};
 use syncline_wire::sigv4::SigningKeys;
 use tokio::net::TcpListener;
@@ -30,6 +30,11 @@ use crate::worker::Worker;
 
 /// How long work in progress may take to end after a stop is asked for.
 const GRACE: Duration = Duration::from_secs(20);
+
+/// How long a start waits for another process to let go of the database.
+const DATABASE_PATIENCE: Duration = Duration::from_secs(3);
+/// How often it looks.
+const DATABASE_RETRY: Duration = Duration::from_millis(50);
 
 /// The account of a server that knows no other.
 const NOBODYS_ACCOUNT: &str = "000000000000";
@@ -244,6 +249,25 @@ impl Running {
     }
 }
 
+/// The parts, as soon as the database is nobody else's. A server that is killed while it starts a git leaves
+/// its lock to that child until the child has become git: a restart in that moment waits instead of failing.
+async fn parts_once_free(config: &Config, seams: &Seams, aws: AwsSource) -> anyhow::Result<Parts> {
+    let mut waited = Duration::ZERO;
+    loop {
+        match parts(config, seams, aws.clone()).await {
+            Err(error) if is_in_use(&error) && waited < DATABASE_PATIENCE => {
+                seams.clock.sleep(DATABASE_RETRY).await;
+                waited += DATABASE_RETRY;
+            }
+            done => return done,
+        }
+    }
+}
+
+fn is_in_use(error: &anyhow::Error) -> bool {
+    matches!(error.downcast_ref(), Some(StoreError::InUse { .. }))
+}
+
 /// Starts a server.
 ///
 /// # Errors
@@ -276,7 +300,7 @@ pub async fn start(config: &Config, seams: &Seams) -> anyhow::Result<Running> {
     let admin_address = admin.local_addr()?;
     let main = if config.role == Role::Worker { None } else { Some(bind(config.listen).await?) };
     let address = main.as_ref().map_or(Ok(admin_address), TcpListener::local_addr)?;
-    let parts = parts(config, seams, aws).await?;
+    let parts = parts_once_free(config, seams, aws).await?;
     tasks.push(serve(admin, server::admin_router(Arc::clone(&parts.front)), stopped.clone()));
     if let Some(main) = main {
         tasks.push(serve(main, server::router(Arc::clone(&parts.front)), stopped.clone()));

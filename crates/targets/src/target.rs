@@ -72,8 +72,8 @@ pub trait Target: Debug + Send + Sync {
         token: &'a str,
     ) -> Answer<'a, ()>;
 
-    /// The stack's events newer than the event `since` (all if `None`) and, if a token is given, of the
-    /// operation begun under it; oldest first.
+    /// The stack's events newer than the event `since` (all if `None`) and, if an execution is given, of that
+    /// one; oldest first.
     ///
     /// At most the newest 20 pages (AWS: 100 events each) are read, and what is older is left out.
     ///
@@ -84,7 +84,7 @@ pub trait Target: Debug + Send + Sync {
         access: &'a Access,
         stack_id: &'a str,
         since: Option<&'a str>,
-        token: Option<&'a str>,
+        of: Option<Execution<'a>>,
     ) -> Answer<'a, Vec<StackEvent>>;
 }
 
@@ -175,6 +175,8 @@ pub struct ChangeSet {
     pub execution_status: ExecutionStatus,
     /// What it would do; complete once `status` is `CreateComplete`.
     pub changes: Vec<Change>,
+    /// When it was asked for, in milliseconds since the Unix epoch by CloudFormation's clock.
+    pub created_ms: Option<i64>,
 }
 
 impl ChangeSet {
@@ -206,6 +208,19 @@ pub struct Change {
     pub scope: Vec<String>,
     /// What becomes of the resource that is removed or replaced, such as `Delete`, `Retain` or `Snapshot`.
     pub policy_action: Option<String>,
+}
+
+/// The execution of a change set, as far as it tells which stack events belong to it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Execution<'a> {
+    /// The token it was begun under.
+    pub token: &'a str,
+    /// When its change set was asked for, in milliseconds since the Unix epoch by CloudFormation's clock.
+    ///
+    /// A token is optional in an event. Where none carries this one, those that carry none and are not older
+    /// than the change set belong to its execution: whatever else had changed the stack since would have made
+    /// the change set obsolete.
+    pub change_set_created_ms: Option<i64>,
 }
 
 /// One line of a stack's history.
@@ -243,6 +258,7 @@ mod tests {
                 status_reason: reason.map(str::to_owned),
                 execution_status: ExecutionStatus::Unavailable,
                 changes: Vec::new(),
+                created_ms: None,
             };
             assert_eq!(set.no_changes(), expect, "{reason:?}");
         };

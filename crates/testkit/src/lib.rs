@@ -2,7 +2,8 @@
 //! the [`World`](world::World) that puts a whole server among them.
 
 pub mod git_host;
-pub mod peers;
 pub mod plans;
 pub mod repository;
 pub mod world;
+
+pub use syncline_peers as peers;

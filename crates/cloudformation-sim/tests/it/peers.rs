@@ -1,20 +1,19 @@
 //! The simulator beside independent implementations: `scenarios.py` asks both the same, and they must agree on every
 //! fact but those below, where the other is known to differ from CloudFormation.
 //!
-//! The Python that runs the script and moto comes from `$SYNCLINE_TEST_ENV/venv`; LocalStack is a running one, whose
-//! address is in `$SYNCLINE_TEST_LOCALSTACK`. Without them a test says so and ends.
+//! Where a peer is not installed, its test says so and ends.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Stdio;
 use std::sync::Arc;
 
 use serde_json::Value;
 use syncline_cloudformation_sim::{Settings, Simulator};
+use syncline_peers::{self as peers, Boto3, LocalStack, Moto};
 use syncline_seams::SystemClock;
-use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::net::TcpListener;
-use tokio::process::{Child, Command};
+use tokio::process::Command;
 
 /// Where moto differs, and what CloudFormation does instead. A fact listed here on which both agree is an error too,
 /// so that the list stays true.
@@ -75,32 +74,23 @@ const LOCALSTACK_DIFFERS: [(&str, &str); 15] = [
 
 #[tokio::test]
 async fn the_simulator_and_moto_agree_where_moto_is_right() {
-    let Some(venv) = variable("SYNCLINE_TEST_ENV").map(|dir| PathBuf::from(dir).join("venv/bin")) else {
-        println!("skipped: SYNCLINE_TEST_ENV is not set, so there is no moto to compare with");
-        return;
-    };
-    let (moto, url) = start_moto(&venv).await;
-    compare(&venv, &url, &MOTO_DIFFERS).await;
-    drop(moto);
+    let Some(moto) = Moto::start().await else { return };
+    compare(moto.endpoint(), &MOTO_DIFFERS).await;
 }
 
 #[tokio::test]
 async fn the_simulator_and_localstack_agree_where_localstack_is_right() {
-    let (Some(dir), Some(url)) = (variable("SYNCLINE_TEST_ENV"), variable("SYNCLINE_TEST_LOCALSTACK")) else {
-        println!(
-            "skipped: SYNCLINE_TEST_ENV or SYNCLINE_TEST_LOCALSTACK is not set, so there is no LocalStack"
-        );
-        return;
-    };
-    compare(&PathBuf::from(dir).join("venv/bin"), &url, &LOCALSTACK_DIFFERS).await;
+    let Some(localstack) = LocalStack::start().await else { return };
+    compare(localstack.endpoint(), &LOCALSTACK_DIFFERS).await;
 }
 
-async fn compare(venv: &Path, peer_url: &str, differs: &[(&str, &str)]) {
+async fn compare(peer_url: &str, differs: &[(&str, &str)]) {
+    let python = peers::python(Boto3::V1_44).expect("the peer's environment holds a Python with boto3");
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let url = format!("http://{}", listener.local_addr().expect("a bound listener has an address"));
     let simulator = Simulator::new(Arc::new(SystemClock), Settings::instant());
     let server = tokio::spawn(async move { simulator.serve(listener).await });
-    let (ours, theirs) = tokio::join!(ask(venv, &url), ask(venv, peer_url));
+    let (ours, theirs) = tokio::join!(ask(&python, &url), ask(&python, peer_url));
     server.abort();
 
     let known: BTreeMap<&str, &str> = differs.iter().copied().collect();
@@ -122,36 +112,9 @@ async fn compare(venv: &Path, peer_url: &str, differs: &[(&str, &str)]) {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-#[expect(clippy::disallowed_methods, reason = "a test finds its environment by variables")]
-fn variable(name: &str) -> Option<String> {
-    std::env::var(name).ok().filter(|value| !value.is_empty())
-}
-
-/// Starts moto on a port of its own choosing; it dies with the returned handle.
-async fn start_moto(venv: &Path) -> (Child, String) {
-    let mut moto = Command::new(venv.join("moto_server"))
-        .args(["-H", "127.0.0.1", "-p", "0"])
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .kill_on_drop(true)
-        .spawn()
-        .expect("moto_server starts");
-    let mut lines = BufReader::new(moto.stderr.take().expect("stderr is piped")).lines();
-    while let Some(line) = lines.next_line().await.expect("moto's log can be read") {
-        if let Some((_, address)) = line.split_once("Running on ") {
-            let url = address.trim().to_owned();
-            // The log must be read on, or moto blocks when the pipe is full.
-            tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
-            return (moto, url);
-        }
-    }
-    panic!("moto_server ended without saying where it runs");
-}
-
-async fn ask(venv: &Path, url: &str) -> BTreeMap<String, Value> {
+async fn ask(python: &Path, url: &str) -> BTreeMap<String, Value> {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/scenarios.py");
-    let output = Command::new(venv.join("python"))
+    let output = Command::new(python)
         .arg(script)
         .arg(url)
         .stdin(Stdio::null())

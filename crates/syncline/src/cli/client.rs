@@ -84,12 +84,12 @@ impl ServerArgs {
     }
 
     fn region(&self) -> String {
-        let set = |value: &Option<String>| value.clone().filter(|region| !region.is_empty());
-        set(&self.region).or_else(|| set(&self.aws_default_region)).unwrap_or_else(|| "us-east-1".to_owned())
+        let region = set(&self.region).or_else(|| set(&self.aws_default_region));
+        region.unwrap_or("us-east-1").to_owned()
     }
 
     async fn credentials(&self, outside: &Outside) -> anyhow::Result<(Credentials, String)> {
-        match (&self.access_key_id, &self.secret_access_key) {
+        match (set(&self.access_key_id), set(&self.secret_access_key)) {
             (Some(id), Some(secret)) => {
                 return Ok((key(id, secret), "SYNCLINE_ACCESS_KEY_ID".to_owned()));
             }
@@ -135,6 +135,11 @@ impl ServerArgs {
         let found = provided(outside, &chain).await.with_context(nothing)?;
         Ok((found, "the AWS environment, files and roles".to_owned()))
     }
+}
+
+/// A variable that is there but empty is not set.
+fn set(value: &Option<String>) -> Option<&str> {
+    value.as_deref().filter(|value| !value.is_empty())
 }
 
 fn key(id: &str, secret: &str) -> Credentials {

@@ -14,7 +14,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::routing::{get, post};
+use axum::routing::{any, get};
 use syncline_git::Egress;
 use syncline_model::names::AccountId;
 use syncline_seams::Clock;
@@ -67,8 +67,8 @@ pub struct Front {
 /// The main listener's routes.
 pub fn router(front: Arc<Front>) -> Router {
     Router::new()
-        .route("/", post(aws::answer).get(landing))
-        .route("/service/{*rest}", post(aws::answer))
+        // Any method: what is no request of the API is told so in the API's own words.
+        .route("/", any(aws::answer).get(landing))
         .nest("/api/v1", rest::routes())
         .fallback(aws::answer)
         .with_state(front)

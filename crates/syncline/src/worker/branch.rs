@@ -34,7 +34,8 @@ impl Worker {
                         AfterTrouble::Fail { blocker, reason } => (None, Some(blocker), reason),
                         AfterTrouble::GiveUp { reason } => (None, None, reason),
                     };
-                self.store.record_read_trouble(claim, &branch, &attempt, &reason, blocker).await?;
+                let hopeless = delay_ms.is_none();
+                self.store.record_read_trouble(claim, &branch, &attempt, &reason, blocker, hopeless).await?;
                 Ok(delay_ms.map(|delay_ms| self.clock.now_ms() + delay_ms))
             }
         }

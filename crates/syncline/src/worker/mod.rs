@@ -90,10 +90,11 @@ impl Worker {
                     self.clock.sleep(Duration::from_secs(1)).await;
                 }
             }
-            // With every place taken, what is due has to wait for one: looking at the clock would only spin.
-            let wait = match places.available_permits() {
-                0 => Duration::from_millis(LONGEST_WAIT_MS.unsigned_abs()),
-                _ => self.until_next_due(),
+            // With every place taken, more due work must wait for one of them, not be looked for again.
+            let wait = if places.available_permits() == 0 {
+                Duration::from_millis(LONGEST_WAIT_MS.unsigned_abs())
+            } else {
+                self.until_next_due()
             };
             tokio::select! {
                 () = self.store.woken() => {}
@@ -174,7 +175,6 @@ impl Worker {
 
     /// A number from 0 to 1 that spreads retries.
     fn jitter() -> f64 {
-        f64::from(u32::from_le_bytes([0, 1, 2, 3].map(|i| Uuid::new_v4().as_bytes()[i])))
-            / f64::from(u32::MAX)
+        fastrand::f64()
     }
 }

@@ -8,7 +8,7 @@ use syncline_model::sync::{AttemptStatus, BlockerKind, EventKind, Release, SyncE
 use syncline_store::{Claim, Ending, NewBlocker, OpenAttempt, Progress, StoreError, SyncRecord};
 use syncline_targets::{
     Access, ChangeSet, ChangeSetKind as TargetKind, ChangeSetRef, ChangeSetRequest, ChangeSetStatus,
-    ExecutionStatus, Stack, StackEvent, StackStatus, TargetError, trust_statement,
+    Execution, ExecutionStatus, Stack, StackEvent, StackStatus, TargetError, trust_statement,
 };
 use tracing::info;
 
@@ -187,9 +187,11 @@ impl Worker {
         let stack_id = open.attempt.stack_id.as_deref().unwrap_or(&open.record.resource_name);
         observation.stack = self.stack(open, stack_id).await?;
         let token = open.attempt.change_set_name();
+        let change_set_created_ms = observation.change_set.as_ref().and_then(|seen| seen.created_ms);
+        let execution = Some(Execution { token: &token, change_set_created_ms });
         let since = open.attempt.last_stack_event.as_deref();
         observation.new_events =
-            match self.target.stack_events(&open.access, stack_id, since, Some(&token)).await {
+            match self.target.stack_events(&open.access, stack_id, since, execution).await {
                 Ok(events) => events,
                 Err(TargetError::NotFound) => Vec::new(),
                 Err(error) => return Err(self.trouble_of(open, error).await.into()),
@@ -197,7 +199,7 @@ impl Worker {
         let mut outcome = outcome(&observation.new_events, stack_id);
         if let Some(Outcome::Failed { reason }) = &mut outcome {
             // The resource that began it may have failed polls ago.
-            if let Ok(all) = self.target.stack_events(&open.access, stack_id, None, Some(&token)).await
+            if let Ok(all) = self.target.stack_events(&open.access, stack_id, None, execution).await
                 && let Some(first) = first_failure(&all, stack_id)
             {
                 *reason = first;

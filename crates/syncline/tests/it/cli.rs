@@ -368,7 +368,8 @@ async fn a_refused_key_is_named_with_where_it_comes_from() {
     assert_says(&refused, &["InvalidSignatureException", &format!("key {id} from profile wrong")]);
     list(&[&right_key[..], &[shared]].concat(), &nowhere, &["--profile", "wrong"]).await.good();
     list(&[shared], &nowhere, &["--profile", "right"]).await.good();
-    list(&[shared, ("AWS_PROFILE", "wrong")], &data, &[]).await.good();
+    let empty = [("SYNCLINE_ACCESS_KEY_ID", ""), ("SYNCLINE_SECRET_ACCESS_KEY", "")];
+    list(&[&empty[..], &[shared, ("AWS_PROFILE", "wrong")]].concat(), &data, &[]).await.good();
     list(&[shared, ("AWS_PROFILE", "right")], &nowhere, &[]).await.good();
     let refused = list(&[shared, ("AWS_PROFILE", "wrong")], &nowhere, &[]).await.failed();
     assert_says(&refused, &[&format!("key {id} from the AWS environment, files and roles")]);

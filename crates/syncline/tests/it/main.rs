@@ -1,5 +1,6 @@
 //! Syncline as a whole, from outside.
 
+mod api;
 mod cli;
 mod clients;
 mod serving;

@@ -2,6 +2,7 @@
 
 mod answers;
 mod bounded;
+mod guarded;
 mod sdk;
 mod sessions;
 
@@ -18,11 +19,12 @@ use aws_sdk_cloudformation::types::{Capability, ChangeSetType, OnStackFailure, P
 use syncline_model::names::Region;
 use syncline_seams::{Clock, Outside};
 
+use self::guarded::{Guard, Guarded};
 use self::sessions::{Session, Sessions};
 use crate::classify::{Operation, classify, rejects_credentials};
 use crate::{
-    Access, Answer, CallerIdentity, ChangeSet, ChangeSetKind, ChangeSetRef, ChangeSetRequest, Stack,
-    StackEvent, Target, TargetError,
+    Access, Answer, CallerIdentity, ChangeSet, ChangeSetKind, ChangeSetRef, ChangeSetRequest, Execution,
+    Stack, StackEvent, Target, TargetError,
 };
 
 /// The most pages of a stack's events that one call reads.
@@ -78,12 +80,12 @@ impl Default for Settings {
 /// The real CloudFormation, or whatever speaks like it at the endpoint given.
 pub struct CloudFormation {
     config: aws_sdk_cloudformation::Config,
-    sts: aws_sdk_sts::Client,
+    sts: Guarded<aws_sdk_sts::Client>,
     home: Option<SdkRegion>,
     /// The endpoint if it is not AWS's own, for messages.
     endpoint: Option<String>,
     sessions: Sessions,
-    outside: Outside,
+    guard: Guard,
     settings: Settings,
 }
 
@@ -102,16 +104,16 @@ impl CloudFormation {
     /// Sets the SDK up. Calls nobody: credentials are looked for with the first call that needs them.
     pub async fn new(source: AwsSource, outside: Outside, clock: Arc<dyn Clock>, settings: Settings) -> Self {
         let sdk = sdk::load(&source, Arc::clone(&clock), settings.connect_timeout).await;
-        let sts = aws_sdk_sts::Client::new(&sdk);
+        let guard = Guard::new(outside, settings.call_timeout);
+        let sts = guard.sts(&sdk);
         let home = sdk.region().cloned();
-        let sessions =
-            Sessions::new(sts.clone(), home.clone(), outside.clone(), clock, settings.call_timeout);
+        let sessions = Sessions::new(sts.clone(), home.clone(), clock);
         // Each client is made for one session, whose credentials need no second cache.
         let config = aws_sdk_cloudformation::config::Builder::from(&sdk)
             .identity_cache(IdentityCache::no_cache())
             .build();
         let endpoint = sdk.endpoint_url().map(without_userinfo);
-        Self { config, sts, home, endpoint, sessions, outside, settings }
+        Self { config, sts, home, endpoint, sessions, guard, settings }
     }
 
     /// Who we are to AWS before assuming a role: whom a role's trust policy must name.
@@ -122,16 +124,15 @@ impl CloudFormation {
         let region = self.home.clone().unwrap_or_else(|| SdkRegion::from_static("us-east-1"));
         let whereabouts = self.whereabouts("STS", region.as_ref());
         let operation = Operation::GetCallerIdentity;
-        let call = async {
-            self.sts
-                .get_caller_identity()
+        let call = async |sts: aws_sdk_sts::Client| {
+            sts.get_caller_identity()
                 .customize()
                 .config_override(aws_sdk_sts::Config::builder().region(region))
                 .send()
                 .await
                 .map_err(|e| classify(operation, sdk::failure(&e, &whereabouts), None))
         };
-        let answer = self.outside.call(operation.point(), self.settings.call_timeout, call).await?;
+        let answer = self.sts.call(operation, call).await?;
         let account = answer.account().and_then(|account| account.parse().ok());
         match (account, answer.arn()) {
             (Some(account), Some(arn)) => Ok(CallerIdentity { account, arn: arn.to_owned() }),
@@ -158,27 +159,27 @@ impl CloudFormation {
     {
         let session = self.session(access).await?;
         let client = self.client(&session, &access.region);
-        let call = async {
+        let call = async |client| {
             send(client).await.map_err(|error| {
                 let whereabouts = self.whereabouts("CloudFormation", access.region.as_str());
                 classify(operation, sdk::failure(&error, &whereabouts), None)
             })
         };
-        let answer = self.outside.call(operation.point(), self.settings.call_timeout, call).await;
+        let answer = client.call(operation, call).await;
         if answer.as_ref().is_err_and(rejects_credentials) {
             self.sessions.forget(access, &session).await;
         }
         answer
     }
 
-    fn client(&self, session: &Session, region: &Region) -> Client {
+    fn client(&self, session: &Session, region: &Region) -> Guarded<Client> {
         let config = self
             .config
             .to_builder()
             .region(SdkRegion::new(region.to_string()))
             .credentials_provider(session.credentials.clone())
             .build();
-        Client::from_conf(config)
+        self.guard.cloudformation(config)
     }
 
     fn whereabouts(&self, service: &str, region: &str) -> String {
@@ -324,7 +325,7 @@ impl Target for CloudFormation {
         access: &'a Access,
         stack_id: &'a str,
         since: Option<&'a str>,
-        token: Option<&'a str>,
+        of: Option<Execution<'a>>,
     ) -> Answer<'a, Vec<StackEvent>> {
         Box::pin(async move {
             let mut newest_first = Vec::new();
@@ -339,9 +340,8 @@ impl Target for CloudFormation {
                     if since == Some(event.id.as_str()) {
                         break 'pages;
                     }
-                    let is_ours = token.is_none() || event.client_request_token.as_deref() == token;
-                    let is_first = is_ours && token.is_some() && answers::begins_operation(&event, stack_id);
-                    if is_ours {
+                    let is_first = of.is_some_and(|of| answers::begins(&event, &of, stack_id));
+                    if of.is_none_or(|of| answers::may_belong(&event, &of)) {
                         newest_first.push(event);
                     }
                     if is_first {
@@ -352,6 +352,12 @@ impl Target for CloudFormation {
                 if next.is_none() {
                     break;
                 }
+            }
+            if let Some(of) = of
+                && newest_first.iter().any(|event| answers::carries(event, &of))
+            {
+                // Those without a token are of something that followed.
+                newest_first.retain(|event| answers::carries(event, &of));
             }
             newest_first.reverse();
             Ok(newest_first)

@@ -10,7 +10,7 @@ use aws_config::profile::ProfileFileRegionProvider;
 use aws_config::retry::RetryConfig;
 use aws_config::stalled_stream_protection::StalledStreamProtectionConfig;
 use aws_config::timeout::TimeoutConfig;
-use aws_config::{BehaviorVersion, SdkConfig};
+use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::SharedCredentialsProvider;
 use aws_credential_types::provider::error::CredentialsError;
@@ -61,16 +61,23 @@ pub(super) async fn load(source: &AwsSource, clock: Arc<dyn Clock>, connect_time
             // The SDK's own chain of regions ends by asking the instance metadata service, which takes
             // seconds where there is none, at every start.
             let region = RegionProviderChain::first_try(EnvironmentVariableRegionProvider::new())
-                .or_else(ProfileFileRegionProvider::new());
+                .or_else(ProfileFileRegionProvider::new())
+                .region()
+                .await;
+            // Without any, the chain of credentials would ask there again.
+            let of_credentials = region.clone().unwrap_or_else(|| Region::from_static("us-east-1"));
             aws_config::defaults(version)
                 .http_client(http)
                 .retry_config(retries)
                 .timeout_config(timeouts)
                 .stalled_stream_protection(stalled_streams)
                 .time_source(time)
-                .region(region)
+                .region(of_credentials)
                 .load()
                 .await
+                .into_builder()
+                .region(region)
+                .build()
         }
         AwsSource::Fixed { endpoint_url, access_key_id, secret_access_key } => {
             let key = Credentials::new(access_key_id, secret_access_key, None, None, "syncline");

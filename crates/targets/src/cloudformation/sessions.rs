@@ -3,13 +3,13 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use aws_config::Region as SdkRegion;
 use aws_credential_types::Credentials;
 use syncline_model::names::RoleArn;
-use syncline_seams::{Clock, Outside};
+use syncline_seams::Clock;
 
+use super::guarded::Guarded;
 use super::sdk;
 use crate::classify::{Operation, classify};
 use crate::{Access, TargetError};
@@ -44,27 +44,23 @@ struct Slot {
 
 /// Assumes roles.
 pub(super) struct Sessions {
-    sts: aws_sdk_sts::Client,
+    sts: Guarded<aws_sdk_sts::Client>,
     /// The region to call STS in; the stack's own if `None`. A session from any region's endpoint is good in
     /// all regions, but only our own account's regions are sure to be switched on for us.
     home: Option<SdkRegion>,
-    outside: Outside,
     clock: Arc<dyn Clock>,
-    timeout: Duration,
     slots: Mutex<HashMap<Key, Arc<Slot>>>,
     uses: AtomicU64,
 }
 
 impl Sessions {
     pub(super) fn new(
-        sts: aws_sdk_sts::Client,
+        sts: Guarded<aws_sdk_sts::Client>,
         home: Option<SdkRegion>,
-        outside: Outside,
         clock: Arc<dyn Clock>,
-        timeout: Duration,
     ) -> Self {
         let slots = Mutex::default();
-        Self { sts, home, outside, clock, timeout, slots, uses: AtomicU64::new(0) }
+        Self { sts, home, clock, slots, uses: AtomicU64::new(0) }
     }
 
     /// The role's session, good for another five minutes at least (by our clock, and unless AWS grants less).
@@ -100,9 +96,8 @@ impl Sessions {
 
     async fn assume(&self, access: &Access, whereabouts: &str) -> Result<Session, TargetError> {
         let region = self.home.clone().unwrap_or_else(|| SdkRegion::new(access.region.to_string()));
-        let call = async {
-            self.sts
-                .assume_role()
+        let call = async |sts: aws_sdk_sts::Client| {
+            sts.assume_role()
                 .role_arn(access.role.as_str())
                 .external_id(&access.external_id)
                 .role_session_name(access.session_name())
@@ -114,7 +109,7 @@ impl Sessions {
                     classify(Operation::AssumeRole, sdk::failure(&e, whereabouts), Some(&access.role))
                 })
         };
-        let answer = self.outside.call(Operation::AssumeRole.point(), self.timeout, call).await?;
+        let answer = self.sts.call(Operation::AssumeRole, call).await?;
         let Some(granted) = answer.credentials() else {
             return Err(TargetError::unavailable(
                 "MalformedAnswer",
@@ -150,16 +145,19 @@ impl Sessions {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use super::super::guarded::Guard;
     use super::*;
-    use syncline_seams::VirtualClock;
+    use syncline_seams::{Outside, VirtualClock};
 
     #[test]
     fn the_role_asked_for_longest_ago_makes_room() {
         let version = aws_config::BehaviorVersion::v2026_01_12();
-        let sts =
-            aws_sdk_sts::Client::from_conf(aws_sdk_sts::Config::builder().behavior_version(version).build());
+        let guard = Guard::new(Outside::default(), Duration::from_secs(1));
+        let sts = guard.sts(&aws_config::SdkConfig::builder().behavior_version(version).build());
         let clock = Arc::new(VirtualClock::starting_at(0));
-        let sessions = Sessions::new(sts, None, Outside::default(), clock, Duration::from_secs(1));
+        let sessions = Sessions::new(sts, None, clock);
         let access = |n: usize| Access {
             account: "111111111111".parse().expect("valid"),
             role: format!("arn:aws:iam::222222222222:role/r-{n}").parse().expect("valid"),

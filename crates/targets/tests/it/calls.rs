@@ -1,7 +1,7 @@
 //! What is sent, and what is made of a good answer.
 
 use syncline_targets::{
-    ChangeAction, ChangeSetKind, ChangeSetRef, ChangeSetRequest, ChangeSetStatus, ExecutionStatus,
+    ChangeAction, ChangeSetKind, ChangeSetRef, ChangeSetRequest, ChangeSetStatus, Execution, ExecutionStatus,
     Replacement, StackStatus, Target, TargetError,
 };
 
@@ -251,13 +251,13 @@ fn event_page(events: &[(&str, &str, &str)], next: Option<&str>) -> Reply {
     Reply::ok("DescribeStackEvents", &format!("<StackEvents>{events}</StackEvents>{next}"))
 }
 
-async fn events(pages: &[Reply], since: Option<&str>, token: Option<&str>) -> (Vec<String>, usize) {
+async fn events(pages: &[Reply], since: Option<&str>, of: Option<Execution<'_>>) -> (Vec<String>, usize) {
     let stub = Stub::start().await;
     stub.assumable();
     for page in pages {
         stub.reply("DescribeStackEvents", page.clone());
     }
-    let events = stub.target().await.stack_events(&access(), STACK_ID, since, token).await.expect("read");
+    let events = stub.target().await.stack_events(&access(), STACK_ID, since, of).await.expect("read");
     (events.into_iter().map(|event| event.id).collect(), stub.requests().len() - 1)
 }
 
@@ -276,7 +276,8 @@ async fn events_come_oldest_first_and_no_further_back_than_asked() {
         event_page(&[("s1", "CREATE_IN_PROGRESS", "t-1"), ("s0", "REVIEW_IN_PROGRESS", "")], None),
     ];
     let check = async |since: Option<&str>, token: Option<&str>, expect: &[&str], calls: usize| {
-        let (ids, made) = events(&pages, since, token).await;
+        let of = token.map(|token| Execution { token, change_set_created_ms: None });
+        let (ids, made) = events(&pages, since, of).await;
         assert_eq!(
             (ids, made),
             (expect.iter().map(|&id| id.to_owned()).collect(), calls),
@@ -292,6 +293,33 @@ async fn events_come_oldest_first_and_no_further_back_than_asked() {
     check(None, Some("t-1"), &["s1", "r2", "s3"], 3).await;
     check(Some("r2"), Some("t-1"), &["s3"], 2).await;
     check(None, Some("never-begun"), &[], 3).await;
+}
+
+#[tokio::test]
+async fn events_without_a_token_belong_to_the_execution_that_has_none_with_one() {
+    let at_ms = crate::stub::START_MS + 1;
+    let check = async |shown: &[(&str, &str, &str)], created_ms: Option<i64>, expect: &[&str]| {
+        let of = Execution { token: "t-2", change_set_created_ms: created_ms };
+        let (ids, _) = events(&[event_page(shown, None)], None, Some(of)).await;
+        assert_eq!(ids, expect, "{shown:?} {created_ms:?}");
+    };
+    let silent = [
+        ("s4", "UPDATE_COMPLETE", ""),
+        ("r3", "UPDATE_COMPLETE", ""),
+        ("s2", "UPDATE_IN_PROGRESS", ""),
+        ("s1", "REVIEW_IN_PROGRESS", ""),
+        ("s0", "CREATE_COMPLETE", "t-1"),
+    ];
+    check(&silent, Some(at_ms), &["s2", "r3", "s4"]).await;
+    check(&silent, Some(at_ms + 1), &[]).await;
+    check(&silent, None, &[]).await;
+    // Somebody else's operation without a token follows ours.
+    let followed = [
+        ("s3", "UPDATE_IN_PROGRESS", ""),
+        ("s2", "UPDATE_COMPLETE", "t-2"),
+        ("r1", "UPDATE_COMPLETE", "t-2"),
+    ];
+    check(&followed, Some(at_ms), &["r1", "s2"]).await;
 }
 
 #[tokio::test]

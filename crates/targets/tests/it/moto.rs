@@ -5,11 +5,9 @@
 //! word, ignores external ids, makes a second stack for a CREATE of one
 //! that exists, and finds the stack of an UPDATE by name only.
 
-use std::io::{BufRead, BufReader};
-use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 
+use syncline_peers::Moto;
 use syncline_seams::{Outside, SystemClock};
 use syncline_targets::{
     AwsSource, ChangeAction, ChangeSetKind, ChangeSetRequest, ChangeSetStatus, CloudFormation,
@@ -18,56 +16,13 @@ use syncline_targets::{
 
 use crate::stub::access;
 
-/// A moto server on a port of its own; killed when dropped.
-struct Moto {
-    process: Child,
-    url: String,
-}
-
-impl Drop for Moto {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
-impl Moto {
-    /// `None`, with a line that says why, where moto is not installed.
-    #[expect(clippy::disallowed_methods, reason = "the environment says where moto is installed")]
-    fn start() -> Option<Self> {
-        let Some(installed) = std::env::var_os("SYNCLINE_TEST_ENV") else {
-            eprintln!("skipped: SYNCLINE_TEST_ENV does not say where moto is installed");
-            return None;
-        };
-        let program = PathBuf::from(installed).join("venv/bin/moto_server");
-        let mut process = Command::new(&program)
-            .args(["--host", "127.0.0.1", "--port", "0"])
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap_or_else(|e| panic!("{} should start: {e}", program.display()));
-        let log = process.stderr.take().expect("piped");
-        let mut moto = Self { process, url: String::new() };
-        let mut lines = BufReader::new(log).lines();
-        let found = lines.by_ref().map_while(Result::ok).find_map(|line| {
-            let (_, url) = line.split_once("Running on ")?;
-            Some(url.trim().to_owned())
-        });
-        moto.url = found.expect("moto says where it listens");
-        // moto stops when it cannot write its log.
-        std::thread::spawn(move || lines.map_while(Result::ok).for_each(drop));
-        Some(moto)
-    }
-
-    async fn target(&self) -> CloudFormation {
-        let source = AwsSource::Fixed {
-            endpoint_url: self.url.clone(),
-            access_key_id: "AKIA0000000000000000".to_owned(),
-            secret_access_key: "anything".to_owned(),
-        };
-        CloudFormation::new(source, Outside::default(), Arc::new(SystemClock), Settings::default()).await
-    }
+async fn target(moto: &Moto) -> CloudFormation {
+    let source = AwsSource::Fixed {
+        endpoint_url: moto.endpoint().to_owned(),
+        access_key_id: "AKIA0000000000000000".to_owned(),
+        secret_access_key: "anything".to_owned(),
+    };
+    CloudFormation::new(source, Outside::default(), Arc::new(SystemClock), Settings::default()).await
 }
 
 const ONE_BUCKET: &str = "Parameters: {Name: {Type: String}}\n\
@@ -89,8 +44,8 @@ fn request(name: &str, stack: &str, kind: ChangeSetKind, template: &str) -> Chan
 
 #[tokio::test]
 async fn a_stack_is_made_and_changed_on_moto() {
-    let Some(moto) = Moto::start() else { return };
-    let target = moto.target().await;
+    let Some(moto) = Moto::start().await else { return };
+    let target = target(&moto).await;
     let access = access();
 
     assert_eq!(target.describe_stack(&access, "web").await, Ok(None));
@@ -133,8 +88,8 @@ async fn a_stack_is_made_and_changed_on_moto() {
 
 #[tokio::test]
 async fn moto_s_refusals_become_decisions() {
-    let Some(moto) = Moto::start() else { return };
-    let target = moto.target().await;
+    let Some(moto) = Moto::start().await else { return };
+    let target = target(&moto).await;
     let access = access();
 
     let create = request("a-1", "web", ChangeSetKind::Create, ONE_BUCKET);

@@ -1,7 +1,5 @@
 //! Hosts.
 
-use std::net::IpAddr;
-
 use syncline_git::RemoteUrl;
 use syncline_store::{CreateHost, DeleteHost, Host as StoredHost, NewHost};
 use syncline_wire::{
@@ -32,7 +30,7 @@ pub(in crate::server) async fn create_host(call: &Call, input: CreateHostInput) 
             input.provider_type
         )));
     }
-    check_endpoint(call, &input.provider_endpoint)?;
+    check_endpoint(call, input.provider_type, &input.provider_endpoint)?;
     let tags = tags_to_store(input.tags.as_ref(), ApiError::validation)?;
     let suffix = Uuid::new_v4().simple().to_string();
     let id = format!("{}-{}", input.name, &suffix[..8]);
@@ -58,23 +56,14 @@ pub(in crate::server) async fn create_host(call: &Call, input: CreateHostInput) 
     }
 }
 
-/// Syntax and literal addresses only: names are resolved and checked at every call.
-fn check_endpoint(call: &Call, endpoint: &str) -> Answer<()> {
-    RemoteUrl::of_repository(endpoint, "owner", "repository")
-        .map_err(|error| ApiError::validation(format!("ProviderEndpoint: {error}")))?;
-    let authority =
-        endpoint.split_once("://").map_or("", |(_, rest)| rest).split('/').next().unwrap_or_default();
-    let host = match authority.strip_prefix('[') {
-        Some(rest) => rest.split(']').next().unwrap_or_default(),
-        None => authority.split(':').next().unwrap_or_default(),
-    };
-    if let Ok(address) = host.parse::<IpAddr>() {
-        call.front
-            .egress
-            .check_address(address)
-            .map_err(|error| ApiError::validation(format!("ProviderEndpoint: {error}")))?;
+/// Syntax, literal addresses and directories only: names are resolved and checked at every call.
+fn check_endpoint(call: &Call, provider_type: ProviderType, endpoint: &str) -> Answer<()> {
+    let refused = |why: &dyn std::fmt::Display| ApiError::validation(format!("ProviderEndpoint: {why}"));
+    let url = RemoteUrl::of_repository(endpoint, "owner", "repository").map_err(|error| refused(&error))?;
+    if url.is_file() && provider_type != ProviderType::Git {
+        return Err(refused(&"file:// remotes are for hosts of ProviderType Git only"));
     }
-    Ok(())
+    call.front.egress.check_literal(&url).map_err(|error| refused(&error))
 }
 
 fn not_found(arn: &str) -> ApiError {

@@ -73,11 +73,12 @@ fn check_role(call: &Call, role: &str) -> Answer<RoleArn> {
     let allowed = role.account() == owner
         || call.front.role_accounts.iter().any(|(from, to)| from == owner && to == role.account());
     if !allowed {
+        // A role may be longer than the message: it is cut, not what to do about it.
+        let shown: String = role.as_str().chars().take(256).collect();
+        let account = role.account();
         return Err(ApiError::invalid_input(format!(
-            "RoleArn: {role} belongs to account {}, not to {owner}; the operator can allow it with \
-             --allow-role-account {owner}={}",
-            role.account(),
-            role.account()
+            "RoleArn: {shown} belongs to account {account}, not to {owner}; the operator can allow it with \
+             --allow-role-account {owner}={account}"
         )));
     }
     Ok(role)

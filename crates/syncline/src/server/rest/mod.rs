@@ -108,6 +108,10 @@ impl Signed {
     }
 
     fn json<T: DeserializeOwned>(&self) -> Result<T, RestError> {
+        // A structure could also be read from a list of its members, and an empty list would be all defaults.
+        if self.body.trim_ascii_start().first() != Some(&b'{') {
+            return Err(RestError::new(ErrorCode::Serialization, "the body: it must be a JSON object"));
+        }
         serde_json::from_slice(&self.body)
             .map_err(|error| RestError::new(ErrorCode::Serialization, format!("the body: {error}")))
     }

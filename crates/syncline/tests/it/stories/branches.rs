@@ -1,7 +1,11 @@
 //! Branches that move, vanish and come back.
 
+use std::sync::Arc;
+
 use insta::assert_snapshot;
+use syncline_testkit::plans::Switch;
 use syncline_testkit::repository::Change;
+use syncline_testkit::world::World;
 
 use super::{deployment, synced, template, unsynced};
 
@@ -98,4 +102,44 @@ async fn a_repository_sync_tells_what_was_read() {
     assert_eq!(latest.status().as_str(), "SUCCEEDED");
     assert_eq!(told, ["HEAD_OBSERVED", "COMMIT_READ", "RESOURCE_CHANGED"]);
     assert_eq!(latest.events()[0].external_id(), Some(repo.head().await.as_str()));
+}
+
+#[tokio::test]
+async fn a_commit_that_arrives_while_another_is_read_is_queued() {
+    let unreadable = Arc::new(Switch::of("git.fetch"));
+    let world = World::with_faults(Arc::clone(&unreadable) as _).await;
+    let repo = world.repository("acme/infra").await;
+    repo.commit_files(&[("prod.yaml", &deployment("one")), ("template.yaml", &template(""))]).await;
+    let link = world.create_sync("web", &repo, "main", "prod.yaml").await;
+    unreadable.turn(true);
+    world.settle().await;
+    let told = async || {
+        let status = world
+            .client
+            .get_repository_sync_status()
+            .sync_type("CFN_STACK_SYNC".into())
+            .repository_link_id(&link)
+            .branch("main")
+            .send()
+            .await
+            .expect("the repository's status");
+        let latest = status.latest_sync().expect("an attempt");
+        let types: Vec<&str> = latest.events().iter().map(|event| event.r#type()).collect();
+        format!("{} {}", latest.status().as_str(), types.join(" "))
+    };
+    let reading = told().await;
+    assert!(reading.contains("HEAD_OBSERVED RETRYING"), "{reading}");
+    repo.commit("prod.yaml", deployment("two")).await;
+    world.clock.advance_ms(60_000);
+    world.tick().await;
+    let next = told().await;
+    unreadable.turn(false);
+    world.clock.advance_ms(15 * 60 * 1000);
+    world.settle().await;
+    assert_snapshot!(format!("{next}\n{}", told().await), @r"
+    IN_PROGRESS NEWER_COMMIT_QUEUED HEAD_OBSERVED RETRYING
+    SUCCEEDED NEWER_COMMIT_QUEUED HEAD_OBSERVED RETRYING COMMIT_READ RESOURCE_CHANGED
+    ");
+    assert_snapshot!(world.attempts("web", &repo).await, @"SUCCEEDED   commit 2");
+    assert!(world.blocker_rows("web").iter().all(|blocker| blocker.status.as_str() == "RESOLVED"));
 }

@@ -1,0 +1,12 @@
+//! The store over a real SQLite file, on a clock that moves only when told to.
+
+mod attempts;
+mod blockers;
+mod branches;
+mod configurations;
+mod faults;
+mod leases;
+mod opening;
+mod paging;
+mod resources;
+mod world;

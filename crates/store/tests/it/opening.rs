@@ -1,0 +1,92 @@
+//! Opening: one process at a time, the newest schema, a key file of one's own.
+
+use std::os::unix::fs::PermissionsExt as _;
+
+use syncline_store::{CredentialRow, Owner, StoreError};
+
+use crate::world::{World, open, ours};
+
+#[tokio::test]
+async fn a_second_process_is_refused_and_told_why() {
+    let world = World::new();
+    let refused = open(&world.directory, &world.clock, &world.faults).expect_err("it is in use");
+    let text = refused.to_string();
+    assert!(matches!(refused, StoreError::InUse { .. }), "{text}");
+    let named = format!("another syncline process has the database {} open", world.database().display());
+    assert!(text.starts_with(&named), "{text}");
+    world.store.ping().expect("the first one is not disturbed");
+    world.reopened().store.ping().expect("once the first one is gone, it opens");
+}
+
+#[tokio::test]
+async fn what_was_committed_is_there_after_a_restart() {
+    let (world, link, sync) = World::followed("web").await;
+    let before = world.store.configuration(&ours(), crate::world::CFN, "web").expect("read");
+    let world = world.reopened();
+    assert_eq!(world.store.configuration(&ours(), crate::world::CFN, "web").expect("read"), before);
+    assert!(world.store.link(&ours(), &link).expect("read").is_some());
+    assert_eq!(world.record(&sync.id).recorded.generation, 1);
+    let gauges = world.store.gauges().expect("read");
+    assert!(gauges.iter().any(|(name, _, value)| *name == "syncline_sync_configurations" && *value == 1));
+}
+
+#[tokio::test]
+async fn nobody_else_may_read_the_database() {
+    let world = World::new();
+    let mode = std::fs::metadata(world.database()).expect("made").permissions().mode() & 0o777;
+    assert_eq!(mode, 0o600);
+}
+
+#[tokio::test]
+#[expect(clippy::disallowed_methods, reason = "the test plays somebody else who opens the file")]
+async fn a_database_of_a_newer_version_is_left_alone() {
+    let World { directory, clock, faults, store } = World::new();
+    drop(store);
+    let path = directory.path().join("syncline.db");
+    let database = rusqlite::Connection::open(&path).expect("opens");
+    let newest: i64 = database
+        .query_row("SELECT max(version) FROM schema_migration", [], |row| row.get(0))
+        .expect("a version");
+    database.execute("INSERT INTO schema_migration (version) VALUES (99)", []).expect("from the future");
+    let refused = open(&directory, &clock, &faults).expect_err("too new").to_string();
+    let expected = format!(
+        "cannot open the database {}: it has schema version 99, but this syncline knows only {newest}: use a \
+         newer syncline",
+        path.display()
+    );
+    assert_eq!(refused, expected);
+    database.execute("DELETE FROM schema_migration WHERE version = 99", []).expect("back again");
+    open(&directory, &clock, &faults).expect("nothing was done to it").ping().expect("and it works");
+}
+
+#[tokio::test]
+async fn a_file_that_is_no_database_is_refused() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    std::fs::write(directory.path().join("syncline.db"), "this is no database, but a letter")
+        .expect("written");
+    let world = World::new();
+    assert!(open(&directory, &world.clock, &world.faults).is_err());
+    std::fs::remove_file(directory.path().join("syncline.db")).expect("removed");
+    open(&directory, &world.clock, &world.faults).expect("the lock was given back");
+}
+
+#[tokio::test]
+async fn another_key_file_opens_no_old_secret_and_an_open_one_is_refused() {
+    let world = World::new();
+    let id = world.connection(&ours(), "web").await;
+    let owner = Owner { account: "111111111111", arn: "arn" };
+    let sealed = world.store.keyring().seal(&owner, b"token").expect("sealed");
+    let row = CredentialRow { sealed: Some(sealed.clone()) };
+    world.store.authorize_connection(&ours(), &id, row).await.expect("written");
+    let keyring = world.directory.path().join("keyring");
+    let World { directory, clock, faults, store } = world;
+    drop(store);
+    std::fs::set_permissions(&keyring, std::fs::Permissions::from_mode(0o640)).expect("chmod");
+    let refused = open(&directory, &clock, &faults).expect_err("others may read it");
+    assert!(matches!(refused, StoreError::Key(_)), "{refused}");
+    std::fs::remove_file(&keyring).expect("removed");
+    let store = open(&directory, &clock, &faults).expect("a new key file is made");
+    let refused = store.keyring().open_sealed(&owner, &sealed).expect_err("another key").to_string();
+    assert!(refused.contains("another key"), "{refused}");
+    assert_eq!(std::fs::metadata(&keyring).expect("made").permissions().mode() & 0o777, 0o600);
+}

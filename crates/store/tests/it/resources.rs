@@ -1,0 +1,295 @@
+//! Hosts, connections and repository links: who may make what, and what keeps it from going.
+
+use syncline_store::{
+    ConnectionStatus, CreateConnection, CreateHost, CreateLink, CredentialRow, DeleteHost, DeleteLink, Kind,
+    NewConnection, NewHost, Owner, Page, Tag,
+};
+
+use crate::world::{World, new_link, ours, scope_of};
+
+fn host(id: &str) -> NewHost {
+    NewHost {
+        id: id.to_owned(),
+        service: "codestar-connections".to_owned(),
+        name: "forge".to_owned(),
+        provider_type: "Git".to_owned(),
+        provider_endpoint: "https://git.example.com".to_owned(),
+        vpc_configuration: Some(r#"{"VpcId":"vpc-01234567"}"#.to_owned()),
+        tags: vec![Tag { key: "team".to_owned(), value: "a".to_owned() }],
+    }
+}
+
+fn connection(name: &str, host_id: Option<&str>) -> NewConnection {
+    NewConnection {
+        id: format!("id-of-{name}"),
+        service: "codeconnections".to_owned(),
+        name: name.to_owned(),
+        provider_type: host_id.is_none().then(|| "GitHub".to_owned()),
+        host_id: host_id.map(str::to_owned),
+        tags: Vec::new(),
+    }
+}
+
+#[tokio::test]
+async fn a_host_lives_in_its_account_and_region() {
+    let world = World::new();
+    let store = &world.store;
+    assert_eq!(store.create_host(&ours(), host("forge-1"), 2).await.expect("written"), CreateHost::Created);
+    let found = store.host(&ours(), "forge-1").expect("read").expect("a host");
+    assert_eq!(
+        (found.name.as_str(), found.service.as_str(), found.status.as_str(), found.provider_type.as_str()),
+        ("forge", "codestar-connections", "PENDING", "Git")
+    );
+    assert_eq!(found.provider_endpoint, "https://git.example.com");
+    assert_eq!(found.vpc_configuration.as_deref(), Some(r#"{"VpcId":"vpc-01234567"}"#));
+
+    let all = Page { after: None, limit: 10 };
+    for elsewhere in [scope_of("222222222222", "eu-west-1"), scope_of("111111111111", "eu-west-2")] {
+        assert_eq!(store.host(&elsewhere, "forge-1").expect("read"), None, "{elsewhere:?}");
+        assert!(store.hosts(&elsewhere, &all).expect("read").items.is_empty(), "{elsewhere:?}");
+        let deleted = store.delete_host(&elsewhere, "forge-1").await.expect("written");
+        assert_eq!(deleted, DeleteHost::NotFound, "{elsewhere:?}");
+        // The quota counts what the scope has, not what others have.
+        let id = format!("forge-{}", elsewhere.region.as_str());
+        let id = format!("{id}-{}", elsewhere.account);
+        let created = store.create_host(&elsewhere, host(&id), 1).await.expect("written");
+        assert_eq!(created, CreateHost::Created, "{elsewhere:?}");
+    }
+    // The same name again is fine; the quota is not.
+    assert_eq!(store.create_host(&ours(), host("forge-2"), 2).await.expect("written"), CreateHost::Created);
+    let third = store.create_host(&ours(), host("forge-3"), 2).await.expect("written");
+    assert_eq!(third, CreateHost::LimitExceeded);
+    assert_eq!(store.host(&ours(), "forge-3").expect("read"), None);
+}
+
+#[tokio::test]
+async fn a_host_goes_when_its_connections_are_gone_and_its_id_is_never_used_again() {
+    let world = World::new();
+    let store = &world.store;
+    store.create_host(&ours(), host("forge-1"), 5).await.expect("written");
+    let new = connection("web", Some("forge-1"));
+    assert_eq!(store.create_connection(&ours(), new, 5).await.expect("written"), CreateConnection::Created);
+    assert_eq!(store.delete_host(&ours(), "forge-1").await.expect("written"), DeleteHost::InUse);
+    assert!(store.delete_connection(&ours(), "id-of-web").await.expect("written"));
+    assert_eq!(store.delete_host(&ours(), "forge-1").await.expect("written"), DeleteHost::Deleted);
+    assert_eq!(store.delete_host(&ours(), "forge-1").await.expect("written"), DeleteHost::NotFound);
+    assert!(store.create_host(&ours(), host("forge-1"), 5).await.is_err(), "its row is kept");
+    let on_it =
+        store.create_connection(&ours(), connection("api", Some("forge-1")), 5).await.expect("written");
+    assert_eq!(on_it, CreateConnection::HostNotFound);
+    let freed = store.create_host(&ours(), host("forge-2"), 1).await.expect("written");
+    assert_eq!(freed, CreateHost::Created, "a deleted host does not count");
+}
+
+#[tokio::test]
+async fn a_connection_has_a_name_of_its_own_and_a_quota() {
+    let world = World::new();
+    let store = &world.store;
+    let check = async |scope, name: &str, quota, expect: CreateConnection| {
+        let new = NewConnection { id: uuid::Uuid::new_v4().to_string(), ..connection(name, None) };
+        assert_eq!(store.create_connection(&scope, new, quota).await.expect("written"), expect, "{name}");
+    };
+    check(ours(), "web", 2, CreateConnection::Created).await;
+    check(ours(), "web", 2, CreateConnection::NameTaken).await;
+    check(ours(), "Web", 2, CreateConnection::Created).await;
+    check(ours(), "third", 2, CreateConnection::LimitExceeded).await;
+    check(ours(), "web", 2, CreateConnection::NameTaken).await;
+    check(scope_of("222222222222", "eu-west-1"), "web", 1, CreateConnection::Created).await;
+    check(scope_of("111111111111", "eu-west-2"), "web", 1, CreateConnection::Created).await;
+}
+
+#[tokio::test]
+async fn a_deleted_connection_leaves_its_name_and_its_quota() {
+    let world = World::new();
+    let store = &world.store;
+    let id = world.connection(&ours(), "web").await;
+    for elsewhere in [scope_of("222222222222", "eu-west-1"), scope_of("111111111111", "eu-west-2")] {
+        assert!(!store.delete_connection(&elsewhere, &id).await.expect("written"), "{elsewhere:?}");
+        let credential = CredentialRow { sealed: None };
+        assert!(!store.authorize_connection(&elsewhere, &id, credential).await.expect("written"));
+        assert_eq!(store.connection(&elsewhere, &id).expect("read"), None);
+    }
+    assert!(store.delete_connection(&ours(), &id).await.expect("written"));
+    assert!(!store.delete_connection(&ours(), &id).await.expect("written"), "only once");
+    let new = connection("web", None);
+    assert_eq!(store.create_connection(&ours(), new, 1).await.expect("written"), CreateConnection::Created);
+}
+
+#[tokio::test]
+async fn a_handshake_makes_connection_and_host_available_and_wakes_the_links() {
+    let world = World::new();
+    let store = &world.store;
+    store.create_host(&ours(), host("forge-1"), 5).await.expect("written");
+    store.create_connection(&ours(), connection("web", Some("forge-1")), 5).await.expect("written");
+    let found = store.connection(&ours(), "id-of-web").expect("read").expect("a connection");
+    assert_eq!((found.status, found.provider_type.as_str()), (ConnectionStatus::Pending, "Git"));
+    assert_eq!(found.host, Some(("forge-1".to_owned(), "codestar-connections".to_owned())));
+
+    let pending = store.create_link(&ours(), new_link("id-of-web", "infra"), 5).await.expect("written");
+    assert_eq!(pending, CreateLink::ConnectionNotAvailable(ConnectionStatus::Pending));
+
+    let sealed = Some(b"sealed".to_vec());
+    assert!(
+        store.authorize_connection(&ours(), "id-of-web", CredentialRow { sealed }).await.expect("written")
+    );
+    let found = store.connection(&ours(), "id-of-web").expect("read").expect("a connection");
+    assert_eq!(found.status, ConnectionStatus::Available);
+    assert_eq!(store.host(&ours(), "forge-1").expect("read").expect("a host").status, "AVAILABLE");
+
+    let link = world.link_on(&ours(), "id-of-web", "infra").await;
+    assert!(world.nothing_due(Kind::Link).await, "nothing follows a branch yet");
+    store.authorize_connection(&ours(), "id-of-web", CredentialRow { sealed: None }).await.expect("written");
+    assert_eq!(world.claim(Kind::Link).await.id, link);
+}
+
+#[tokio::test]
+async fn links_are_made_once_per_repository_and_connection() {
+    let world = World::new();
+    let store = &world.store;
+    let first = world.available_connection(&ours(), "first").await;
+    let second = world.available_connection(&ours(), "second").await;
+    let check = async |connection: &str, repository: &str, quota, expect: Option<CreateLink>| {
+        let got = store.create_link(&ours(), new_link(connection, repository), quota).await.expect("written");
+        match (got, expect) {
+            (CreateLink::Created(link), None) => {
+                assert_eq!((link.owner_id.as_str(), link.repository_name.as_str()), ("acme", repository));
+                assert_eq!(link.provider_type, "GitHub");
+            }
+            (got, expect) => assert_eq!(Some(got), expect, "{connection} {repository}"),
+        }
+    };
+    check("nobody", "infra", 9, Some(CreateLink::ConnectionNotFound)).await;
+    check(&first, "infra", 9, None).await;
+    check(&first, "infra", 9, Some(CreateLink::AlreadyExists)).await;
+    check(&first, "web", 9, None).await;
+    check(&second, "infra", 9, None).await;
+    check(&second, "web", 3, Some(CreateLink::LimitExceeded)).await;
+    let foreign = scope_of("222222222222", "eu-west-1");
+    let got = store.create_link(&foreign, new_link(&first, "infra"), 9).await.expect("written");
+    assert_eq!(got, CreateLink::ConnectionNotFound);
+}
+
+#[tokio::test]
+async fn a_link_goes_when_its_syncs_are_gone_and_takes_its_branches_along() {
+    let (world, link, _) = World::followed("web").await;
+    let store = &world.store;
+    world.heads(&[("main", Some(&crate::world::sha('a')))]).await;
+    let (claim, ..) = world.reading().await;
+    assert_eq!(store.delete_link(&ours(), &link).await.expect("written"), DeleteLink::InUse);
+    let foreign = scope_of("222222222222", "eu-west-1");
+    assert_eq!(store.delete_link(&foreign, &link).await.expect("written"), DeleteLink::NotFound);
+    assert_eq!(store.link(&foreign, &link).expect("read"), None);
+
+    store.delete_configuration(&ours(), crate::world::CFN, "web").await.expect("written");
+    assert_eq!(store.delete_link(&ours(), &link).await.expect("written"), DeleteLink::Deleted);
+    assert_eq!(store.delete_link(&ours(), &link).await.expect("written"), DeleteLink::NotFound);
+    assert_eq!(store.link(&ours(), &link).expect("read"), None);
+    assert_eq!(store.link_record(&link).expect("read"), None);
+    assert_eq!(store.branch_record(&claim.id).expect("read"), None);
+    assert_eq!(store.repository_status(&ours(), &link, "main").expect("read"), None);
+    assert!(matches!(store.renew(&claim, 1).await, Err(syncline_store::StoreError::Stale(_))));
+}
+
+#[tokio::test]
+async fn a_link_knows_what_its_calls_need_and_outlives_its_connection() {
+    let world = World::new();
+    let store = &world.store;
+    store.create_host(&ours(), host("forge-1"), 5).await.expect("written");
+    store.create_connection(&ours(), connection("web", Some("forge-1")), 5).await.expect("written");
+    let sealed = Some(b"sealed".to_vec());
+    store.authorize_connection(&ours(), "id-of-web", CredentialRow { sealed }).await.expect("written");
+    let link = world.link_on(&ours(), "id-of-web", "infra").await;
+    for (name, branch) in [("a", "main"), ("b", "main"), ("c", "dev")] {
+        world.sync(&link, name, branch).await;
+    }
+
+    let record = store.link_record(&link).expect("read").expect("a link");
+    assert_eq!((record.account.as_str(), record.failures), ("111111111111", 0));
+    assert_eq!(record.branches, ["dev", "main"]);
+    let connection = record.connection.expect("a connection");
+    assert_eq!(connection.arn, "arn:aws:codeconnections:eu-west-1:111111111111:connection/id-of-web");
+    assert_eq!(connection.provider_endpoint.as_deref(), Some("https://git.example.com"));
+    assert_eq!(connection.vpc_configuration.as_deref(), Some(r#"{"VpcId":"vpc-01234567"}"#));
+    assert_eq!(connection.credential.as_deref(), Some(&b"sealed"[..]));
+
+    let claim = world.claim(Kind::Link).await;
+    store.record_credential(&claim, Some("bad token".to_owned())).await.expect("written");
+    let found = store.connection(&ours(), "id-of-web").expect("read").expect("a connection");
+    assert_eq!((found.status, found.status_reason.as_deref()), (ConnectionStatus::Error, Some("bad token")));
+    store.record_credential(&claim, None).await.expect("written");
+    let found = store.connection(&ours(), "id-of-web").expect("read").expect("a connection");
+    assert_eq!((found.status, found.status_reason), (ConnectionStatus::Available, None));
+    store.release(claim, None).await.expect("released");
+
+    assert!(store.delete_connection(&ours(), "id-of-web").await.expect("written"));
+    assert_eq!(world.claim(Kind::Link).await.id, link, "its syncs are to learn of it at once");
+    let record = store.link_record(&link).expect("read").expect("a link");
+    assert_eq!(record.connection, None, "the credential went with it");
+    assert!(record.link.connection_arn.ends_with("connection/id-of-web"), "still shown");
+}
+
+#[tokio::test]
+#[expect(clippy::disallowed_methods, reason = "the test plays somebody else who opens the file")]
+async fn a_sealed_credential_moved_to_another_row_does_not_open() {
+    let world = World::new();
+    let store = &world.store;
+    let mut owners = Vec::new();
+    for name in ["first", "second"] {
+        let id = world.connection(&ours(), name).await;
+        let arn = syncline_store::arn("codeconnections", "eu-west-1", "111111111111", "connection", &id);
+        let owner = Owner { account: "111111111111", arn: &arn };
+        let sealed = store.keyring().seal(&owner, format!("token of {name}").as_bytes()).expect("sealed");
+        store
+            .authorize_connection(&ours(), &id, CredentialRow { sealed: Some(sealed) })
+            .await
+            .expect("written");
+        world.link_on(&ours(), &id, name).await;
+        owners.push(arn);
+    }
+    let opened = |link: &str, arn: &str| {
+        let record = store.link_record(link).expect("read").expect("a link");
+        let connection = record.connection.expect("a connection");
+        assert_eq!(connection.arn, arn);
+        let sealed = connection.credential.expect("a credential");
+        store.keyring().open_sealed(&Owner { account: &record.account, arn: &connection.arn }, &sealed)
+    };
+    let links: Vec<_> = store
+        .links(&ours(), &Page { after: None, limit: 9 })
+        .expect("read")
+        .items
+        .into_iter()
+        .map(|link| (link.repository_name, link.id))
+        .collect();
+    let link_of = |name: &str| &links.iter().find(|(known, _)| known == name).expect("a link").1;
+    assert_eq!(&**opened(link_of("first"), &owners[0]).expect("opens"), b"token of first");
+
+    // Somebody who can write the database, but has not the key file, gives one row the other's credential.
+    let database = rusqlite::Connection::open(world.database()).expect("opens");
+    database
+        .execute(
+            "UPDATE connection SET credential = (SELECT credential FROM connection WHERE name = 'second')
+              WHERE name = 'first'",
+            [],
+        )
+        .expect("swapped");
+    let error = opened(link_of("first"), &owners[0]).expect_err("it is not its own").to_string();
+    assert!(error.contains("does not belong to this row"), "{error}");
+    assert_eq!(&**opened(link_of("second"), &owners[1]).expect("opens"), b"token of second");
+}
+
+#[tokio::test]
+async fn an_account_keeps_its_external_id() {
+    let world = World::new();
+    let [first, second] = ["111111111111", "222222222222"].map(|id| id.parse().expect("an account"));
+    assert_eq!(world.store.external_id(&first).expect("read"), None);
+    let made = world.store.account(&first).await.expect("made").external_id;
+    assert!(made.starts_with("syncline-") && made.len() > 24, "{made}");
+    assert_ne!(world.store.account(&second).await.expect("made").external_id, made);
+
+    assert_eq!(world.store.root_account().expect("read"), None);
+    world.store.record_root_account(&first).await.expect("written");
+    world.store.record_root_account(&second).await.expect("written");
+    let world = world.reopened();
+    assert_eq!(world.store.account(&first).await.expect("kept").external_id, made);
+    assert_eq!(world.store.root_account().expect("read").as_deref(), Some("111111111111"), "the first stays");
+}
