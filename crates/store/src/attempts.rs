@@ -250,10 +250,11 @@ impl Store {
             work::fence(tx, &claim)?;
             let changed = tx.execute(
                 "UPDATE attempt SET
-                     phase_since_ms = CASE WHEN $2 IS NULL THEN phase_since_ms ELSE $3 END,
+                     phase_since_ms = CASE WHEN CAST($2 AS TEXT) IS NULL THEN phase_since_ms ELSE $3 END,
                      phase = coalesce($2, phase),
-                     status = CASE WHEN $4 = 1 THEN 'IN_PROGRESS' ELSE status END,
-                     change_set_arn = CASE WHEN $5 IS NULL THEN coalesce($6, change_set_arn) ELSE $6 END,
+                     status = CASE WHEN CAST($4 AS BIGINT) = 1 THEN 'IN_PROGRESS' ELSE status END,
+                     change_set_arn = CASE WHEN CAST($5 AS BIGINT) IS NULL THEN coalesce($6, change_set_arn)
+                                           ELSE $6 END,
                      plan_number = coalesce($5, plan_number),
                      stack_id = coalesce($7, stack_id),
                      last_stack_event = coalesce($8, last_stack_event),

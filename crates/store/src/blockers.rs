@@ -5,7 +5,7 @@ use syncline_model::sync::{BlockerKind, BlockerStatus, Release};
 use uuid::Uuid;
 
 use crate::sql::{Row, Tx, params, to_json};
-use crate::{Scope, Store, StoreResult, configurations, work};
+use crate::{Scope, Store, StoreResult, branches, configurations, work};
 
 /// A blocker, as stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -233,6 +233,7 @@ impl Store {
 /// A new generation: the branch's worker will want the head again, and the link asks for it at once.
 fn sync_again(tx: &mut Tx<'_>, sync_id: &str, link_id: &str) -> StoreResult<()> {
     tx.execute("UPDATE sync_configuration SET generation = generation + 1 WHERE id = $1", params![sync_id])?;
+    branches::forget_failures(tx, link_id)?;
     work::wake(tx, link_id)?;
     work::wake(tx, sync_id)
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use syncline_model::sync::{BlockerKind, EventKind, RepositoryAttemptStatus, Revision, SyncEvent};
+use syncline_model::sync::{BlockerKind, EventKind, Release, RepositoryAttemptStatus, Revision, SyncEvent};
 use uuid::Uuid;
 
 use crate::attempts::append_events;
@@ -45,7 +45,8 @@ pub struct BranchSync {
     pub config_file: String,
     /// Only a change of its files triggers it.
     pub only_file_changes: bool,
-    /// What the files were at the newest attempt.
+    /// What the files were at the newest revision that it wanted: that of the newest attempt, or of the one
+    /// that is about to be made.
     pub newest_inputs: Option<String>,
 }
 
@@ -132,12 +133,34 @@ fn set_status(tx: &Tx<'_>, attempt_id: &str, status: RepositoryAttemptStatus) ->
 fn syncs_of(tx: &Tx<'_>, link_id: &str, branch: Option<&str>) -> StoreResult<Vec<String>> {
     tx.rows(
         "SELECT id FROM sync_configuration
-          WHERE link_id = $1 AND deleted = 0 AND ($2 IS NULL OR branch = $2) ORDER BY id",
+          WHERE link_id = $1 AND deleted = 0 AND (CAST($2 AS TEXT) IS NULL OR branch = $2) ORDER BY id",
         params![link_id, branch],
     )?
     .iter_mut()
     .map(Row::text)
     .collect()
+}
+
+/// The live syncs of a link, but for those that wait for a commit which the last try could not read: that the
+/// heads are told says nothing of it.
+fn readable_syncs_of(tx: &Tx<'_>, link_id: &str) -> StoreResult<Vec<String>> {
+    tx.rows(
+        "SELECT s.id FROM sync_configuration s LEFT JOIN branch b ON b.link_id = s.link_id AND b.name = s.branch
+          WHERE s.link_id = $1 AND s.deleted = 0
+            AND (coalesce(b.failures, 0) = 0
+                 OR (s.considered_seq = b.head_seq AND s.considered_generation = s.generation))
+          ORDER BY s.id",
+        params![link_id],
+    )?
+    .iter_mut()
+    .map(Row::text)
+    .collect()
+}
+
+/// Has the branches of a link read again as if nothing had failed before: something changed since.
+pub(crate) fn forget_failures(tx: &Tx<'_>, link_id: &str) -> StoreResult<()> {
+    tx.execute("UPDATE branch SET failures = 0 WHERE link_id = $1", params![link_id])?;
+    Ok(())
 }
 
 /// The attempt that a trouble belongs to: an open one, or a new one unless the newest says the same already.
@@ -175,8 +198,14 @@ impl Store {
         let claim = claim.clone();
         self.write("store.record_heads", move |tx| {
             work::fence(tx, &claim)?;
-            tx.execute("UPDATE repository_link SET failures = 0 WHERE id = $1", params![&claim.id])?;
-            for sync_id in syncs_of(tx, &claim.id, None)? {
+            let recovered = tx.execute(
+                "UPDATE repository_link SET failures = 0 WHERE id = $1 AND failures > 0",
+                params![&claim.id],
+            )? > 0;
+            if recovered {
+                forget_failures(tx, &claim.id)?;
+            }
+            for sync_id in readable_syncs_of(tx, &claim.id)? {
                 blockers::resolve_where(tx, &sync_id, "the repository answers again", |kind| {
                     kind.is_of_repository() && kind != BlockerKind::BranchMissing
                 })?;
@@ -254,16 +283,17 @@ impl Store {
     /// The database's.
     pub fn branch_record(&self, id: &str) -> StoreResult<Option<BranchRecord>> {
         self.read(|tx| {
-            let found = tx
-                .row("SELECT link_id, name, head_sha, head_seq, failures FROM branch WHERE id = $1", params![id])?;
+            let found = tx.row(
+                "SELECT link_id, name, head_sha, head_seq, failures FROM branch WHERE id = $1",
+                params![id],
+            )?;
             let Some(mut row) = found else { return Ok(None) };
             let (link_id, name) = (row.text()?, row.text()?);
             let (head_sha, head_seq, failures) = (row.opt_text()?, row.int()?, row.int()?);
             let syncs = tx
                 .rows(
                     "SELECT s.id, s.resource_name, s.generation, s.considered_generation, s.config_file,
-                            s.trigger_resource_update_on,
-                            (SELECT a.inputs FROM attempt a WHERE a.sync_id = s.id ORDER BY a.number DESC LIMIT 1)
+                            s.trigger_resource_update_on, s.desired_inputs
                        FROM sync_configuration s
                       WHERE s.link_id = $1 AND s.branch = $2 AND s.deleted = 0
                         AND (s.considered_seq <> $3 OR s.considered_generation <> s.generation)
@@ -346,8 +376,9 @@ impl Store {
                 consider(tx, &branch, consideration)?;
             }
             tx.execute("UPDATE branch SET failures = 0 WHERE id = $1", params![&claim.id])?;
-            set_status(tx, &attempt_id, RepositoryAttemptStatus::Succeeded)?;
             let sha = branch.head_sha.as_deref();
+            let attempt_id = open_or_new(tx, &branch.id, attempt_id, sha)?;
+            set_status(tx, &attempt_id, RepositoryAttemptStatus::Succeeded)?;
             for (kind, text) in events.drain(..) {
                 let event = event(tx, kind, text, sha);
                 add_event(tx, &attempt_id, event)?;
@@ -376,6 +407,8 @@ impl Store {
         self.write("store.record_read_trouble", move |tx| {
             work::fence(tx, &claim)?;
             tx.execute("UPDATE branch SET failures = failures + 1 WHERE id = $1", params![&claim.id])?;
+            let sha = branch.head_sha.as_deref();
+            let attempt_id = open_or_new(tx, &branch.id, attempt_id, sha)?;
             let said = tx.row(
                 "SELECT text FROM event WHERE attempt_id = $1 ORDER BY seq DESC LIMIT 1",
                 params![&attempt_id],
@@ -383,7 +416,7 @@ impl Store {
             let said = said.map(|mut row| row.text()).transpose()?;
             if hopeless || said.as_ref() != Some(&reason) {
                 let kind = if hopeless { EventKind::RepositoryUnavailable } else { EventKind::Retrying };
-                let event = event(tx, kind, reason.clone(), branch.head_sha.as_deref());
+                let event = event(tx, kind, reason.clone(), sha);
                 add_event(tx, &attempt_id, event)?;
             }
             if hopeless {
@@ -393,12 +426,33 @@ impl Store {
                 for sync in &branch.syncs {
                     let new = NewBlocker { kind, reason: reason.clone(), contexts: Vec::new() };
                     blockers::raise(tx, &sync.id, &new)?;
+                    if kind.release() == Release::Success {
+                        // The next commit that can be read is tried, whether or not its files changed: only
+                        // a success ends the blocker.
+                        tx.execute(
+                            "UPDATE sync_configuration SET considered_generation = 0 WHERE id = $1",
+                            params![&sync.id],
+                        )?;
+                    }
                 }
             }
             Ok(())
         })
         .await
     }
+}
+
+/// The attempt, or a new one if it was ended meanwhile, as when the heads could not be asked for: an attempt
+/// that has ended never changes.
+fn open_or_new(tx: &Tx<'_>, branch_id: &str, attempt_id: String, sha: Option<&str>) -> StoreResult<String> {
+    let open = tx.count(
+        "SELECT count(*) FROM repository_attempt WHERE id = $1 AND status IN ('INITIATED', 'IN_PROGRESS')",
+        params![&attempt_id],
+    )?;
+    if open > 0 {
+        return Ok(attempt_id);
+    }
+    insert_attempt(tx, branch_id, sha, RepositoryAttemptStatus::InProgress)
 }
 
 fn consider(tx: &mut Tx<'_>, branch: &BranchRecord, consideration: &Consideration) -> StoreResult<()> {
@@ -487,9 +541,10 @@ fn branch_at(tx: &mut Tx<'_>, link_id: &str, branch: &BranchRow, sha: &str) -> S
             _ => {}
         }
     }
+    // A commit that could not be read is due again when its last try said, not whenever the heads are told.
     let waiting = tx.count(
         "SELECT count(*) FROM sync_configuration s JOIN branch b ON b.link_id = s.link_id AND b.name = s.branch
-          WHERE b.id = $1 AND s.deleted = 0
+          WHERE b.id = $1 AND b.failures = 0 AND s.deleted = 0
             AND (s.considered_seq <> b.head_seq OR s.considered_generation <> s.generation)",
         params![&branch.id],
     )?;

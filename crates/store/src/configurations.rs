@@ -1,13 +1,14 @@
 //! Sync configurations.
 
 use syncline_model::names::RoleArn;
+use syncline_model::sync::BlockerKind;
 use uuid::Uuid;
 
-use crate::links;
 use crate::page::{Cursor, Page, PageOf};
 use crate::sql::{Row, Tx, params};
 use crate::work::{self, Kind};
 use crate::{Scope, Store, StoreResult};
+use crate::{blockers, branches, links};
 
 /// A sync configuration, as the API shows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -208,6 +209,7 @@ fn follow_branch(tx: &mut Tx<'_>, link_id: &str, branch: &str) -> StoreResult<()
     if made > 0 {
         work::insert(tx, Kind::Branch, &id, false)?;
     }
+    branches::forget_failures(tx, link_id)?;
     work::wake(tx, link_id)
 }
 
@@ -313,7 +315,7 @@ impl Store {
             tx.rows(
                 &format!(
                     "SELECT {COLUMNS} FROM {TABLES}
-                      WHERE s.account_id = $1 AND s.region = $2 AND ($3 IS NULL OR s.link_id = $3)
+                      WHERE s.account_id = $1 AND s.region = $2 AND (CAST($3 AS TEXT) IS NULL OR s.link_id = $3)
                         AND s.sync_type = $4 AND s.deleted = 0 AND (s.created_at_ms, s.id) > ($5, $6)
                       ORDER BY s.created_at_ms, s.id LIMIT $7"
                 ),
@@ -377,11 +379,11 @@ impl Store {
                 None => None,
             };
             // Another account means another stack: nothing was ever applied to that one.
-            tx.execute(
+            let is_moved = tx.execute(
                 "UPDATE sync_configuration SET applied_revision = NULL, stack_id = NULL
-                  WHERE id = $1 AND $2 IS NOT NULL AND role_account <> $2",
+                  WHERE id = $1 AND role_account <> $2",
                 params![&old.id, moved.clone()],
-            )?;
+            )? > 0;
             tx.execute(
                 "UPDATE sync_configuration SET link_id = $2, branch = $3,
                     config_file = coalesce($4, config_file), role_arn = coalesce($5, role_arn),
@@ -409,6 +411,14 @@ impl Store {
                     "UPDATE sync_configuration SET considered_seq = 0 WHERE id = $1",
                     params![&old.id],
                 )?;
+                let reason = "the sync configuration follows another branch";
+                blockers::resolve_where(tx, &old.id, reason, BlockerKind::is_of_repository)?;
+            }
+            if change.role_arn.as_ref().is_some_and(|role| role.as_str() != old.role_arn) {
+                blockers::resolve_where(tx, &old.id, "the sync configuration has another role", |kind| {
+                    matches!(kind, BlockerKind::RoleNotAssumable | BlockerKind::AccessDenied)
+                        || (is_moved && kind == BlockerKind::StackDeleted)
+                })?;
             }
             follow_branch(tx, &link_id, &branch)?;
             work::wake(tx, &old.id)?;

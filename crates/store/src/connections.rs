@@ -3,7 +3,7 @@
 use crate::page::{Cursor, Page, PageOf};
 use crate::sql::{Row, Tx, params};
 use crate::tags::{self, Tag};
-use crate::{Scope, Store, StoreResult, hosts, work};
+use crate::{Scope, Store, StoreResult, branches, hosts, work};
 
 /// Where a connection is in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -115,11 +115,13 @@ pub(crate) fn find(tx: &Tx<'_>, scope: &Scope, id: &str) -> StoreResult<Option<C
     .transpose()
 }
 
-/// Makes every link of the connection due.
+/// Makes every link of the connection due, and has its branches read again without waiting out a failure.
 fn wake_links(tx: &mut Tx<'_>, id: &str) -> StoreResult<()> {
     let links = tx.rows("SELECT id FROM repository_link WHERE connection_id = $1", params![id])?;
     for mut link in links {
-        work::wake(tx, &link.text()?)?;
+        let link = link.text()?;
+        branches::forget_failures(tx, &link)?;
+        work::wake(tx, &link)?;
     }
     Ok(())
 }
@@ -205,7 +207,8 @@ impl Store {
                 &format!(
                     "SELECT {COLUMNS} FROM {TABLES}
                       WHERE c.account_id = $1 AND c.region = $2 AND (c.created_at_ms, c.id) > ($3, $4)
-                        AND ($5 IS NULL OR c.provider_type = $5) AND ($6 IS NULL OR c.host_id = $6)
+                        AND (CAST($5 AS TEXT) IS NULL OR c.provider_type = $5)
+                        AND (CAST($6 AS TEXT) IS NULL OR c.host_id = $6)
                       ORDER BY c.created_at_ms, c.id LIMIT $7"
                 ),
                 params![

@@ -3,6 +3,8 @@
 //! Everything that arrives only makes work due. A claim takes the most overdue piece that nobody holds and
 //! counts its epoch up; whatever is written under a claim first checks, in the same transaction, that the
 //! claim still stands, so a holder that was paused past its lease writes nothing.
+//!
+//! A parameter that is only compared with NULL is CAST: PostgreSQL would not know its type.
 
 use crate::sql::{Tx, params};
 use crate::{Store, StoreError, StoreResult};
@@ -157,7 +159,7 @@ impl Store {
             let row = tx.row(
                 "SELECT min(due_at_ms) FROM work
                   WHERE due_at_ms IS NOT NULL AND (lease_until_ms IS NULL OR lease_until_ms <= $1)
-                    AND ($2 IS NULL OR kind = $2)",
+                    AND (CAST($2 AS TEXT) IS NULL OR kind = $2)",
                 params![tx.now_ms(), kind.map(Kind::as_str)],
             )?;
             row.map_or(Ok(None), |mut row| row.opt_int())

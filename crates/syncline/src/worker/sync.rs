@@ -659,9 +659,13 @@ fn outage(blocker: BlockerKind, reason: String) -> Trouble {
     Trouble::Outage { blocker, reason, retry_after_ms: None }
 }
 
-/// The stack to name in a call about the current plan: its id where it is known.
+/// The stack to name in a call about the current plan. A change set that was not seen yet was asked for by the
+/// stack's name: the id may be that of an earlier stack of the name.
 fn stack_ref<'a>(open: &'a Open<'_>) -> &'a str {
-    open.attempt.stack_id.as_deref().unwrap_or(&open.record.resource_name)
+    match &open.attempt.change_set_arn {
+        Some(_) => open.attempt.stack_id.as_deref().unwrap_or(&open.record.resource_name),
+        None => &open.record.resource_name,
+    }
 }
 
 fn change_set_ref(open: &Open<'_>) -> String {

@@ -234,3 +234,28 @@ async fn a_plan_whose_role_is_gone_for_good_does_not_hold_up_its_replacement() {
     assert_eq!(world.executions("web"), 2);
     assert!(world.blocker_rows("web").iter().all(|blocker| blocker.status.as_str() == "RESOLVED"));
 }
+
+#[tokio::test]
+async fn a_blocker_of_the_old_branch_goes_with_it() {
+    let (world, _repo) = synced().await;
+    change_sync(&world, Some("old"), None).await;
+    world.work().await;
+    world.clock.advance_ms(1);
+    change_sync(&world, Some("new"), None).await;
+    world.work().await;
+    assert_snapshot!(world.blockers("web"), @r"
+    ACTIVE   BRANCH_MISSING: branch 'new' does not exist in the repository
+    RESOLVED BRANCH_MISSING: branch 'old' does not exist in the repository
+    ");
+}
+
+#[tokio::test]
+async fn a_link_shows_its_connections_arn_as_it_was_made() {
+    let (world, repo) = unsynced().await;
+    let made = world.connect("git", None).await;
+    let other = made.replace(":codeconnections:", ":codestar-connections:");
+    assert_ne!(made, other);
+    let link = world.link(&other, &repo).await;
+    let shown = world.client.get_repository_link().repository_link_id(link).send().await.expect("the link");
+    assert_eq!(shown.repository_link_info().expect("its info").connection_arn(), made);
+}

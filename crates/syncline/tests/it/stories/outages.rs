@@ -3,6 +3,7 @@
 use insta::assert_snapshot;
 use syncline_cloudformation_sim::{CallFault, Times};
 use syncline_testkit::git_host::Fault;
+use syncline_testkit::repository::Repository;
 use syncline_testkit::world::ROLE;
 
 use super::{deployment, synced, unsynced};
@@ -45,6 +46,43 @@ async fn a_git_host_that_refuses_blocks_and_recovers_by_itself() {
     }
     let newest = world.attempt_rows("web").pop().expect("an attempt");
     assert_eq!(newest.status.as_str(), "SUCCEEDED");
+}
+
+/// Makes the head a commit that no well-behaved client makes: the heads are told, but it cannot be fetched.
+async fn commit_malformed(repo: &Repository) {
+    let blob = repo.served_git(&["hash-object", "-w", "--stdin"], b"x").await;
+    let tree = repo.served_git(&["mktree"], format!("100644 blob {blob}\t..\n").as_bytes()).await;
+    let body =
+        format!("tree {tree}\nauthor A <a@b> 1700000000 +0000\ncommitter A <a@b> 1700000000 +0000\n\nx\n");
+    let commit = repo.served_git(&["hash-object", "-w", "-t", "commit", "--stdin"], body.as_bytes()).await;
+    repo.served_git(&["update-ref", "refs/heads/main", &commit], b"").await;
+}
+
+#[tokio::test]
+async fn a_commit_that_cannot_be_read_blocks_once_and_is_not_fetched_at_every_poll() {
+    let (world, repo) = synced().await;
+    let good = repo.head().await;
+    commit_malformed(&repo).await;
+    world.settle().await;
+    assert!(world.blockers("web").starts_with("ACTIVE   INVALID_FILE: the commit is malformed"));
+    world.git.clear_log();
+    for _ in 0..5 {
+        world.settle().await;
+    }
+    assert_eq!(world.blocker_rows("web").len(), 1, "{}", world.blockers("web"));
+    let polls = world.git.requests().len();
+    assert!(polls <= 10, "a poll is one listing, not {polls} requests in five polls");
+    world.resolve("web", "try it once more").await;
+    world.work().await;
+    assert_eq!(world.blocker_rows("web").len(), 2, "the operator's word has it read again");
+
+    repo.force_push(&good).await;
+    world.settle().await;
+    assert_eq!(world.blocker_rows("web")[0].status.as_str(), "RESOLVED");
+    assert_snapshot!(world.attempts("web", &repo).await, @r"
+    SUCCEEDED   commit 1
+    SUCCEEDED   commit 1
+    ");
 }
 
 #[tokio::test]

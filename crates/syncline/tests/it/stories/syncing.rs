@@ -1,7 +1,8 @@
 //! Pushes.
 
 use insta::assert_snapshot;
-use syncline_testkit::world::{ACCOUNT, REGION, ROLE};
+use syncline_testkit::repository::Repository;
+use syncline_testkit::world::{ACCOUNT, REGION, ROLE, World};
 
 use super::{deployment, synced, template, unsynced};
 
@@ -85,8 +86,8 @@ async fn a_commit_without_changes_to_the_stack_succeeds_with_nothing_to_do() {
     assert_eq!(stack.change_sets.len(), 1, "the failed one is deleted: {:?}", stack.change_sets);
 }
 
-#[tokio::test]
-async fn file_change_syncs_only_what_its_files_concern() {
+/// The sync `web` of the branch `main`, triggered by changes of its files alone, at rest.
+async fn synced_by_file_changes() -> (World, Repository) {
     let (world, repo) = unsynced().await;
     let connection = world.connect("git", None).await;
     let link = world.link(&connection, &repo).await;
@@ -104,6 +105,13 @@ async fn file_change_syncs_only_what_its_files_concern() {
         .await
         .expect("a sync configuration");
     world.settle().await;
+    assert_eq!(world.attempts("web", &repo).await, "SUCCEEDED   commit 1\n");
+    (world, repo)
+}
+
+#[tokio::test]
+async fn file_change_syncs_only_what_its_files_concern() {
+    let (world, repo) = synced_by_file_changes().await;
     repo.commit("README.md", "nothing to do with it").await;
     world.settle().await;
     repo.commit("template.yaml", "not: [a template").await;
@@ -116,6 +124,30 @@ async fn file_change_syncs_only_what_its_files_concern() {
     FAILED      commit 3  INVALID_FILE
     SUCCEEDED   commit 4
     ");
+}
+
+#[tokio::test]
+async fn a_commit_reverted_while_it_waits_is_never_synced() {
+    let (world, repo) = synced_by_file_changes().await;
+    world.simulator.faults().slow_resource("Topic", std::time::Duration::from_secs(300));
+    repo.commit("prod.yaml", deployment("two")).await;
+    world.clock.advance_ms(60_000);
+    world.work_until("web", "EXECUTION_STARTED").await;
+    // The files of the third commit wait for the execution; those of the fourth are what is being executed.
+    for name in ["three", "two"] {
+        repo.commit("prod.yaml", deployment(name)).await;
+        world.clock.advance_ms(60_000);
+        world.tick().await;
+        world.tick().await;
+    }
+    world.settle().await;
+    assert_snapshot!(world.attempts("web", &repo).await, @r"
+    SUCCEEDED   commit 1
+    SUCCEEDED   commit 2
+    SUCCEEDED   commit 4
+    ");
+    let stack = world.simulator.stack(ACCOUNT, REGION, "web").expect("the stack");
+    assert_eq!(stack.parameters, [("Name".to_owned(), "two".to_owned())]);
 }
 
 #[tokio::test]
