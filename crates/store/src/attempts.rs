@@ -146,6 +146,38 @@ pub(crate) fn append_events(
     Ok(())
 }
 
+/// The other configurations that drive the stack this attempt had: they waited for its end.
+const SUCCESSORS: &str = "SELECT n.id FROM sync_configuration n JOIN sync_configuration o
+     ON n.region = o.region AND n.resource_name = o.resource_name AND n.id <> o.id
+   WHERE o.id = $1 AND n.deleted = 0 AND $2 LIKE '%:' || n.role_account || ':%'";
+
+/// What keeps an attempt from ending keeps those waiting that come after it; they say so too.
+fn raise_on_successors(
+    tx: &Tx<'_>,
+    sync_id: &str,
+    attempt_id: &str,
+    blocker: &NewBlocker,
+) -> StoreResult<()> {
+    let role_arn = tx.row("SELECT role_arn FROM attempt WHERE id = $1", params![attempt_id])?;
+    let Some(role_arn) = role_arn.map(|mut row| row.text()).transpose()? else { return Ok(()) };
+    for mut successor in tx.rows(SUCCESSORS, params![sync_id, role_arn])? {
+        let reason = format!(
+            "an earlier sync of this stack has not ended, and this one waits for it: {}",
+            blocker.reason
+        );
+        let waiting = NewBlocker { reason, ..blocker.clone() };
+        blockers::raise(tx, &successor.text()?, &waiting)?;
+    }
+    Ok(())
+}
+
+fn wake_successors(tx: &mut Tx<'_>, sync_id: &str, role_arn: &str) -> StoreResult<()> {
+    for mut successor in tx.rows(SUCCESSORS, params![sync_id, role_arn])? {
+        work::wake(tx, &successor.text()?)?;
+    }
+    Ok(())
+}
+
 /// Resolves the blockers that said the target does not answer.
 fn end_outages(tx: &Tx<'_>, sync_id: &str) -> StoreResult<()> {
     blockers::resolve_where(tx, sync_id, "the outage is over", |kind| {
@@ -282,6 +314,7 @@ impl Store {
             }
             if let Some(blocker) = &progress.blocker {
                 blockers::raise(tx, &claim.id, blocker)?;
+                raise_on_successors(tx, &claim.id, &id, blocker)?;
             }
             Ok(())
         })
@@ -322,7 +355,7 @@ impl Store {
                 tx.execute(
                     "UPDATE sync_configuration SET applied_revision = $2, stack_id = coalesce($3, stack_id)
                       WHERE id = $1 AND $4 LIKE '%:' || role_account || ':%'",
-                    params![&claim.id, target, stack_id, role_arn],
+                    params![&claim.id, target, stack_id, &role_arn],
                 )?;
                 blockers::resolve_where(tx, &claim.id, "a newer sync succeeded", |kind| {
                     kind.release() == Release::Success
@@ -331,6 +364,7 @@ impl Store {
             if ending.recovered {
                 end_outages(tx, &claim.id)?;
             }
+            wake_successors(tx, &claim.id, &role_arn)?;
             if let Some(blocker) = &ending.blocker {
                 blockers::raise(tx, &claim.id, blocker)?;
             }

@@ -1,6 +1,6 @@
 //! The only truth: every row, lease and event of Syncline, in one database.
 //!
-//! **Architecture Invariant:** all SQL lives in this crate, and every commit goes through [`Store::write`],
+//! **Architecture Invariant:** all SQL lives in this crate, and every commit goes through `Store::write`,
 //! which holds the fault points. No transaction is held across I/O: a transaction is a plain function.
 //!
 //! SQLite: one writer thread (`BEGIN IMMEDIATE`, WAL, `synchronous=FULL`), reads on pooled connections of

@@ -237,9 +237,11 @@ impl Store {
                 params![&id],
             )?;
             tx.execute(
-                "DELETE FROM work WHERE id = $1 OR id IN (SELECT id FROM branch WHERE link_id = $1)",
+                "DELETE FROM work WHERE id IN (SELECT id FROM branch WHERE link_id = $1)",
                 params![&id],
             )?;
+            // The link's own work stays until the worker has thrown its cached commits away.
+            work::wake(tx, &id)?;
             tx.execute("DELETE FROM branch WHERE link_id = $1", params![&id])?;
             tx.execute("DELETE FROM repository_link WHERE id = $1", params![&id])?;
             tags::delete_all(tx, &id)?;

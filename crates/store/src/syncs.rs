@@ -69,8 +69,15 @@ impl Store {
             let predecessor = tx.count(
                 "SELECT count(*) FROM sync_configuration
                   WHERE role_account = $1 AND region = $2 AND resource_name = $3 AND deleted = 1 AND id <> $4",
-                params![role_account, &region, &resource_name, id],
-            )? > 0;
+                params![&role_account, &region, &resource_name, id],
+            )? > 0
+                // A configuration that was moved to another account may still execute in this one.
+                || tx.count(
+                    "SELECT count(*) FROM attempt a JOIN sync_configuration s ON s.id = a.sync_id
+                      WHERE a.status IN ('INITIATED', 'IN_PROGRESS') AND a.target = $3 AND s.region = $2
+                        AND a.role_arn LIKE '%:' || $1 || ':%' AND a.sync_id <> $4",
+                    params![&role_account, &region, &resource_name, id],
+                )? > 0;
             let recorded = Recorded {
                 generation,
                 deleted,

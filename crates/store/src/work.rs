@@ -150,6 +150,20 @@ impl Store {
         .await
     }
 
+    /// Ends work whose subject is gone.
+    ///
+    /// # Errors
+    /// [`StoreError::Stale`] if the claim was lost.
+    pub async fn forget_work(&self, claim: &Claim) -> StoreResult<()> {
+        let claim = claim.clone();
+        self.write("store.forget_work", move |tx| {
+            fence(tx, &claim)?;
+            tx.execute("DELETE FROM work WHERE id = $1", params![&claim.id])?;
+            Ok(())
+        })
+        .await
+    }
+
     /// When the next piece of work that nobody holds becomes due, of one kind or of any.
     ///
     /// # Errors

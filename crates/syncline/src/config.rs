@@ -82,7 +82,7 @@ pub struct ServeArgs {
     /// Where the database, the key file, the caches and the first key are kept.
     #[arg(long, env = "SYNCLINE_DATA_DIR", value_name = "DIR")]
     data_dir: Option<PathBuf>,
-    /// The database: sqlite:<path>; in the data directory unless said otherwise.
+    /// The database, as sqlite:PATH; in the data directory unless said otherwise.
     #[arg(long, env = "SYNCLINE_DATABASE_URL", value_name = "URL")]
     database_url: Option<String>,
     /// A file of these settings in TOML.

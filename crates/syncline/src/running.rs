@@ -142,6 +142,7 @@ async fn root_account(
     simulated: bool,
 ) -> anyhow::Result<AccountId> {
     if let Some(account) = &config.root_account {
+        store.record_root_account(account).await?;
         return Ok(account.clone());
     }
     if let Some(account) = store.root_account()? {

@@ -7,14 +7,22 @@ use syncline_model::names::BranchName;
 use syncline_model::plan::{AfterTrouble, Trouble, after_trouble};
 use syncline_model::sync::BlockerKind;
 use syncline_store::{Claim, ConnectionStatus, LinkRecord, StoreError};
-use tracing::info;
+use tracing::{info, warn};
 
 use super::remote::{remote, trouble_of};
 use super::{Due, Worker};
 
 impl Worker {
     pub(super) async fn work_on_link(&self, claim: &Claim) -> Result<Due, StoreError> {
-        let Some(record) = self.store.link_record(&claim.id)? else { return Ok(None) };
+        let Some(record) = self.store.link_record(&claim.id)? else {
+            // The link was deleted: what was cached of its repository goes too.
+            if let Err(error) = self.git.forget(&claim.id).await {
+                warn!(link = claim.id, %error, "the cache of a deleted link could not be thrown away");
+                return Ok(Some(self.clock.now_ms() + self.poll_interval_ms));
+            }
+            self.store.forget_work(claim).await?;
+            return Ok(None);
+        };
         if record.branches.is_empty() {
             return Ok(None);
         }

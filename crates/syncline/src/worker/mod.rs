@@ -7,6 +7,7 @@ mod branch;
 mod files;
 mod link;
 mod remote;
+mod seen;
 mod sync;
 
 pub(crate) use branch::directory_of;
@@ -28,8 +29,8 @@ use uuid::Uuid;
 const LEASE_MS: i64 = 15_000;
 /// How often a claim is renewed while its work goes on.
 const RENEW_EVERY: Duration = Duration::from_secs(5);
-/// Work in progress at once.
-const CONCURRENCY: usize = 16;
+/// Pieces of work of each kind in progress at once: Git hosts that hang take no place from stacks.
+const PLACES: [(Kind, usize); 3] = [(Kind::Sync, 16), (Kind::Branch, 8), (Kind::Link, 16)];
 /// The longest the loop waits without looking, so that a lost wake costs no more than this.
 const LONGEST_WAIT_MS: i64 = 1_000;
 /// How long work that failed in a way nobody foresaw is left alone.
@@ -80,7 +81,7 @@ impl Worker {
 
     /// Does what is due until `stop` turns true, then finishes what it has begun.
     pub async fn run(self: Arc<Self>, mut stop: watch::Receiver<bool>) {
-        let places = Arc::new(Semaphore::new(CONCURRENCY));
+        let places = PLACES.map(|(kind, count)| (kind, Arc::new(Semaphore::new(count))));
         let mut running = JoinSet::new();
         while !*stop.borrow() {
             match self.start_due(&places, &mut running).await {
@@ -90,12 +91,7 @@ impl Worker {
                     self.clock.sleep(Duration::from_secs(1)).await;
                 }
             }
-            // With every place taken, more due work must wait for one of them, not be looked for again.
-            let wait = if places.available_permits() == 0 {
-                Duration::from_millis(LONGEST_WAIT_MS.unsigned_abs())
-            } else {
-                self.until_next_due()
-            };
+            let wait = self.until_next_due(&places);
             tokio::select! {
                 () = self.store.woken() => {}
                 () = self.clock.sleep(wait) => {}
@@ -109,12 +105,12 @@ impl Worker {
     /// Starts whatever is due, as far as there are places.
     async fn start_due(
         self: &Arc<Self>,
-        places: &Arc<Semaphore>,
+        places: &[(Kind, Arc<Semaphore>)],
         running: &mut JoinSet<()>,
     ) -> Result<(), StoreError> {
-        for kind in [Kind::Sync, Kind::Branch, Kind::Link] {
+        for (kind, places) in places {
             while let Ok(place) = Arc::clone(places).try_acquire_owned() {
-                let Some(claim) = self.store.claim(kind, &self.owner, LEASE_MS).await? else { break };
+                let Some(claim) = self.store.claim(*kind, &self.owner, LEASE_MS).await? else { break };
                 let worker = Arc::clone(self);
                 running.spawn(async move { worker.work_in(place, claim).await });
             }
@@ -126,9 +122,16 @@ impl Worker {
         self.work(claim).await;
     }
 
-    fn until_next_due(&self) -> Duration {
+    /// How long nothing can be started. Due work of a kind that has every place taken does not count: it waits
+    /// for a place, and must not be looked for again and again.
+    fn until_next_due(&self, places: &[(Kind, Arc<Semaphore>)]) -> Duration {
         let now = self.clock.now_ms();
-        let next = self.store.next_due_ms(None).ok().flatten().unwrap_or(i64::MAX);
+        let next = places
+            .iter()
+            .filter(|(_, places)| places.available_permits() > 0)
+            .filter_map(|(kind, _)| self.store.next_due_ms(Some(*kind)).ok().flatten())
+            .min()
+            .unwrap_or(i64::MAX);
         let wait = next.saturating_sub(now).clamp(0, LONGEST_WAIT_MS);
         Duration::from_millis(u64::try_from(wait).unwrap_or(0))
     }

@@ -27,7 +27,8 @@ impl StoredCredential {
     }
 }
 
-fn outage(blocker: BlockerKind, reason: impl Into<String>) -> Trouble {
+/// A trouble that may pass.
+pub(super) fn outage(blocker: BlockerKind, reason: impl Into<String>) -> Trouble {
     Trouble::Outage { blocker, reason: reason.into(), retry_after_ms: None }
 }
 

@@ -1,18 +1,22 @@
 //! A sync's turn: driving one stack to one revision.
 
 use syncline_model::plan::{
-    self, AfterTrouble, ChangeSetKind, ChangeSetSeen, Look, Outcome, Phase, Seen, StackSeen, Step, Trouble,
-    Waiting, after_trouble, poll_delay_ms,
+    self, AfterTrouble, ChangeSetKind, Look, Outcome, Phase, Seen, StackSeen, Step, Trouble, Waiting,
+    after_trouble, poll_delay_ms,
 };
 use syncline_model::sync::{AttemptStatus, BlockerKind, EventKind, Release, SyncEvent};
 use syncline_store::{Claim, Ending, NewBlocker, OpenAttempt, Progress, StoreError, SyncRecord};
 use syncline_targets::{
-    Access, ChangeSet, ChangeSetKind as TargetKind, ChangeSetRef, ChangeSetRequest, ChangeSetStatus,
-    Execution, ExecutionStatus, Stack, StackEvent, StackStatus, TargetError, trust_statement,
+    Access, ChangeSet, ChangeSetKind as TargetKind, ChangeSetRef, ChangeSetRequest, Execution, Stack,
+    StackEvent, TargetError, trust_statement,
 };
 use tracing::info;
 
 use super::files::Files;
+use super::remote::outage;
+use super::seen::{
+    change_set_seen, first_failure, is_failure, outcome, says_no_updates, stack_seen, summary, sync_event,
+};
 use super::{Due, Worker};
 
 /// Steps taken under one claim before others get their turn.
@@ -655,10 +659,6 @@ fn is_outage(kind: BlockerKind) -> bool {
     kind.release() == Release::Recovery && !kind.is_of_repository()
 }
 
-fn outage(blocker: BlockerKind, reason: String) -> Trouble {
-    Trouble::Outage { blocker, reason, retry_after_ms: None }
-}
-
 /// The stack to name in a call about the current plan. A change set that was not seen yet was asked for by the
 /// stack's name: the id may be that of an earlier stack of the name.
 fn stack_ref<'a>(open: &'a Open<'_>) -> &'a str {
@@ -688,99 +688,4 @@ fn contexts(open: &Open<'_>, seen: &Observation) -> Vec<(String, String)> {
         contexts.push(("failingLogicalId".to_owned(), event.logical_id.clone()));
     }
     contexts
-}
-
-fn summary(change_set: &ChangeSet) -> String {
-    let count = change_set.changes.len();
-    let mut parts: Vec<String> = change_set
-        .changes
-        .iter()
-        .take(20)
-        .map(|change| format!("{} {} ({})", change.action, change.logical_id, change.resource_type))
-        .collect();
-    if count > parts.len() {
-        parts.push(format!("and {} more", count - parts.len()));
-    }
-    format!("The change set has {count} change{}: {}", if count == 1 { "" } else { "s" }, parts.join(", "))
-}
-
-fn says_no_updates(message: &str) -> bool {
-    message.contains("No updates are to be performed") || message.contains("didn't contain changes")
-}
-
-fn sync_event(event: &StackEvent) -> SyncEvent {
-    let mut text = format!("{} ({}) {}", event.logical_id, event.resource_type, event.status);
-    if let Some(reason) = &event.reason {
-        text.push_str(": ");
-        text.push_str(reason);
-    }
-    SyncEvent {
-        time_ms: event.time_ms,
-        kind: EventKind::StackEvent,
-        text,
-        external_id: Some(event.id.clone()),
-    }
-}
-
-/// The statuses a change set can start from (contract §6), and what the others mean.
-fn stack_seen(stack: Option<&Stack>) -> StackSeen {
-    use StackStatus as S;
-    let Some(stack) = stack else { return StackSeen::Missing };
-    match &stack.status {
-        S::DeleteComplete => StackSeen::Missing,
-        S::ReviewInProgress => StackSeen::Review,
-        S::CreateComplete | S::UpdateComplete | S::ImportComplete => {
-            StackSeen::Settled { rolled_back: false }
-        }
-        S::UpdateRollbackComplete | S::ImportRollbackComplete => StackSeen::Settled { rolled_back: true },
-        status if status.as_str().ends_with("_IN_PROGRESS") => StackSeen::Changing,
-        status => StackSeen::Stuck { status: status.as_str().to_owned() },
-    }
-}
-
-fn change_set_seen(change_set: Option<&ChangeSet>) -> ChangeSetSeen {
-    let Some(change_set) = change_set else { return ChangeSetSeen::Missing };
-    match (&change_set.status, &change_set.execution_status) {
-        (ChangeSetStatus::DeleteComplete, _) => ChangeSetSeen::Missing,
-        (_, ExecutionStatus::ExecuteInProgress) => ChangeSetSeen::Executing,
-        (_, ExecutionStatus::ExecuteComplete | ExecutionStatus::ExecuteFailed) => ChangeSetSeen::Executed,
-        (_, ExecutionStatus::Obsolete) => ChangeSetSeen::Obsolete,
-        (ChangeSetStatus::Failed, _) if change_set.no_changes() => ChangeSetSeen::NoChanges,
-        (ChangeSetStatus::Failed | ChangeSetStatus::DeleteFailed, _) => ChangeSetSeen::Failed {
-            reason: change_set.status_reason.clone().unwrap_or_else(|| "no reason was given".to_owned()),
-        },
-        (ChangeSetStatus::CreateComplete, ExecutionStatus::Available) => ChangeSetSeen::Ready,
-        _ => ChangeSetSeen::Pending,
-    }
-}
-
-fn is_of_stack(event: &StackEvent, stack_id: &str) -> bool {
-    event.resource_type == "AWS::CloudFormation::Stack" && event.physical_id.as_deref() == Some(stack_id)
-}
-
-fn is_failure(event: &StackEvent, stack_id: &str) -> bool {
-    let cancelled =
-        event.reason.as_deref().is_some_and(|reason| reason.to_ascii_lowercase().contains("cancelled"));
-    !is_of_stack(event, stack_id) && event.status.ends_with("_FAILED") && !cancelled
-}
-
-fn first_failure(events: &[StackEvent], stack_id: &str) -> Option<String> {
-    let event = events.iter().find(|event| is_failure(event, stack_id))?;
-    let reason = event.reason.as_deref().unwrap_or("no reason was given");
-    Some(format!("{} ({}) {}: {reason}", event.logical_id, event.resource_type, event.status))
-}
-
-/// How the execution ended, by the stack's own last event in it.
-fn outcome(events: &[StackEvent], stack_id: &str) -> Option<Outcome> {
-    let last = events.iter().rev().find(|event| is_of_stack(event, stack_id))?;
-    match last.status.as_str() {
-        "CREATE_COMPLETE" | "UPDATE_COMPLETE" | "IMPORT_COMPLETE" => Some(Outcome::Applied),
-        status if status.ends_with("_IN_PROGRESS") => None,
-        status => Some(Outcome::Failed {
-            reason: first_failure(events, stack_id).unwrap_or_else(|| {
-                let reason = last.reason.as_deref().map_or_else(String::new, |reason| format!(": {reason}"));
-                format!("the execution ended in {status}{reason}")
-            }),
-        }),
-    }
 }

@@ -259,3 +259,48 @@ async fn a_link_shows_its_connections_arn_as_it_was_made() {
     let shown = world.client.get_repository_link().repository_link_id(link).send().await.expect("the link");
     assert_eq!(shown.repository_link_info().expect("its info").connection_arn(), made);
 }
+
+#[tokio::test]
+async fn a_stack_taken_over_while_its_last_owner_executes_waits_for_the_end() {
+    let (world, repo) = unsynced().await;
+    let link = world.create_sync("web", &repo, "main", "prod.yaml").await;
+    world.settle().await;
+    repo.commit("prod.yaml", deployment("two")).await;
+    world.clock.advance_ms(60_000);
+    world.work_until("web", "EXECUTION_STARTED").await;
+    delete_sync(&world, "web").await;
+    world.sync(&link, "web", "main", "prod.yaml").await;
+    world.simulator.faults().deny_role(ROLE);
+    world.simulator.faults().expire_sessions();
+    for _ in 0..3 {
+        world.clock.advance_ms(1000);
+        world.tick().await;
+    }
+    let waiting = world.blockers("web");
+    assert!(waiting.starts_with("ACTIVE   ROLE_NOT_ASSUMABLE: an earlier sync of this stack"), "{waiting}");
+    assert!(world.attempt_rows("web").is_empty(), "it waits, and says why");
+
+    world.simulator.faults().allow_role(ROLE);
+    world.settle().await;
+    assert_snapshot!(world.attempts("web", &repo).await, @"SUCCEEDED   commit 2");
+    assert_eq!(world.executions("web"), 2);
+    assert!(world.blocker_rows("web").iter().all(|blocker| blocker.status.as_str() == "RESOLVED"));
+}
+
+#[tokio::test]
+async fn a_deleted_link_leaves_no_cached_commit_behind() {
+    let (world, repo) = unsynced().await;
+    let link = world.create_sync("web", &repo, "main", "prod.yaml").await;
+    world.settle().await;
+    let caches = || {
+        let directory =
+            std::fs::read_dir(world.data_dir().join("git-cache/repositories")).expect("the caches");
+        directory.map(|entry| entry.expect("an entry").file_name()).collect::<Vec<_>>()
+    };
+    let before = caches();
+    assert!(!before.is_empty());
+    delete_sync(&world, "web").await;
+    world.client.delete_repository_link().repository_link_id(&link).send().await.expect("deleted");
+    world.work().await;
+    assert_eq!(caches(), [] as [&str; 0], "{before:?}");
+}
