@@ -11,9 +11,8 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use clap::{Args, ValueEnum};
 use serde::Deserialize;
-use syncline_git::Network;
+use syncline_git::{Network, Secret};
 use syncline_model::names::AccountId;
-use zeroize::Zeroizing;
 
 /// Which half of the server runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum, Deserialize)]
@@ -112,15 +111,35 @@ pub struct ServeArgs {
     /// How logs are written, to stderr.
     #[arg(long, env = "SYNCLINE_LOG_FORMAT", value_enum)]
     log_format: Option<LogFormat>,
-    /// The id of the first access key; made and kept in the data directory if unset.
-    #[arg(long, env = "SYNCLINE_ROOT_ACCESS_KEY_ID", hide = true)]
-    root_access_key_id: Option<String>,
-    /// The secret of the first access key.
-    #[arg(long, env = "SYNCLINE_ROOT_SECRET_ACCESS_KEY", hide = true, hide_env_values = true)]
-    root_secret_access_key: Option<String>,
-    /// The account of the first access key.
-    #[arg(long, env = "SYNCLINE_ROOT_ACCOUNT_ID", hide = true)]
-    root_account_id: Option<AccountId>,
+    /// The first access key, which only the environment may give: an argument could be read by others.
+    #[arg(skip)]
+    first_key: FirstKey,
+}
+
+/// The first access key and its account, as far as they are given.
+#[derive(Debug, Default)]
+struct FirstKey {
+    id: Option<String>,
+    secret: Option<Secret>,
+    account: Option<AccountId>,
+}
+
+impl FirstKey {
+    /// `SYNCLINE_ROOT_ACCESS_KEY_ID`, `SYNCLINE_ROOT_SECRET_ACCESS_KEY` and `SYNCLINE_ROOT_ACCOUNT_ID`.
+    fn or_environment(self) -> anyhow::Result<Self> {
+        let account = variable("SYNCLINE_ROOT_ACCOUNT_ID").map(|text| text.parse::<AccountId>()).transpose();
+        Ok(Self {
+            id: self.id.or_else(|| variable("SYNCLINE_ROOT_ACCESS_KEY_ID")),
+            secret: self.secret.or_else(|| variable("SYNCLINE_ROOT_SECRET_ACCESS_KEY").map(Secret::new)),
+            account: self.account.or(account.context("SYNCLINE_ROOT_ACCOUNT_ID")?),
+        })
+    }
+}
+
+/// A variable of the environment; an empty one counts as unset.
+#[expect(clippy::disallowed_methods, reason = "the one reader of the environment")]
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
 }
 
 /// The same settings in a file; an unknown key is an error.
@@ -150,7 +169,7 @@ pub enum RootKey {
         /// The key's id.
         id: String,
         /// Its secret.
-        secret: Zeroizing<String>,
+        secret: Secret,
     },
     /// In the data directory's credentials file, made on the first start.
     InDataDir,
@@ -264,8 +283,9 @@ impl ServeArgs {
             self.allow_network
         };
         let pairs = either(self.allow_role_account, file.allow_role_account);
-        let root_key = match (self.root_access_key_id, self.root_secret_access_key) {
-            (Some(id), Some(secret)) => RootKey::Given { id, secret: Zeroizing::new(secret) },
+        let first_key = self.first_key.or_environment()?;
+        let root_key = match (first_key.id, first_key.secret) {
+            (Some(id), Some(secret)) => RootKey::Given { id, secret },
             (None, None) => RootKey::InDataDir,
             _ => bail!(
                 "SYNCLINE_ROOT_ACCESS_KEY_ID and SYNCLINE_ROOT_SECRET_ACCESS_KEY must be set together or not at all"
@@ -287,7 +307,7 @@ impl ServeArgs {
                 .unwrap_or_default(),
             log_format: self.log_format.or(file.log_format).unwrap_or_default(),
             root_key,
-            root_account: self.root_account_id,
+            root_account: first_key.account,
             quotas: file.quotas,
             search_path: search_path(),
         })
@@ -409,9 +429,24 @@ mod tests {
         check(ServeArgs { database_url: Some("postgres://u:secret@h/d".into()), ..base() }, "not offered");
         check(ServeArgs { database_url: Some("mysql:x".into()), ..base() }, "sqlite:");
         check(ServeArgs { allow_role_account: vec!["1=2".into()], ..base() }, "--allow-role-account 1=2");
-        check(ServeArgs { root_access_key_id: Some("AK".into()), ..base() }, "together");
+        let id = Some("AK".to_owned());
+        check(ServeArgs { first_key: FirstKey { id, ..FirstKey::default() }, ..base() }, "together");
         let error = settle(ServeArgs { database_url: Some("postgres://u:secret@h/d".into()), ..base() });
         assert!(!error.expect_err("refused").contains("secret"));
+    }
+
+    #[test]
+    fn the_first_keys_secret_is_never_printed() {
+        let first_key = FirstKey {
+            id: Some("AK".to_owned()),
+            secret: Some(Secret::new("canary")),
+            account: "123456789012".parse().ok(),
+        };
+        let args = ServeArgs { first_key, ..ServeArgs::default() };
+        assert!(!format!("{args:?}").contains("canary"));
+        let config = settle(args).expect("valid");
+        assert!(!format!("{config:?}").contains("canary"), "{config:?}");
+        assert_eq!(config.root_account.expect("given").as_str(), "123456789012");
     }
 
     #[test]

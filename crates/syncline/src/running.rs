@@ -169,7 +169,11 @@ async fn root_account(
 
 fn root_key(config: &Config, account: AccountId) -> anyhow::Result<RootCredentials> {
     if let RootKey::Given { id, secret } = &config.root_key {
-        return Ok(RootCredentials { access_key_id: id.clone(), secret_access_key: secret.clone(), account });
+        return Ok(RootCredentials {
+            access_key_id: id.clone(),
+            secret_access_key: Zeroizing::new(secret.expose().to_owned()),
+            account,
+        });
     }
     let path = config.data_dir.join("credentials");
     match read_credentials(&path)? {
