@@ -29,6 +29,8 @@ use crate::repository::Repository;
 pub const ACCOUNT: &str = "000000000000";
 /// See [`ACCOUNT`].
 pub const REGION: &str = "eu-central-1";
+/// An account whose roles the syncs of [`ACCOUNT`] may use too.
+pub const ANOTHER_ACCOUNT: &str = "111111111111";
 /// The role that syncs use.
 pub const ROLE: &str = "arn:aws:iam::000000000000:role/sync";
 
@@ -98,6 +100,8 @@ impl World {
         config.poll_interval = POLL_INTERVAL;
         config.allow_network = vec!["127.0.0.1/32".parse().expect("a network")];
         config.root_account = Some(ACCOUNT.parse().expect("an account"));
+        config.role_accounts =
+            vec![(ACCOUNT.parse().expect("an account"), ANOTHER_ACCOUNT.parse().expect("an account"))];
         let seams =
             Seams { clock: Arc::clone(&clock) as Arc<dyn Clock>, outside: Outside::with_faults(plan) };
         let parts = parts(&config, &seams, &simulator_url).await.expect("a server");

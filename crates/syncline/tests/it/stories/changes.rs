@@ -1,7 +1,7 @@
 //! Links, connections and configurations that are changed or deleted while an attempt runs.
 
 use insta::assert_snapshot;
-use syncline_testkit::world::{ACCOUNT, REGION, ROLE, World};
+use syncline_testkit::world::{ACCOUNT, ANOTHER_ACCOUNT, REGION, ROLE, World};
 
 use super::{deployment, synced, template, unsynced};
 
@@ -303,4 +303,37 @@ async fn a_deleted_link_leaves_no_cached_commit_behind() {
     world.client.delete_repository_link().repository_link_id(&link).send().await.expect("deleted");
     world.work().await;
     assert_eq!(caches(), [] as [&str; 0], "{before:?}");
+}
+
+#[tokio::test]
+async fn a_role_of_another_account_means_another_stack_and_no_history_of_it() {
+    let (world, repo) = synced().await;
+    repo.commit("prod.yaml", deployment("two")).await;
+    world.clock.advance_ms(60_000);
+    world.work_until("web", "EXECUTION_STARTED").await;
+    world
+        .client
+        .update_sync_configuration()
+        .sync_type("CFN_STACK_SYNC".into())
+        .resource_name("web")
+        .role_arn(format!("arn:aws:iam::{ANOTHER_ACCOUNT}:role/sync"))
+        .send()
+        .await
+        .expect("updated");
+    world.work().await;
+    // What was executing is watched to its end in its own account; then the other account's stack is made.
+    assert_snapshot!(world.attempts("web", &repo).await, @r"
+    SUCCEEDED   commit 1
+    SUCCEEDED   commit 2
+    SUCCEEDED   commit 2
+    ");
+    assert_snapshot!(world.status("web", &repo).await,
+        @"SUCCEEDED: desired commit 2, from commit 2 to commit 2, last good commit 2");
+    for account in [ACCOUNT, ANOTHER_ACCOUNT] {
+        let stack = world.simulator.stack(account, REGION, "web").expect("a stack in each account");
+        assert_eq!(stack.parameters[0].1, "two", "{account}");
+    }
+    let other = world.simulator.stack(ANOTHER_ACCOUNT, REGION, "web").expect("the stack");
+    assert_eq!(other.status, "CREATE_COMPLETE");
+    assert!(world.blocker_rows("web").is_empty());
 }
