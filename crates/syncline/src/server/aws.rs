@@ -1,6 +1,7 @@
 //! The AWS front door: route, authenticate, decode, dispatch, encode.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::State;
@@ -19,12 +20,15 @@ use super::api::{self, Call};
 use super::error::{Answer, ApiError};
 use super::{Front, auth};
 
+/// The longest a request's body may take to arrive.
+const BODY_TIMEOUT: Duration = Duration::from_secs(30);
+
 /// Answers one request to the AWS API.
 pub(super) async fn answer(State(front): State<Arc<Front>>, request: Request<Body>) -> Response<Body> {
     let request_id = Uuid::new_v4().to_string();
     let (parts, body) = request.into_parts();
     let protocol = protocol_of(parts.uri.path(), &parts.headers);
-    let answered = match read_body(body).await {
+    let answered = match read_body(&front, body).await {
         Ok(body) => operate(&front, &parts, &body, &request_id).await,
         Err(error) => Err(error.into()),
     };
@@ -40,8 +44,15 @@ pub(super) async fn answer(State(front): State<Arc<Front>>, request: Request<Bod
 }
 
 /// Reads a request's body, up to the API's limit.
-pub(super) async fn read_body(body: Body) -> Result<Bytes, WireError> {
-    match Limited::new(body, MAX_BODY_BYTES).collect().await {
+pub(super) async fn read_body(front: &Front, body: Body) -> Result<Bytes, WireError> {
+    let collected = tokio::select! {
+        collected = Limited::new(body, MAX_BODY_BYTES).collect() => collected,
+        () = front.clock.sleep(BODY_TIMEOUT) => {
+            let message = format!("the body did not arrive within {} s", BODY_TIMEOUT.as_secs());
+            return Err(WireError::new(ErrorCode::Serialization, message));
+        }
+    };
+    match collected {
         Ok(collected) => Ok(collected.to_bytes()),
         Err(error) if error.is::<LengthLimitError>() => Err(WireError::new(
             ErrorCode::RequestEntityTooLarge,

@@ -102,7 +102,7 @@ impl Signed {
         if let Some(original) = parts.extensions.get::<axum::extract::OriginalUri>() {
             parts.uri = original.0.clone();
         }
-        let body = aws::read_body(body).await?;
+        let body = aws::read_body(front, body).await?;
         let scope = auth::authenticate(front, &parts, &body, Service::CodeConnections.signing_name())?;
         Ok(Self { scope, body })
     }

@@ -162,6 +162,21 @@ async fn a_body_has_one_mebibyte_at_the_most() {
 }
 
 #[tokio::test]
+async fn a_body_that_does_not_arrive_is_not_waited_for_for_ever() {
+    let server = Server::start().await;
+    let never = futures_util::stream::pending::<Result<bytes::Bytes, std::convert::Infallible>>();
+    let request = http::Request::post("/").body(axum::body::Body::from_stream(never)).expect("a request");
+    let router = syncline::server::router(std::sync::Arc::clone(&server.parts.front));
+    let answered = tokio::spawn(tower::ServiceExt::oneshot(router, request));
+    while !answered.is_finished() {
+        server.clock.advance_ms(10_000);
+        tokio::task::yield_now().await;
+    }
+    let answer = answered.await.expect("it ends").expect("an answer");
+    assert_eq!(answer.status(), http::StatusCode::BAD_REQUEST);
+}
+
+#[tokio::test]
 async fn a_request_names_one_operation_in_one_protocol() {
     let server = Server::start().await;
     let json_client = server.client();
