@@ -141,11 +141,14 @@ async fn root_account(
     target: &CloudFormation,
     simulated: bool,
 ) -> anyhow::Result<AccountId> {
+    let recorded = store.root_account()?;
     if let Some(account) = &config.root_account {
-        store.record_root_account(account).await?;
+        if recorded.is_none() {
+            store.record_root_account(account).await?;
+        }
         return Ok(account.clone());
     }
-    if let Some(account) = store.root_account()? {
+    if let Some(account) = recorded {
         return account.parse().context("the recorded root account");
     }
     let account = if simulated {

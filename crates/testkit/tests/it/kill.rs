@@ -77,6 +77,7 @@ const ELSEWHERE: &[&str] = &[
     "store.delete_connection",
     "store.delete_host",
     "store.delete_link",
+    "store.forget_work",
     "store.record_root_account",
     "store.resolve_blocker",
     "store.sync_now",

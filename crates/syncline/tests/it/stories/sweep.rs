@@ -12,10 +12,10 @@ use super::{deployment, template};
 
 /// A first sync, a broken commit and its fix; the ending.
 async fn tell(plan: Arc<Faults>) -> String {
+    plan.hold();
     let world = World::with_faults(Arc::clone(&plan) as _).await;
     let repo = world.repository("acme/infra").await;
     repo.commit_files(&[("prod.yaml", &deployment("one")), ("template.yaml", &template(""))]).await;
-    plan.hold();
     world.create_sync("web", &repo, "main", "prod.yaml").await;
     plan.resume();
     world.settle().await;
