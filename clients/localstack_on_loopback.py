@@ -29,7 +29,7 @@ def configure(port):
         LOCALSTACK_HOST=f"127.0.0.1:{port}",
         # Else the first call to each service waits until it is loaded, which a caller's timeout may not.
         EAGER_SERVICE_LOADING="1",
-        SERVICES="cloudformation,s3,sns,sqs,sts",
+        SERVICES="cloudformation,ec2,iam,s3,sns,sqs,ssm,sts",
         # Else it writes to /var/lib when it believes to be in a container.
         OVERRIDE_IN_DOCKER="0",
     )
