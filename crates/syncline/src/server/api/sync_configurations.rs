@@ -10,7 +10,8 @@ use syncline_wire::{
     DeleteSyncConfigurationOutput, ErrorCode, GetSyncConfigurationInput, GetSyncConfigurationOutput,
     ListRepositorySyncDefinitionsInput, ListRepositorySyncDefinitionsOutput, ListSyncConfigurationsInput,
     ListSyncConfigurationsOutput, PublishDeploymentStatus, PullRequestComment, RepositorySyncDefinition,
-    SyncConfiguration, TriggerResourceUpdateOn, UpdateSyncConfigurationInput, UpdateSyncConfigurationOutput,
+    SyncConfiguration, SyncConfigurationType, TriggerResourceUpdateOn, UpdateSyncConfigurationInput,
+    UpdateSyncConfigurationOutput,
 };
 
 use super::links;
@@ -149,48 +150,54 @@ pub(in crate::server) async fn get_sync_configuration(
     Ok(GetSyncConfigurationOutput { sync_configuration: shown(configuration)? })
 }
 
+/// One page of the configurations of a link, and the token of the next.
+fn of_link(
+    call: &Call,
+    operation: &str,
+    link_id: &str,
+    sync_type: SyncConfigurationType,
+    max_results: Option<i32>,
+    next_token: Option<&str>,
+) -> Answer<(Vec<Configuration>, Option<String>)> {
+    let (id, sync_type) = (link_id.to_ascii_lowercase(), sync_type.as_str());
+    let filters = [id.as_str(), sync_type];
+    let listing = Listing::of(call, operation, &filters, max_results, next_token, ApiError::invalid_input)?;
+    let page = call
+        .front
+        .store
+        .configurations(&call.scope, Some(&id), sync_type, &listing.page)?
+        .ok_or_else(|| links::not_found(link_id))?;
+    Ok((page.items, listing.next(page.next.as_ref())))
+}
+
 pub(in crate::server) async fn list_sync_configurations(
     call: &Call,
     input: ListSyncConfigurationsInput,
 ) -> Answer<ListSyncConfigurationsOutput> {
-    let link_id = input.repository_link_id.to_ascii_lowercase();
-    let listing = Listing::of(
+    let (configurations, next_token) = of_link(
         call,
         "ListSyncConfigurations",
-        &[&link_id, input.sync_type.as_str()],
+        &input.repository_link_id,
+        input.sync_type,
         input.max_results,
         input.next_token.as_deref(),
-        ApiError::invalid_input,
     )?;
-    let page = call
-        .front
-        .store
-        .configurations(&call.scope, Some(&link_id), input.sync_type.as_str(), &listing.page)?
-        .ok_or_else(|| links::not_found(&input.repository_link_id))?;
-    Ok(ListSyncConfigurationsOutput {
-        sync_configurations: page.items.into_iter().map(shown).collect::<Answer<Vec<_>>>()?,
-        next_token: listing.next(page.next.as_ref()),
-    })
+    let sync_configurations = configurations.into_iter().map(shown).collect::<Answer<Vec<_>>>()?;
+    Ok(ListSyncConfigurationsOutput { sync_configurations, next_token })
 }
 
 pub(in crate::server) async fn list_repository_sync_definitions(
     call: &Call,
     input: ListRepositorySyncDefinitionsInput,
 ) -> Answer<ListRepositorySyncDefinitionsOutput> {
-    let link_id = input.repository_link_id.to_ascii_lowercase();
-    let listing = Listing::of(
+    let (configurations, next_token) = of_link(
         call,
         "ListRepositorySyncDefinitions",
-        &[&link_id, input.sync_type.as_str()],
+        &input.repository_link_id,
+        input.sync_type,
         input.max_results,
         input.next_token.as_deref(),
-        ApiError::invalid_input,
     )?;
-    let page = call
-        .front
-        .store
-        .configurations(&call.scope, Some(&link_id), input.sync_type.as_str(), &listing.page)?
-        .ok_or_else(|| links::not_found(&input.repository_link_id))?;
     let definition = |configuration: Configuration| RepositorySyncDefinition {
         directory: directory_of(&configuration.config_file),
         branch: configuration.branch,
@@ -198,8 +205,8 @@ pub(in crate::server) async fn list_repository_sync_definitions(
         target: configuration.resource_name,
     };
     Ok(ListRepositorySyncDefinitionsOutput {
-        repository_sync_definitions: page.items.into_iter().map(definition).collect(),
-        next_token: listing.next(page.next.as_ref()),
+        repository_sync_definitions: configurations.into_iter().map(definition).collect(),
+        next_token,
     })
 }
 

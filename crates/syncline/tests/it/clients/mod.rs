@@ -21,32 +21,32 @@ use crate::serving::{Aws, Serve};
 
 #[tokio::test]
 async fn every_client_syncs_a_stack_on_the_simulator() {
-    every_client(Aws::Simulated, Story::SixPushes).await;
+    every_client(Aws::Simulated, Story::Refused).await;
 }
 
 #[tokio::test]
 async fn every_client_syncs_a_stack_on_moto() {
     let Some(moto) = Moto::start().await else { return };
     // moto refuses a template only while it executes it, and the stack is of no use from then on.
-    every_client(Aws::At(moto.endpoint()), Story::FourPushes).await;
+    every_client(Aws::At(moto.endpoint()), Story::Mended).await;
 }
 
 #[tokio::test]
 async fn every_client_syncs_a_stack_on_localstack() {
     let Some(localstack) = LocalStack::start().await else { return };
-    every_client(Aws::At(localstack.endpoint()), Story::SevenPushes).await;
+    every_client(Aws::At(localstack.endpoint()), Story::RolledBack).await;
 }
 
-/// All clients, two at a time, each with a repository, a connection and a stack of its own. One client of each
-/// protocol tells `longest`.
+/// All clients, two at a time, each with a repository, a connection and a stack of its own. All tell of four
+/// pushes; one client of each protocol tells `longest`.
 async fn every_client(aws: Aws<'_>, longest: Story) {
     let serve = Arc::new(Serve::start(aws).await);
     let clients = [
         (Client::boto3(Boto3::V1_44), longest),
-        (Client::boto3(Boto3::V1_43), Story::FirstPush),
-        (Client::boto3_by_the_older_name(), Story::FirstPush),
-        (Client::awscli(), Story::FirstPush),
-        (Client::rust_json(), Story::FirstPush),
+        (Client::boto3(Boto3::V1_43), Story::Mended),
+        (Client::boto3_by_the_older_name(), Story::Mended),
+        (Client::awscli(), Story::Mended),
+        (Client::rust_json(), Story::Mended),
         (Some(Client::rust_cbor()), longest),
     ];
     let turns = Arc::new(Semaphore::new(2));

@@ -14,14 +14,12 @@ const TOKEN: &str = "a-token-of-the-tests";
 /// How much of the story is told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Story {
-    /// Everything is created, the first push is synced, everything is deleted.
-    FirstPush,
     /// Four pushes: the stack is created, changed, not broken by a file with a mistake, and the mistake is mended.
-    FourPushes,
+    Mended,
     /// Two more: CloudFormation itself refuses a template, and the revert syncs.
-    SixPushes,
+    Refused,
     /// One more: a resource cannot be made, and the stack is rolled back.
-    SevenPushes,
+    RolledBack,
 }
 
 /// How the sync of a commit must end.
@@ -62,11 +60,10 @@ pub(crate) async fn walk(serve: &Serve, client: &Client, story: Story) {
 
     walk.set_up(&git, &repository).await;
     let good = walk.first_push(&repository).await;
-    let good =
-        if story >= Story::FourPushes { walk.change_break_and_mend(&repository, &good).await } else { good };
-    if story >= Story::SixPushes {
+    let good = walk.change_break_and_mend(&repository, &good).await;
+    if story >= Story::Refused {
         let good = walk.be_refused_and_revert(&repository, &good).await;
-        if story >= Story::SevenPushes {
+        if story >= Story::RolledBack {
             walk.be_rolled_back(&repository, &good).await;
         }
     }

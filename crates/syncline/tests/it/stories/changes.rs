@@ -29,6 +29,18 @@ async fn change_sync(world: &World, branch: Option<&str>, file: Option<&str>) {
         .expect("updated");
 }
 
+async fn change_role(world: &World, role_arn: &str) {
+    world
+        .client
+        .update_sync_configuration()
+        .sync_type("CFN_STACK_SYNC".into())
+        .resource_name("web")
+        .role_arn(role_arn)
+        .send()
+        .await
+        .expect("updated");
+}
+
 #[tokio::test]
 async fn a_changed_configuration_is_synced_at_once() {
     let (world, repo) = synced().await;
@@ -178,15 +190,7 @@ async fn a_role_changed_while_it_cannot_be_assumed_takes_over() {
     world.simulator.faults().deny_role(ROLE);
     world.create_sync("web", &repo, "main", "prod.yaml").await;
     world.settle().await;
-    world
-        .client
-        .update_sync_configuration()
-        .sync_type("CFN_STACK_SYNC".into())
-        .resource_name("web")
-        .role_arn(format!("arn:aws:iam::{ACCOUNT}:role/another"))
-        .send()
-        .await
-        .expect("updated");
+    change_role(&world, &format!("arn:aws:iam::{ACCOUNT}:role/another")).await;
     world.work().await;
     assert_snapshot!(world.attempts("web", &repo).await, @r"
     FAILED      commit 1  SUPERSEDED
@@ -216,15 +220,7 @@ async fn a_plan_whose_role_is_gone_for_good_does_not_hold_up_its_replacement() {
     world.work_until("web", "CHANGE_SET_CREATING").await;
     world.simulator.faults().deny_role(ROLE);
     world.simulator.faults().expire_sessions();
-    world
-        .client
-        .update_sync_configuration()
-        .sync_type("CFN_STACK_SYNC".into())
-        .resource_name("web")
-        .role_arn(format!("arn:aws:iam::{ACCOUNT}:role/another"))
-        .send()
-        .await
-        .expect("updated");
+    change_role(&world, &format!("arn:aws:iam::{ACCOUNT}:role/another")).await;
     world.settle().await;
     assert_snapshot!(world.attempts("web", &repo).await, @r"
     SUCCEEDED   commit 1
@@ -311,15 +307,7 @@ async fn a_role_of_another_account_means_another_stack_and_no_history_of_it() {
     repo.commit("prod.yaml", deployment("two")).await;
     world.clock.advance_ms(60_000);
     world.work_until("web", "EXECUTION_STARTED").await;
-    world
-        .client
-        .update_sync_configuration()
-        .sync_type("CFN_STACK_SYNC".into())
-        .resource_name("web")
-        .role_arn(format!("arn:aws:iam::{ANOTHER_ACCOUNT}:role/sync"))
-        .send()
-        .await
-        .expect("updated");
+    change_role(&world, &format!("arn:aws:iam::{ANOTHER_ACCOUNT}:role/sync")).await;
     world.work().await;
     // What was executing is watched to its end in its own account; then the other account's stack is made.
     assert_snapshot!(world.attempts("web", &repo).await, @r"
