@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use syncline_model::sync::{BlockerKind, BlockerStatus, Release};
 use uuid::Uuid;
 
+use crate::change::Change;
 use crate::sql::{Row, Tx, params, to_json};
 use crate::{Scope, Store, StoreResult, branches, configurations, work};
 
@@ -162,17 +163,18 @@ impl Store {
     ///
     /// # Errors
     /// The database's.
-    pub async fn resolve_blocker(
+    pub async fn resolve_blocker<A: Send + 'static>(
         &self,
         scope: &Scope,
         sync_type: &str,
         name: &str,
         id: &str,
         reason: &str,
-    ) -> StoreResult<Resolution> {
+        change: Change<Resolution, A>,
+    ) -> StoreResult<A> {
         let scope = scope.clone();
         let [sync_type, name, id, reason] = [sync_type, name, id, reason].map(str::to_owned);
-        self.write("store.resolve_blocker", move |tx| {
+        self.change("store.resolve_blocker", change, move |tx| {
             let Some(configuration) = configurations::find(tx, &scope, &sync_type, &name)? else {
                 return Ok(Resolution::NoConfiguration);
             };
@@ -208,15 +210,16 @@ impl Store {
     ///
     /// # Errors
     /// The database's.
-    pub async fn sync_now(
+    pub async fn sync_now<A: Send + 'static>(
         &self,
         scope: &Scope,
         sync_type: &str,
         name: &str,
-    ) -> StoreResult<Option<Result<(), String>>> {
+        change: Change<Option<Result<(), String>>, A>,
+    ) -> StoreResult<A> {
         let scope = scope.clone();
         let [sync_type, name] = [sync_type, name].map(str::to_owned);
-        self.write("store.sync_now", move |tx| {
+        self.change("store.sync_now", change, move |tx| {
             let Some(configuration) = configurations::find(tx, &scope, &sync_type, &name)? else {
                 return Ok(None);
             };

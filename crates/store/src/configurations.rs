@@ -4,6 +4,7 @@ use syncline_model::names::RoleArn;
 use syncline_model::sync::BlockerKind;
 use uuid::Uuid;
 
+use crate::change::Change;
 use crate::page::{Cursor, Page, PageOf};
 use crate::sql::{Row, Tx, params};
 use crate::work::{self, Kind};
@@ -218,14 +219,15 @@ impl Store {
     ///
     /// # Errors
     /// The database's.
-    pub async fn create_configuration(
+    pub async fn create_configuration<A: Send + 'static>(
         &self,
         scope: &Scope,
         new: NewConfiguration,
         quotas: ConfigurationQuotas,
-    ) -> StoreResult<CreateConfiguration> {
+        change: Change<CreateConfiguration, A>,
+    ) -> StoreResult<A> {
         let scope = scope.clone();
-        self.write("store.create_configuration", move |tx| {
+        self.change("store.create_configuration", change, move |tx| {
             if links::find(tx, &scope, &new.link_id)?.is_none() {
                 return Ok(CreateConfiguration::LinkNotFound);
             }
@@ -344,22 +346,23 @@ impl Store {
     ///
     /// # Errors
     /// The database's.
-    pub async fn update_configuration(
+    pub async fn update_configuration<A: Send + 'static>(
         &self,
         scope: &Scope,
         sync_type: &str,
         name: &str,
-        change: ConfigurationChange,
+        wanted: ConfigurationChange,
         quotas: ConfigurationQuotas,
-    ) -> StoreResult<UpdateConfiguration> {
+        change: Change<UpdateConfiguration, A>,
+    ) -> StoreResult<A> {
         let scope = scope.clone();
         let [sync_type, name] = [sync_type, name].map(str::to_owned);
-        self.write("store.update_configuration", move |tx| {
+        self.change("store.update_configuration", change, move |tx| {
             let Some(old) = find(tx, &scope, &sync_type, &name)? else {
                 return Ok(UpdateConfiguration::NotFound);
             };
-            let link_id = change.link_id.unwrap_or_else(|| old.link_id.clone());
-            let branch = change.branch.unwrap_or_else(|| old.branch.clone());
+            let link_id = wanted.link_id.unwrap_or_else(|| old.link_id.clone());
+            let branch = wanted.branch.unwrap_or_else(|| old.branch.clone());
             if links::find(tx, &scope, &link_id)?.is_none() {
                 return Ok(UpdateConfiguration::LinkNotFound);
             }
@@ -368,7 +371,7 @@ impl Store {
             {
                 return Ok(UpdateConfiguration::LimitExceeded(which));
             }
-            let moved = match &change.role_arn {
+            let moved = match &wanted.role_arn {
                 Some(role) => {
                     let account = role.account().as_str();
                     if stack_taken(tx, account, scope.region.as_str(), &name, &old.id)? {
@@ -397,12 +400,12 @@ impl Store {
                     &old.id,
                     &link_id,
                     &branch,
-                    change.config_file,
-                    change.role_arn.as_ref().map(RoleArn::as_str),
+                    wanted.config_file,
+                    wanted.role_arn.as_ref().map(RoleArn::as_str),
                     moved,
-                    change.publish_deployment_status,
-                    change.trigger_resource_update_on,
-                    change.pull_request_comment
+                    wanted.publish_deployment_status,
+                    wanted.trigger_resource_update_on,
+                    wanted.pull_request_comment
                 ],
             )?;
             if (&link_id, &branch) != (&old.link_id, &old.branch) {
@@ -414,7 +417,7 @@ impl Store {
                 let reason = "the sync configuration follows another branch";
                 blockers::resolve_where(tx, &old.id, reason, BlockerKind::is_of_repository)?;
             }
-            if change.role_arn.as_ref().is_some_and(|role| role.as_str() != old.role_arn) {
+            if wanted.role_arn.as_ref().is_some_and(|role| role.as_str() != old.role_arn) {
                 blockers::resolve_where(tx, &old.id, "the sync configuration has another role", |kind| {
                     matches!(kind, BlockerKind::RoleNotAssumable | BlockerKind::AccessDenied)
                         || (is_moved && kind == BlockerKind::StackDeleted)
@@ -434,10 +437,16 @@ impl Store {
     ///
     /// # Errors
     /// The database's.
-    pub async fn delete_configuration(&self, scope: &Scope, sync_type: &str, name: &str) -> StoreResult<()> {
+    pub async fn delete_configuration<A: Send + 'static>(
+        &self,
+        scope: &Scope,
+        sync_type: &str,
+        name: &str,
+        change: Change<(), A>,
+    ) -> StoreResult<A> {
         let scope = scope.clone();
         let [sync_type, name] = [sync_type, name].map(str::to_owned);
-        self.write("store.delete_configuration", move |tx| {
+        self.change("store.delete_configuration", change, move |tx| {
             if let Some(configuration) = find(tx, &scope, &sync_type, &name)? {
                 tx.execute(
                     "UPDATE sync_configuration SET deleted = 1 WHERE id = $1",

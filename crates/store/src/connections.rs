@@ -1,5 +1,6 @@
 //! Connections and their sealed credentials.
 
+use crate::change::Change;
 use crate::page::{Cursor, Page, PageOf};
 use crate::sql::{Row, Tx, params};
 use crate::tags::{self, Tag};
@@ -131,14 +132,15 @@ impl Store {
     ///
     /// # Errors
     /// The database's.
-    pub async fn create_connection(
+    pub async fn create_connection<A: Send + 'static>(
         &self,
         scope: &Scope,
         new: NewConnection,
         quota: u32,
-    ) -> StoreResult<CreateConnection> {
+        change: Change<CreateConnection, A>,
+    ) -> StoreResult<A> {
         let scope = scope.clone();
-        self.write("store.create_connection", move |tx| {
+        self.change("store.create_connection", change, move |tx| {
             let provider_type = match (&new.provider_type, &new.host_id) {
                 (_, Some(host_id)) => match hosts::find(tx, &scope, host_id)? {
                     Some(host) => host.provider_type,
@@ -233,14 +235,15 @@ impl Store {
     ///
     /// # Errors
     /// The database's.
-    pub async fn authorize_connection(
+    pub async fn authorize_connection<A: Send + 'static>(
         &self,
         scope: &Scope,
         id: &str,
         credential: CredentialRow,
-    ) -> StoreResult<bool> {
+        change: Change<bool, A>,
+    ) -> StoreResult<A> {
         let (scope, id) = (scope.clone(), id.to_owned());
-        self.write("store.authorize_connection", move |tx| {
+        self.change("store.authorize_connection", change, move |tx| {
             if find(tx, &scope, &id)?.is_none() {
                 return Ok(false);
             }
@@ -264,9 +267,14 @@ impl Store {
     ///
     /// # Errors
     /// The database's.
-    pub async fn delete_connection(&self, scope: &Scope, id: &str) -> StoreResult<bool> {
+    pub async fn delete_connection<A: Send + 'static>(
+        &self,
+        scope: &Scope,
+        id: &str,
+        change: Change<bool, A>,
+    ) -> StoreResult<A> {
         let (scope, id) = (scope.clone(), id.to_owned());
-        self.write("store.delete_connection", move |tx| {
+        self.change("store.delete_connection", change, move |tx| {
             let deleted = tx.execute(
                 "DELETE FROM connection WHERE account_id = $1 AND region = $2 AND id = $3",
                 params![scope.account.as_str(), scope.region.as_str(), &id],

@@ -1,5 +1,6 @@
 //! Hosts: where self-managed forges live.
 
+use crate::change::Change;
 use crate::page::{Cursor, Page, PageOf};
 use crate::sql::{Row, Tx, params};
 use crate::tags::{self, Tag};
@@ -96,9 +97,15 @@ impl Store {
     ///
     /// # Errors
     /// The database's.
-    pub async fn create_host(&self, scope: &Scope, new: NewHost, quota: u32) -> StoreResult<CreateHost> {
+    pub async fn create_host<A: Send + 'static>(
+        &self,
+        scope: &Scope,
+        new: NewHost,
+        quota: u32,
+        change: Change<CreateHost, A>,
+    ) -> StoreResult<A> {
         let scope = scope.clone();
-        self.write("store.create_host", move |tx| {
+        self.change("store.create_host", change, move |tx| {
             let count = tx.count(
                 "SELECT count(*) FROM host WHERE account_id = $1 AND region = $2 AND deleted = 0",
                 params![scope.account.as_str(), scope.region.as_str()],
@@ -161,9 +168,14 @@ impl Store {
     ///
     /// # Errors
     /// The database's.
-    pub async fn delete_host(&self, scope: &Scope, id: &str) -> StoreResult<DeleteHost> {
+    pub async fn delete_host<A: Send + 'static>(
+        &self,
+        scope: &Scope,
+        id: &str,
+        change: Change<DeleteHost, A>,
+    ) -> StoreResult<A> {
         let (scope, id) = (scope.clone(), id.to_owned());
-        self.write("store.delete_host", move |tx| {
+        self.change("store.delete_host", change, move |tx| {
             if find(tx, &scope, &id)?.is_none() {
                 return Ok(DeleteHost::NotFound);
             }

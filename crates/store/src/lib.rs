@@ -7,10 +7,13 @@
 //! the calling thread. One process at a time: an operating-system file lock is held while it is open, and
 //! opening voids the leases that a dead process left.
 
+mod access;
 mod accounts;
 mod attempts;
+mod audit;
 mod blockers;
 mod branches;
+mod change;
 mod configurations;
 mod connections;
 mod hosts;
@@ -33,10 +36,15 @@ use syncline_seams::{CallError, Clock, Outside};
 use thiserror::Error;
 use tokio::sync::{Notify, oneshot};
 
+pub use access::{
+    AccessKey, AccessKeyInfo, KEYS_PER_USER, Made, NewAccessKey, POLICIES_PER_USER, USERS_PER_ACCOUNT, User,
+    key_owner,
+};
 pub use accounts::Account;
 pub use attempts::{Ending, OpenAttempt, Progress};
 pub use blockers::{Blocker, NewBlocker, Resolution};
 pub use branches::{BranchRecord, BranchSync, Consideration, HeadsRecorded};
+pub use change::{Change, Invocation, Told};
 pub use configurations::{
     Configuration, ConfigurationChange, ConfigurationQuotas, CreateConfiguration, NewConfiguration,
     UpdateConfiguration,
@@ -115,6 +123,8 @@ struct Inner {
     writer: Mutex<Option<mpsc::Sender<Job>>>,
     readers: Mutex<Vec<rusqlite::Connection>>,
     keyring: Keyring,
+    // What is opened for access keys that do not exist.
+    decoy: Vec<u8>,
     clock: Arc<dyn Clock>,
     outside: Outside,
     wakes: Notify,
@@ -149,6 +159,7 @@ impl Store {
             std::fs::TryLockError::Error(error) => cannot(format!("{}: {error}", lock_path.display())),
         })?;
         let keyring = Keyring::open(key_file)?;
+        let decoy = keyring.seal(&Self::NOBODY, &[b'0'; 40])?;
         // Made before SQLite makes it, so that nobody else may read it.
         std::fs::OpenOptions::new()
             .create(true)
@@ -178,6 +189,7 @@ impl Store {
                 writer: Mutex::new(Some(writer)),
                 readers: Mutex::new(Vec::new()),
                 keyring,
+                decoy,
                 clock,
                 outside,
                 wakes: Notify::new(),
@@ -190,6 +202,10 @@ impl Store {
     #[must_use]
     pub fn keyring(&self) -> &Keyring {
         &self.inner.keyring
+    }
+
+    pub(crate) fn decoy(&self) -> &[u8] {
+        &self.inner.decoy
     }
 
     /// Completes when something may have become due since it was called.

@@ -1,5 +1,6 @@
 //! Repository links, and what the worker needs for their remote calls.
 
+use crate::change::Change;
 use crate::connections::{self, ConnectionStatus};
 use crate::page::{Cursor, Page, PageOf};
 use crate::sql::{Row, Tx, params};
@@ -132,9 +133,15 @@ impl Store {
     ///
     /// # Errors
     /// The database's.
-    pub async fn create_link(&self, scope: &Scope, new: NewLink, quota: u32) -> StoreResult<CreateLink> {
+    pub async fn create_link<A: Send + 'static>(
+        &self,
+        scope: &Scope,
+        new: NewLink,
+        quota: u32,
+        change: Change<CreateLink, A>,
+    ) -> StoreResult<A> {
         let scope = scope.clone();
-        self.write("store.create_link", move |tx| {
+        self.change("store.create_link", change, move |tx| {
             let Some(connection) = connections::find(tx, &scope, &new.connection_id)? else {
                 return Ok(CreateLink::ConnectionNotFound);
             };
@@ -217,9 +224,14 @@ impl Store {
     ///
     /// # Errors
     /// The database's.
-    pub async fn delete_link(&self, scope: &Scope, id: &str) -> StoreResult<DeleteLink> {
+    pub async fn delete_link<A: Send + 'static>(
+        &self,
+        scope: &Scope,
+        id: &str,
+        change: Change<DeleteLink, A>,
+    ) -> StoreResult<A> {
         let (scope, id) = (scope.clone(), id.to_owned());
-        self.write("store.delete_link", move |tx| {
+        self.change("store.delete_link", change, move |tx| {
             if find(tx, &scope, &id)?.is_none() {
                 return Ok(DeleteLink::NotFound);
             }

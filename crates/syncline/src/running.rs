@@ -1,6 +1,5 @@
 //! A running server, put together from its parts.
 
-use std::collections::HashMap;
 use std::future::IntoFuture;
 use std::io::Write;
 use std::net::SocketAddr;
@@ -25,7 +24,7 @@ use uuid::Uuid;
 use zeroize::Zeroizing;
 
 use crate::config::{Config, Role, RootKey};
-use crate::server::{self, AccessKey, Front, PageTokens};
+use crate::server::{self, Front, PageTokens};
 use crate::worker::Worker;
 
 /// How long work in progress may take to end after a stop is asked for.
@@ -114,16 +113,11 @@ pub async fn parts(config: &Config, seams: &Seams, aws: AwsSource) -> anyhow::Re
         Arc::clone(&seams.clock),
         config.poll_interval,
     ));
-    let mut keys = HashMap::new();
-    keys.insert(
-        key.access_key_id.clone(),
-        AccessKey { account: key.account.clone(), secret: key.secret_access_key.clone() },
-    );
     let front = Arc::new(Front {
         tokens: PageTokens::new(*store.keyring().token_key()),
         store: store.clone(),
         clock: Arc::clone(&seams.clock),
-        keys,
+        root: key.clone(),
         signing_keys: SigningKeys::default(),
         quotas: config.quotas,
         role_accounts: config.role_accounts.clone(),

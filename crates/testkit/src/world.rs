@@ -17,7 +17,7 @@ use syncline::config::Config;
 use syncline::running::{self, Parts, Seams};
 use syncline_cloudformation_sim::{Settings, Simulator};
 use syncline_seams::{Clock, FaultPlan, NoFaults, Outside, VirtualClock};
-use syncline_store::{AttemptStatusRow, Blocker, CredentialRow, Kind, Owner, Scope, StoreError};
+use syncline_store::{AttemptStatusRow, Blocker, Change, CredentialRow, Kind, Owner, Scope, StoreError};
 use syncline_targets::AwsSource;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -222,8 +222,11 @@ impl World {
             let keyring = self.parts.store.keyring();
             keyring.seal(&Owner { account: ACCOUNT, arn }, secret.as_bytes()).expect("sealed")
         });
-        let authorized =
-            self.parts.store.authorize_connection(&self.scope(), id, CredentialRow { sealed }).await;
+        let authorized = self
+            .parts
+            .store
+            .authorize_connection(&self.scope(), id, CredentialRow { sealed }, Change::unrecorded())
+            .await;
         assert!(authorized.expect("stored"), "there is no connection {arn}");
     }
 

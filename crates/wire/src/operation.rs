@@ -7,7 +7,7 @@ use crate::shape::Shape;
 use crate::{ErrorCode, Operation, Service};
 
 /// The typed input of an operation; implemented by the generated structures.
-pub trait Input: DeserializeOwned {
+pub trait Input: Serialize + DeserializeOwned {
     /// The operation.
     const OPERATION: Operation;
     /// What the operation answers.
@@ -17,12 +17,18 @@ pub trait Input: DeserializeOwned {
 }
 
 /// The typed output of an operation; implemented by the generated structures.
-pub trait Output: Serialize {
+pub trait Output: Serialize + DeserializeOwned {
     /// The shape with its constraints.
     fn shape() -> &'static Shape;
 }
 
 impl Operation {
+    /// True where the operation changes nothing.
+    #[must_use]
+    pub fn is_read_only(self) -> bool {
+        self.name().starts_with("Get") || self.name().starts_with("List")
+    }
+
     /// True where the model declares the error for this operation.
     #[must_use]
     pub fn declares(self, code: ErrorCode) -> bool {

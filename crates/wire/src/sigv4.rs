@@ -11,7 +11,7 @@
 mod authorization;
 mod canonical;
 mod keys;
-mod time;
+pub(crate) mod time;
 
 use std::fmt;
 

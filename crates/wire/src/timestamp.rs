@@ -30,6 +30,15 @@ impl Timestamp {
         self.epoch_ms
     }
 
+    /// The point in ISO 8601, to the second: `2015-08-30T12:36:00Z`.
+    #[must_use]
+    pub fn iso8601(self) -> String {
+        let basic = crate::sigv4::time::basic_format(self.epoch_ms);
+        let [year, month, day] = [&basic[..4], &basic[4..6], &basic[6..8]];
+        let [hour, minute, second] = [&basic[9..11], &basic[11..13], &basic[13..15]];
+        format!("{year}-{month}-{day}T{hour}:{minute}:{second}Z")
+    }
+
     // Exact: doubles hold whole milliseconds for 285,000 years to either side.
     fn seconds(self) -> f64 {
         self.epoch_ms as f64 / 1000.0

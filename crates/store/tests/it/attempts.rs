@@ -2,7 +2,7 @@
 
 use syncline_model::plan::{Phase, Wanted};
 use syncline_model::sync::{AttemptStatus, BlockerKind, EventKind, SyncEvent};
-use syncline_store::{AttemptStatusRow, Claim, Ending, Kind, NewBlocker, Progress, StoreError};
+use syncline_store::{AttemptStatusRow, Change, Claim, Ending, Kind, NewBlocker, Progress, StoreError};
 
 use crate::world::{CFN, LEASE_MS, World, ours, sha};
 
@@ -29,7 +29,7 @@ async fn ended(world: &World, sha: &str, status: AttemptStatus) {
     let (claim, id) = opened(world, sha).await;
     world.store.end_attempt(&claim, &id, ending(status)).await.expect("ended");
     world.store.release(claim, None).await.expect("released");
-    world.store.sync_now(&ours(), CFN, "web").await.expect("wakes the link");
+    world.store.sync_now(&ours(), CFN, "web", Change::unrecorded()).await.expect("wakes the link");
     // sync_now wakes the sync too; what it had to do is done.
     let claim = world.claim(Kind::Sync).await;
     world.store.release(claim, None).await.expect("released");
@@ -220,7 +220,7 @@ async fn an_attempt_keeps_the_configuration_it_was_opened_with() {
     };
     world
         .store
-        .update_configuration(&ours(), CFN, "web", change, crate::world::PLENTY)
+        .update_configuration(&ours(), CFN, "web", change, crate::world::PLENTY, Change::unrecorded())
         .await
         .expect("written");
     let open = world.record(&sync.id).open.expect("open");
@@ -238,7 +238,7 @@ async fn success_of_the_old_account_says_nothing_of_the_new_stack() {
     };
     world
         .store
-        .update_configuration(&ours(), CFN, "web", change, crate::world::PLENTY)
+        .update_configuration(&ours(), CFN, "web", change, crate::world::PLENTY, Change::unrecorded())
         .await
         .expect("written");
     let progress = Progress { stack_id: Some("old stack".into()), ..Progress::default() };
@@ -260,7 +260,7 @@ async fn an_end_may_raise_a_blocker_and_success_resolves_the_failures_before() {
     world.store.end_attempt(&claim, &id, failed).await.expect("ended");
     assert_eq!(world.record(&sync.id).blockers, [BlockerKind::ExecutionFailed]);
     world.store.release(claim, None).await.expect("released");
-    world.store.sync_now(&ours(), CFN, "web").await.expect("wakes the link");
+    world.store.sync_now(&ours(), CFN, "web", Change::unrecorded()).await.expect("wakes the link");
     let (claim, id) = opened(&world, &sha('b')).await;
     assert_eq!(
         world.record(&sync.id).blockers,

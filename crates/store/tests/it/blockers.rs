@@ -1,7 +1,7 @@
 //! Blockers: raised, replaced, resolved, and the newest ten shown.
 
 use syncline_model::sync::{AttemptStatus, BlockerKind, BlockerStatus};
-use syncline_store::{Blocker, Claim, CredentialRow, Ending, Kind, NewBlocker, Progress, Resolution};
+use syncline_store::{Blocker, Change, Claim, CredentialRow, Ending, Kind, NewBlocker, Progress, Resolution};
 
 use crate::world::{CFN, World, ours, scope_of, sha};
 
@@ -139,7 +139,11 @@ async fn resolving_a_blocker_has_the_head_tried_again() {
     assert!(world.nothing_due(Kind::Link).await && world.nothing_due(Kind::Sync).await);
 
     let resolve = async |scope, name: &str, id: &str, reason: &str| {
-        world.store.resolve_blocker(&scope, CFN, name, id, reason).await.expect("written")
+        world
+            .store
+            .resolve_blocker(&scope, CFN, name, id, reason, Change::unrecorded())
+            .await
+            .expect("written")
     };
     assert_eq!(resolve(ours(), "nobody", &id, "x").await, Resolution::NoConfiguration);
     assert_eq!(resolve(ours(), "web", "nothing", "x").await, Resolution::NoBlocker);
@@ -190,8 +194,11 @@ async fn a_deleted_stack_holds_its_sync_until_the_operator_lets_go() {
     assert!(world.record(&claim.id).recorded.held);
 
     let id = world.store.blockers(&ours(), CFN, "web").expect("read").expect("a sync")[0].id.clone();
-    let resolution =
-        world.store.resolve_blocker(&ours(), CFN, "web", &id, "create it").await.expect("written");
+    let resolution = world
+        .store
+        .resolve_blocker(&ours(), CFN, "web", &id, "create it", Change::unrecorded())
+        .await
+        .expect("written");
     assert!(matches!(resolution, Resolution::Resolved(_)), "{resolution:?}");
     let record = world.record(&claim.id).recorded;
     assert!(!record.held && !record.knows_stack, "the stack is to be created anew");
@@ -205,25 +212,35 @@ async fn nothing_is_tried_again_over_a_connection_that_cannot_be_used() {
         let world = &trying.world;
         let id = &trying.shown()[0].id;
         let expected = if deleted {
-            assert!(world.store.delete_connection(&ours(), "connection-infra").await.expect("written"));
+            assert!(
+                world
+                    .store
+                    .delete_connection(&ours(), "connection-infra", Change::unrecorded())
+                    .await
+                    .expect("written")
+            );
             "the connection of its repository link was deleted"
         } else {
-            world.store.sync_now(&ours(), CFN, "web").await.expect("wakes the link");
+            world.store.sync_now(&ours(), CFN, "web", Change::unrecorded()).await.expect("wakes the link");
             let link = world.claim(Kind::Link).await;
             world.store.record_credential(&link, Some("revoked".into())).await.expect("written");
             "the connection 'infra' is ERROR; authorize it again"
         };
         let generation = world.record(&trying.claim.id).recorded.generation;
         let scope = ours();
-        let resolve = || world.store.resolve_blocker(&scope, CFN, "web", id, "again");
+        let resolve = || world.store.resolve_blocker(&scope, CFN, "web", id, "again", Change::unrecorded());
         assert_eq!(resolve().await.expect("read"), Resolution::CannotRetry(expected.to_owned()));
-        let now = world.store.sync_now(&ours(), CFN, "web").await.expect("read");
+        let now = world.store.sync_now(&ours(), CFN, "web", Change::unrecorded()).await.expect("read");
         assert_eq!(now, Some(Err(expected.to_owned())));
         assert_eq!(trying.story(), ["ACTIVE EXECUTION_FAILED broken"]);
         assert_eq!(world.record(&trying.claim.id).recorded.generation, generation);
         if !deleted {
             let credential = CredentialRow { sealed: None };
-            world.store.authorize_connection(&ours(), "connection-infra", credential).await.expect("written");
+            world
+                .store
+                .authorize_connection(&ours(), "connection-infra", credential, Change::unrecorded())
+                .await
+                .expect("written");
             assert!(matches!(resolve().await.expect("written"), Resolution::Resolved(_)));
         }
     }
@@ -232,5 +249,5 @@ async fn nothing_is_tried_again_over_a_connection_that_cannot_be_used() {
 #[tokio::test]
 async fn sync_now_wants_a_configuration() {
     let world = World::new();
-    assert_eq!(world.store.sync_now(&ours(), CFN, "nobody").await.expect("read"), None);
+    assert_eq!(world.store.sync_now(&ours(), CFN, "nobody", Change::unrecorded()).await.expect("read"), None);
 }

@@ -2,7 +2,9 @@
 
 use syncline_model::plan::Wanted;
 use syncline_model::sync::{BlockerKind, EventKind, RepositoryAttemptStatus};
-use syncline_store::{ConfigurationChange, Consideration, HeadsRecorded, Kind, NewConfiguration, StoreError};
+use syncline_store::{
+    Change, ConfigurationChange, Consideration, HeadsRecorded, Kind, NewConfiguration, StoreError,
+};
 
 use crate::world::{CFN, LEASE_MS, PLENTY, World, configuration, ours, revision, sha};
 
@@ -50,7 +52,7 @@ async fn the_same_head_again_is_no_work() {
     let (world, _, _) = World::followed("web").await;
     world.pushed(&sha('a')).await;
     assert_eq!(
-        world.store.sync_now(&ours(), CFN, "web").await.expect("written"),
+        world.store.sync_now(&ours(), CFN, "web", Change::unrecorded()).await.expect("written"),
         Some(Ok(())),
         "wakes the link"
     );
@@ -73,7 +75,7 @@ async fn a_commit_that_arrives_while_one_is_read_is_queued() {
     world.heads(&[("main", Some(&sha('a')))]).await;
     let (claim, branch, attempt) = world.reading().await;
     for digit in ['b', 'c'] {
-        world.store.sync_now(&ours(), CFN, "web").await.expect("wakes the link");
+        world.store.sync_now(&ours(), CFN, "web", Change::unrecorded()).await.expect("wakes the link");
         world.heads(&[("main", Some(&sha(digit)))]).await;
     }
     assert_eq!(newest(&world, &link), "QUEUED: NEWER_COMMIT_QUEUED NEWER_COMMIT_QUEUED", "one waits");
@@ -127,11 +129,19 @@ async fn a_commit_reaches_a_sync_only_while_link_branch_and_generation_match() {
         let (claim, branch, attempt) = world.reading().await;
 
         if change.link_id.as_deref() == Some("DELETE") {
-            world.store.delete_configuration(&ours(), CFN, "web").await.expect("written");
+            world
+                .store
+                .delete_configuration(&ours(), CFN, "web", Change::unrecorded())
+                .await
+                .expect("written");
         } else {
             let link_id = change.link_id.as_ref().map(|_| other.clone());
             let change = ConfigurationChange { link_id, ..change };
-            world.store.update_configuration(&ours(), CFN, "web", change, PLENTY).await.expect("written");
+            world
+                .store
+                .update_configuration(&ours(), CFN, "web", change, PLENTY, Change::unrecorded())
+                .await
+                .expect("written");
         }
         let desired = Some((revision(&sha('a')), "inputs".to_owned()));
         let considered = Consideration { sync_id: sync.id.clone(), generation: 1, desired };
@@ -217,7 +227,7 @@ async fn a_sync_that_wants_only_file_changes_is_shown_the_files_of_its_newest_at
     let claim = world.claim(Kind::Sync).await;
     world.store.open_attempt(&claim).await.expect("opened");
 
-    world.store.sync_now(&ours(), CFN, "web").await.expect("wakes the link");
+    world.store.sync_now(&ours(), CFN, "web", Change::unrecorded()).await.expect("wakes the link");
     world.heads(&[("main", Some(&sha('b')))]).await;
     let (claim, branch, attempt) = world.reading().await;
     assert_eq!(branch.syncs[0].newest_inputs.as_deref(), Some("inputs of a"));
@@ -243,14 +253,14 @@ async fn a_branch_that_is_gone_blocks_its_syncs_until_it_is_back() {
     assert_eq!(world.record(&on_dev.id).blockers, []);
 
     // Looking again says nothing new.
-    world.store.sync_now(&ours(), CFN, "web").await.expect("wakes the link");
+    world.store.sync_now(&ours(), CFN, "web", Change::unrecorded()).await.expect("wakes the link");
     world.heads(&[("main", None)]).await;
     assert_eq!(newest(&world, &link), "FAILED: BRANCH_MISSING");
     let blockers = world.store.blockers(&ours(), CFN, "web").expect("read").expect("a sync");
     assert_eq!(blockers.len(), 1);
     assert!(blockers[0].contexts.contains(&("branch".to_owned(), "main".to_owned())), "{blockers:?}");
 
-    world.store.sync_now(&ours(), CFN, "web").await.expect("wakes the link");
+    world.store.sync_now(&ours(), CFN, "web", Change::unrecorded()).await.expect("wakes the link");
     world.heads(&[("main", Some(&sha('a')))]).await;
     assert_eq!(world.record(&sync.id).blockers, []);
     world.considered("dev").await;

@@ -3,8 +3,8 @@
 use syncline_model::plan::Wanted;
 use syncline_model::sync::AttemptStatus;
 use syncline_store::{
-    ConfigurationChange, ConfigurationQuotas, CreateConfiguration, Ending, Kind, NewConfiguration, Scope,
-    StoreError, UpdateConfiguration,
+    Change, ConfigurationChange, ConfigurationQuotas, CreateConfiguration, Ending, Kind, NewConfiguration,
+    Scope, StoreError, UpdateConfiguration,
 };
 
 use crate::world::{CFN, PLENTY, World, configuration, ours, role, scope_of, sha};
@@ -29,7 +29,11 @@ async fn a_configuration_is_made_where_link_name_stack_and_quotas_allow() {
     let quotas = ConfigurationQuotas { per_account: 4, per_link: 3, per_branch: 2 };
     let check = async |scope: &Scope, new: NewConfiguration, expect: &str| {
         let name = new.resource_name.clone();
-        let created = world.store.create_configuration(scope, new, quotas).await.expect("written");
+        let created = world
+            .store
+            .create_configuration(scope, new, quotas, Change::unrecorded())
+            .await
+            .expect("written");
         assert_eq!(outcome(&created), expect, "{name}");
         if let CreateConfiguration::Created(created) = created {
             let found = world.store.configuration(scope, CFN, &name).expect("read").expect("made");
@@ -77,7 +81,8 @@ async fn a_change_touches_what_it_names_and_nothing_else() {
     let (world, _, made) = World::followed("web").await;
     let other = world.link(&ours(), "other").await;
     let update = async |change: ConfigurationChange| {
-        let updated = world.store.update_configuration(&ours(), CFN, "web", change, PLENTY).await;
+        let updated =
+            world.store.update_configuration(&ours(), CFN, "web", change, PLENTY, Change::unrecorded()).await;
         match updated.expect("written") {
             UpdateConfiguration::Updated(configuration) => *configuration,
             other => panic!("{other:?}"),
@@ -124,8 +129,11 @@ async fn a_change_is_refused_where_a_creation_would_be() {
     let check =
         async |scope: &Scope, name: &str, change: ConfigurationChange, expect: &UpdateConfiguration| {
             let before = world.store.configuration(&ours(), CFN, "web").expect("read");
-            let updated =
-                world.store.update_configuration(scope, CFN, name, change, quotas).await.expect("written");
+            let updated = world
+                .store
+                .update_configuration(scope, CFN, name, change, quotas, Change::unrecorded())
+                .await
+                .expect("written");
             assert_eq!(&updated, expect, "{name}");
             assert_eq!(world.store.configuration(&ours(), CFN, "web").expect("read"), before);
         };
@@ -141,8 +149,11 @@ async fn a_change_is_refused_where_a_creation_would_be() {
     check(&ours(), "web", to_branch, &full).await;
     // A change that stays on its branch meets no quota, however full it is.
     let stays = ConfigurationChange { branch: Some("main".into()), ..none() };
-    let updated =
-        world.store.update_configuration(&ours(), CFN, "web", stays, quotas).await.expect("written");
+    let updated = world
+        .store
+        .update_configuration(&ours(), CFN, "web", stays, quotas, Change::unrecorded())
+        .await
+        .expect("written");
     assert!(matches!(updated, UpdateConfiguration::Updated(_)), "{updated:?}");
 }
 
@@ -167,7 +178,11 @@ async fn a_role_of_another_account_means_another_stack() {
 
     let update = async |account: &str| {
         let change = ConfigurationChange { role_arn: Some(role(account)), ..Default::default() };
-        world.store.update_configuration(&ours(), CFN, "web", change, PLENTY).await.expect("written");
+        world
+            .store
+            .update_configuration(&ours(), CFN, "web", change, PLENTY, Change::unrecorded())
+            .await
+            .expect("written");
     };
     update("111111111111").await;
     assert!(world.record(&sync.id).recorded.knows_stack, "the same account, the same stack");
@@ -182,9 +197,17 @@ async fn a_deleted_configuration_is_drained_before_its_successor_begins() {
     let claim = world.claim(Kind::Sync).await;
     world.store.open_attempt(&claim).await.expect("opened");
 
-    world.store.delete_configuration(&ours(), CFN, "web").await.expect("written");
-    world.store.delete_configuration(&ours(), CFN, "web").await.expect("deleting twice is fine");
-    world.store.delete_configuration(&ours(), CFN, "nobody").await.expect("so is deleting nothing");
+    world.store.delete_configuration(&ours(), CFN, "web", Change::unrecorded()).await.expect("written");
+    world
+        .store
+        .delete_configuration(&ours(), CFN, "web", Change::unrecorded())
+        .await
+        .expect("deleting twice is fine");
+    world
+        .store
+        .delete_configuration(&ours(), CFN, "nobody", Change::unrecorded())
+        .await
+        .expect("so is deleting nothing");
     assert_eq!(world.store.configuration(&ours(), CFN, "web").expect("read"), None, "at once");
     assert_eq!(world.store.sync_status(&ours(), CFN, "web").expect("read"), None);
     assert_eq!(world.store.blockers(&ours(), CFN, "web").expect("read"), None);

@@ -3,7 +3,7 @@
 use syncline_model::sync::{AttemptStatus, BlockerKind, EventKind, SyncEvent};
 use syncline_seams::{CallError, Injected, Moment};
 use syncline_store::{
-    CreateConnection, Ending, Kind, NewConnection, Page, Progress, StoreError, StoreResult,
+    Change, CreateConnection, Ending, Kind, NewConnection, Page, Progress, StoreError, StoreResult,
 };
 
 use crate::world::{CFN, LEASE_MS, START_MS, World, configuration, new_link, ours, sha};
@@ -23,7 +23,8 @@ fn connection(name: &str) -> NewConnection {
 async fn before_a_commit_nothing_is_there_and_after_it_everything() {
     let world = World::new();
     let scope = ours();
-    let create = |name: &str| world.store.create_connection(&scope, connection(name), 100);
+    let create =
+        |name: &str| world.store.create_connection(&scope, connection(name), 100, Change::unrecorded());
     for (name, moment, there) in [("before", Moment::Before, false), ("after", Moment::After, true)] {
         for injected in [Injected::Fail, Injected::TimeOut] {
             let name = format!("{name}-{injected:?}");
@@ -68,15 +69,29 @@ async fn live(world: &World) -> StoreResult<()> {
     let page = Page { after: None, limit: 10 };
     store.account(&scope.account).await?;
     if store.connection(&scope, "id-web")?.is_none() {
-        store.create_connection(&scope, connection("web"), 10).await?;
+        store.create_connection(&scope, connection("web"), 10, Change::unrecorded()).await?;
     }
-    store.authorize_connection(&scope, "id-web", syncline_store::CredentialRow { sealed: None }).await?;
+    store
+        .authorize_connection(
+            &scope,
+            "id-web",
+            syncline_store::CredentialRow { sealed: None },
+            Change::unrecorded(),
+        )
+        .await?;
     if store.links(&scope, &page)?.items.is_empty() {
-        store.create_link(&scope, new_link("id-web", "infra"), 10).await?;
+        store.create_link(&scope, new_link("id-web", "infra"), 10, Change::unrecorded()).await?;
     }
     let link = store.links(&scope, &page)?.items[0].id.clone();
     if store.configuration(&scope, CFN, "web")?.is_none() {
-        store.create_configuration(&scope, configuration(&link, "web", "main"), crate::world::PLENTY).await?;
+        store
+            .create_configuration(
+                &scope,
+                configuration(&link, "web", "main"),
+                crate::world::PLENTY,
+                Change::unrecorded(),
+            )
+            .await?;
     }
     // A fixed number of turns, so that work that nobody woke shows as a life that does not come to its end.
     for _ in 0..4 {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use syncline_store::{Kind, StoreError};
+use syncline_store::{Change, Kind, StoreError};
 
 use crate::world::{LEASE_MS, START_MS, World, ours, sha};
 
@@ -102,7 +102,8 @@ async fn it_is_known_when_the_next_lease_runs_out() {
 async fn a_wake_during_a_claim_keeps_the_work_due() {
     let (world, link, _) = World::followed("web").await;
     let claim = world.claim(Kind::Link).await;
-    let woken = world.store.sync_now(&ours(), crate::world::CFN, "web").await.expect("written");
+    let woken =
+        world.store.sync_now(&ours(), crate::world::CFN, "web", Change::unrecorded()).await.expect("written");
     assert_eq!(woken, Some(Ok(())));
     assert!(world.nothing_due(Kind::Link).await, "it is still held");
     world.store.release(claim, Some(START_MS + 60_000)).await.expect("released");
@@ -145,6 +146,6 @@ async fn waiting_for_a_wake_ends_with_the_commit_that_wakes() {
     world.store.woken().await;
     let waiting = world.store.clone();
     let waiter = tokio::spawn(async move { waiting.woken().await });
-    world.store.sync_now(&ours(), crate::world::CFN, "web").await.expect("written");
+    world.store.sync_now(&ours(), crate::world::CFN, "web", Change::unrecorded()).await.expect("written");
     waiter.await.expect("it ends");
 }

@@ -2,7 +2,7 @@
 
 use std::os::unix::fs::PermissionsExt as _;
 
-use syncline_store::{CredentialRow, Owner, StoreError};
+use syncline_store::{Change, CredentialRow, Owner, StoreError};
 
 use crate::world::{World, open, ours};
 
@@ -77,7 +77,7 @@ async fn another_key_file_opens_no_old_secret_and_an_open_one_is_refused() {
     let owner = Owner { account: "111111111111", arn: "arn" };
     let sealed = world.store.keyring().seal(&owner, b"token").expect("sealed");
     let row = CredentialRow { sealed: Some(sealed.clone()) };
-    world.store.authorize_connection(&ours(), &id, row).await.expect("written");
+    world.store.authorize_connection(&ours(), &id, row, Change::unrecorded()).await.expect("written");
     let keyring = world.directory.path().join("keyring");
     let World { directory, clock, faults, store } = world;
     drop(store);

@@ -1,6 +1,6 @@
 //! Listings in pages: every row once, in the order of their making, whatever the size of a page.
 
-use syncline_store::{Cursor, NewHost, Page, PageOf, Store};
+use syncline_store::{Change, Cursor, NewHost, Page, PageOf, Store};
 
 use crate::world::{CFN, World, ours, scope_of};
 
@@ -54,7 +54,7 @@ async fn filled() -> (World, String) {
             vpc_configuration: None,
             tags: Vec::new(),
         };
-        world.store.create_host(&ours(), host, 100).await.expect("written");
+        world.store.create_host(&ours(), host, 100, Change::unrecorded()).await.expect("written");
         let of_row = world.link(&ours(), &name).await;
         if row == 0 {
             link = of_row;
@@ -105,7 +105,10 @@ async fn a_row_that_goes_between_two_pages_skips_no_other() {
     let store = &world.store;
     let first = store.connections(&ours(), None, None, &Page { after: None, limit: 3 }).expect("read");
     let last = first.items.last().expect("three").id.clone();
-    assert!(store.delete_connection(&ours(), &last).await.expect("deleted"), "the cursor's own row");
+    assert!(
+        store.delete_connection(&ours(), &last, Change::unrecorded()).await.expect("deleted"),
+        "the cursor's own row"
+    );
     let rest = store.connections(&ours(), None, None, &Page { after: first.next, limit: 100 }).expect("read");
     assert_eq!(rest.items.len(), ROWS - 3);
 }

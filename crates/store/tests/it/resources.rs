@@ -1,8 +1,8 @@
 //! Hosts, connections and repository links: who may make what, and what keeps it from going.
 
 use syncline_store::{
-    ConnectionStatus, CreateConnection, CreateHost, CreateLink, CredentialRow, DeleteHost, DeleteLink, Kind,
-    NewConnection, NewHost, Owner, Page, Tag,
+    Change, ConnectionStatus, CreateConnection, CreateHost, CreateLink, CredentialRow, DeleteHost,
+    DeleteLink, Kind, NewConnection, NewHost, Owner, Page, Tag,
 };
 
 use crate::world::{World, new_link, ours, scope_of};
@@ -34,7 +34,10 @@ fn connection(name: &str, host_id: Option<&str>) -> NewConnection {
 async fn a_host_lives_in_its_account_and_region() {
     let world = World::new();
     let store = &world.store;
-    assert_eq!(store.create_host(&ours(), host("forge-1"), 2).await.expect("written"), CreateHost::Created);
+    assert_eq!(
+        store.create_host(&ours(), host("forge-1"), 2, Change::unrecorded()).await.expect("written"),
+        CreateHost::Created
+    );
     let found = store.host(&ours(), "forge-1").expect("read").expect("a host");
     assert_eq!(
         (found.name.as_str(), found.service.as_str(), found.status.as_str(), found.provider_type.as_str()),
@@ -47,17 +50,21 @@ async fn a_host_lives_in_its_account_and_region() {
     for elsewhere in [scope_of("222222222222", "eu-west-1"), scope_of("111111111111", "eu-west-2")] {
         assert_eq!(store.host(&elsewhere, "forge-1").expect("read"), None, "{elsewhere:?}");
         assert!(store.hosts(&elsewhere, &all).expect("read").items.is_empty(), "{elsewhere:?}");
-        let deleted = store.delete_host(&elsewhere, "forge-1").await.expect("written");
+        let deleted = store.delete_host(&elsewhere, "forge-1", Change::unrecorded()).await.expect("written");
         assert_eq!(deleted, DeleteHost::NotFound, "{elsewhere:?}");
         // The quota counts what the scope has, not what others have.
         let id = format!("forge-{}", elsewhere.region.as_str());
         let id = format!("{id}-{}", elsewhere.account);
-        let created = store.create_host(&elsewhere, host(&id), 1).await.expect("written");
+        let created =
+            store.create_host(&elsewhere, host(&id), 1, Change::unrecorded()).await.expect("written");
         assert_eq!(created, CreateHost::Created, "{elsewhere:?}");
     }
     // The same name again is fine; the quota is not.
-    assert_eq!(store.create_host(&ours(), host("forge-2"), 2).await.expect("written"), CreateHost::Created);
-    let third = store.create_host(&ours(), host("forge-3"), 2).await.expect("written");
+    assert_eq!(
+        store.create_host(&ours(), host("forge-2"), 2, Change::unrecorded()).await.expect("written"),
+        CreateHost::Created
+    );
+    let third = store.create_host(&ours(), host("forge-3"), 2, Change::unrecorded()).await.expect("written");
     assert_eq!(third, CreateHost::LimitExceeded);
     assert_eq!(store.host(&ours(), "forge-3").expect("read"), None);
 }
@@ -66,18 +73,35 @@ async fn a_host_lives_in_its_account_and_region() {
 async fn a_host_goes_when_its_connections_are_gone_and_its_id_is_never_used_again() {
     let world = World::new();
     let store = &world.store;
-    store.create_host(&ours(), host("forge-1"), 5).await.expect("written");
+    store.create_host(&ours(), host("forge-1"), 5, Change::unrecorded()).await.expect("written");
     let new = connection("web", Some("forge-1"));
-    assert_eq!(store.create_connection(&ours(), new, 5).await.expect("written"), CreateConnection::Created);
-    assert_eq!(store.delete_host(&ours(), "forge-1").await.expect("written"), DeleteHost::InUse);
-    assert!(store.delete_connection(&ours(), "id-of-web").await.expect("written"));
-    assert_eq!(store.delete_host(&ours(), "forge-1").await.expect("written"), DeleteHost::Deleted);
-    assert_eq!(store.delete_host(&ours(), "forge-1").await.expect("written"), DeleteHost::NotFound);
-    assert!(store.create_host(&ours(), host("forge-1"), 5).await.is_err(), "its row is kept");
-    let on_it =
-        store.create_connection(&ours(), connection("api", Some("forge-1")), 5).await.expect("written");
+    assert_eq!(
+        store.create_connection(&ours(), new, 5, Change::unrecorded()).await.expect("written"),
+        CreateConnection::Created
+    );
+    assert_eq!(
+        store.delete_host(&ours(), "forge-1", Change::unrecorded()).await.expect("written"),
+        DeleteHost::InUse
+    );
+    assert!(store.delete_connection(&ours(), "id-of-web", Change::unrecorded()).await.expect("written"));
+    assert_eq!(
+        store.delete_host(&ours(), "forge-1", Change::unrecorded()).await.expect("written"),
+        DeleteHost::Deleted
+    );
+    assert_eq!(
+        store.delete_host(&ours(), "forge-1", Change::unrecorded()).await.expect("written"),
+        DeleteHost::NotFound
+    );
+    assert!(
+        store.create_host(&ours(), host("forge-1"), 5, Change::unrecorded()).await.is_err(),
+        "its row is kept"
+    );
+    let on_it = store
+        .create_connection(&ours(), connection("api", Some("forge-1")), 5, Change::unrecorded())
+        .await
+        .expect("written");
     assert_eq!(on_it, CreateConnection::HostNotFound);
-    let freed = store.create_host(&ours(), host("forge-2"), 1).await.expect("written");
+    let freed = store.create_host(&ours(), host("forge-2"), 1, Change::unrecorded()).await.expect("written");
     assert_eq!(freed, CreateHost::Created, "a deleted host does not count");
 }
 
@@ -87,7 +111,11 @@ async fn a_connection_has_a_name_of_its_own_and_a_quota() {
     let store = &world.store;
     let check = async |scope, name: &str, quota, expect: CreateConnection| {
         let new = NewConnection { id: uuid::Uuid::new_v4().to_string(), ..connection(name, None) };
-        assert_eq!(store.create_connection(&scope, new, quota).await.expect("written"), expect, "{name}");
+        assert_eq!(
+            store.create_connection(&scope, new, quota, Change::unrecorded()).await.expect("written"),
+            expect,
+            "{name}"
+        );
     };
     check(ours(), "web", 2, CreateConnection::Created).await;
     check(ours(), "web", 2, CreateConnection::NameTaken).await;
@@ -104,33 +132,56 @@ async fn a_deleted_connection_leaves_its_name_and_its_quota() {
     let store = &world.store;
     let id = world.connection(&ours(), "web").await;
     for elsewhere in [scope_of("222222222222", "eu-west-1"), scope_of("111111111111", "eu-west-2")] {
-        assert!(!store.delete_connection(&elsewhere, &id).await.expect("written"), "{elsewhere:?}");
+        assert!(
+            !store.delete_connection(&elsewhere, &id, Change::unrecorded()).await.expect("written"),
+            "{elsewhere:?}"
+        );
         let credential = CredentialRow { sealed: None };
-        assert!(!store.authorize_connection(&elsewhere, &id, credential).await.expect("written"));
+        assert!(
+            !store
+                .authorize_connection(&elsewhere, &id, credential, Change::unrecorded())
+                .await
+                .expect("written")
+        );
         assert_eq!(store.connection(&elsewhere, &id).expect("read"), None);
     }
-    assert!(store.delete_connection(&ours(), &id).await.expect("written"));
-    assert!(!store.delete_connection(&ours(), &id).await.expect("written"), "only once");
+    assert!(store.delete_connection(&ours(), &id, Change::unrecorded()).await.expect("written"));
+    assert!(
+        !store.delete_connection(&ours(), &id, Change::unrecorded()).await.expect("written"),
+        "only once"
+    );
     let new = connection("web", None);
-    assert_eq!(store.create_connection(&ours(), new, 1).await.expect("written"), CreateConnection::Created);
+    assert_eq!(
+        store.create_connection(&ours(), new, 1, Change::unrecorded()).await.expect("written"),
+        CreateConnection::Created
+    );
 }
 
 #[tokio::test]
 async fn a_handshake_makes_connection_and_host_available_and_wakes_the_links() {
     let world = World::new();
     let store = &world.store;
-    store.create_host(&ours(), host("forge-1"), 5).await.expect("written");
-    store.create_connection(&ours(), connection("web", Some("forge-1")), 5).await.expect("written");
+    store.create_host(&ours(), host("forge-1"), 5, Change::unrecorded()).await.expect("written");
+    store
+        .create_connection(&ours(), connection("web", Some("forge-1")), 5, Change::unrecorded())
+        .await
+        .expect("written");
     let found = store.connection(&ours(), "id-of-web").expect("read").expect("a connection");
     assert_eq!((found.status, found.provider_type.as_str()), (ConnectionStatus::Pending, "Git"));
     assert_eq!(found.host, Some(("forge-1".to_owned(), "codestar-connections".to_owned())));
 
-    let pending = store.create_link(&ours(), new_link("id-of-web", "infra"), 5).await.expect("written");
+    let pending = store
+        .create_link(&ours(), new_link("id-of-web", "infra"), 5, Change::unrecorded())
+        .await
+        .expect("written");
     assert_eq!(pending, CreateLink::ConnectionNotAvailable(ConnectionStatus::Pending));
 
     let sealed = Some(b"sealed".to_vec());
     assert!(
-        store.authorize_connection(&ours(), "id-of-web", CredentialRow { sealed }).await.expect("written")
+        store
+            .authorize_connection(&ours(), "id-of-web", CredentialRow { sealed }, Change::unrecorded())
+            .await
+            .expect("written")
     );
     let found = store.connection(&ours(), "id-of-web").expect("read").expect("a connection");
     assert_eq!(found.status, ConnectionStatus::Available);
@@ -138,7 +189,10 @@ async fn a_handshake_makes_connection_and_host_available_and_wakes_the_links() {
 
     let link = world.link_on(&ours(), "id-of-web", "infra").await;
     assert!(world.nothing_due(Kind::Link).await, "nothing follows a branch yet");
-    store.authorize_connection(&ours(), "id-of-web", CredentialRow { sealed: None }).await.expect("written");
+    store
+        .authorize_connection(&ours(), "id-of-web", CredentialRow { sealed: None }, Change::unrecorded())
+        .await
+        .expect("written");
     assert_eq!(world.claim(Kind::Link).await.id, link);
 }
 
@@ -149,7 +203,10 @@ async fn links_are_made_once_per_repository_and_connection() {
     let first = world.available_connection(&ours(), "first").await;
     let second = world.available_connection(&ours(), "second").await;
     let check = async |connection: &str, repository: &str, quota, expect: Option<CreateLink>| {
-        let got = store.create_link(&ours(), new_link(connection, repository), quota).await.expect("written");
+        let got = store
+            .create_link(&ours(), new_link(connection, repository), quota, Change::unrecorded())
+            .await
+            .expect("written");
         match (got, expect) {
             (CreateLink::Created(link), None) => {
                 assert_eq!((link.owner_id.as_str(), link.repository_name.as_str()), ("acme", repository));
@@ -165,7 +222,10 @@ async fn links_are_made_once_per_repository_and_connection() {
     check(&second, "infra", 9, None).await;
     check(&second, "web", 3, Some(CreateLink::LimitExceeded)).await;
     let foreign = scope_of("222222222222", "eu-west-1");
-    let got = store.create_link(&foreign, new_link(&first, "infra"), 9).await.expect("written");
+    let got = store
+        .create_link(&foreign, new_link(&first, "infra"), 9, Change::unrecorded())
+        .await
+        .expect("written");
     assert_eq!(got, CreateLink::ConnectionNotFound);
 }
 
@@ -175,14 +235,29 @@ async fn a_link_goes_when_its_syncs_are_gone_and_takes_its_branches_along() {
     let store = &world.store;
     world.heads(&[("main", Some(&crate::world::sha('a')))]).await;
     let (claim, ..) = world.reading().await;
-    assert_eq!(store.delete_link(&ours(), &link).await.expect("written"), DeleteLink::InUse);
+    assert_eq!(
+        store.delete_link(&ours(), &link, Change::unrecorded()).await.expect("written"),
+        DeleteLink::InUse
+    );
     let foreign = scope_of("222222222222", "eu-west-1");
-    assert_eq!(store.delete_link(&foreign, &link).await.expect("written"), DeleteLink::NotFound);
+    assert_eq!(
+        store.delete_link(&foreign, &link, Change::unrecorded()).await.expect("written"),
+        DeleteLink::NotFound
+    );
     assert_eq!(store.link(&foreign, &link).expect("read"), None);
 
-    store.delete_configuration(&ours(), crate::world::CFN, "web").await.expect("written");
-    assert_eq!(store.delete_link(&ours(), &link).await.expect("written"), DeleteLink::Deleted);
-    assert_eq!(store.delete_link(&ours(), &link).await.expect("written"), DeleteLink::NotFound);
+    store
+        .delete_configuration(&ours(), crate::world::CFN, "web", Change::unrecorded())
+        .await
+        .expect("written");
+    assert_eq!(
+        store.delete_link(&ours(), &link, Change::unrecorded()).await.expect("written"),
+        DeleteLink::Deleted
+    );
+    assert_eq!(
+        store.delete_link(&ours(), &link, Change::unrecorded()).await.expect("written"),
+        DeleteLink::NotFound
+    );
     assert_eq!(store.link(&ours(), &link).expect("read"), None);
     assert_eq!(store.link_record(&link).expect("read"), None);
     assert_eq!(store.branch_record(&claim.id).expect("read"), None);
@@ -194,10 +269,16 @@ async fn a_link_goes_when_its_syncs_are_gone_and_takes_its_branches_along() {
 async fn a_link_knows_what_its_calls_need_and_outlives_its_connection() {
     let world = World::new();
     let store = &world.store;
-    store.create_host(&ours(), host("forge-1"), 5).await.expect("written");
-    store.create_connection(&ours(), connection("web", Some("forge-1")), 5).await.expect("written");
+    store.create_host(&ours(), host("forge-1"), 5, Change::unrecorded()).await.expect("written");
+    store
+        .create_connection(&ours(), connection("web", Some("forge-1")), 5, Change::unrecorded())
+        .await
+        .expect("written");
     let sealed = Some(b"sealed".to_vec());
-    store.authorize_connection(&ours(), "id-of-web", CredentialRow { sealed }).await.expect("written");
+    store
+        .authorize_connection(&ours(), "id-of-web", CredentialRow { sealed }, Change::unrecorded())
+        .await
+        .expect("written");
     let link = world.link_on(&ours(), "id-of-web", "infra").await;
     for (name, branch) in [("a", "main"), ("b", "main"), ("c", "dev")] {
         world.sync(&link, name, branch).await;
@@ -221,7 +302,7 @@ async fn a_link_knows_what_its_calls_need_and_outlives_its_connection() {
     assert_eq!((found.status, found.status_reason), (ConnectionStatus::Available, None));
     store.release(claim, None).await.expect("released");
 
-    assert!(store.delete_connection(&ours(), "id-of-web").await.expect("written"));
+    assert!(store.delete_connection(&ours(), "id-of-web", Change::unrecorded()).await.expect("written"));
     assert_eq!(world.claim(Kind::Link).await.id, link, "its syncs are to learn of it at once");
     let record = store.link_record(&link).expect("read").expect("a link");
     assert_eq!(record.connection, None, "the credential went with it");
@@ -240,7 +321,7 @@ async fn a_sealed_credential_moved_to_another_row_does_not_open() {
         let owner = Owner { account: "111111111111", arn: &arn };
         let sealed = store.keyring().seal(&owner, format!("token of {name}").as_bytes()).expect("sealed");
         store
-            .authorize_connection(&ours(), &id, CredentialRow { sealed: Some(sealed) })
+            .authorize_connection(&ours(), &id, CredentialRow { sealed: Some(sealed) }, Change::unrecorded())
             .await
             .expect("written");
         world.link_on(&ours(), &id, name).await;

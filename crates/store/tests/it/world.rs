@@ -6,7 +6,7 @@ use std::sync::Arc;
 use syncline_model::sync::Revision;
 use syncline_seams::{Faults, VirtualClock};
 use syncline_store::{
-    BranchRecord, Claim, Configuration, ConfigurationQuotas, Consideration, CreateConfiguration,
+    BranchRecord, Change, Claim, Configuration, ConfigurationQuotas, Consideration, CreateConfiguration,
     CreateConnection, CreateLink, CredentialRow, Kind, NewConfiguration, NewConnection, NewLink, Scope,
     Store, SyncRecord,
 };
@@ -102,7 +102,8 @@ impl World {
             host_id: None,
             tags: Vec::new(),
         };
-        let created = self.store.create_connection(scope, new, 1000).await.expect("written");
+        let created =
+            self.store.create_connection(scope, new, 1000, Change::unrecorded()).await.expect("written");
         assert_eq!(created, CreateConnection::Created);
         id
     }
@@ -110,12 +111,22 @@ impl World {
     pub(crate) async fn available_connection(&self, scope: &Scope, name: &str) -> String {
         let id = self.connection(scope, name).await;
         let credential = CredentialRow { sealed: None };
-        assert!(self.store.authorize_connection(scope, &id, credential).await.expect("written"));
+        assert!(
+            self.store
+                .authorize_connection(scope, &id, credential, Change::unrecorded())
+                .await
+                .expect("written")
+        );
         id
     }
 
     pub(crate) async fn link_on(&self, scope: &Scope, connection: &str, repository: &str) -> String {
-        match self.store.create_link(scope, new_link(connection, repository), 1000).await.expect("written") {
+        match self
+            .store
+            .create_link(scope, new_link(connection, repository), 1000, Change::unrecorded())
+            .await
+            .expect("written")
+        {
             CreateLink::Created(link) => link.id,
             other => panic!("{other:?}"),
         }
@@ -128,7 +139,12 @@ impl World {
     }
 
     pub(crate) async fn sync_as(&self, scope: &Scope, new: NewConfiguration) -> Configuration {
-        match self.store.create_configuration(scope, new, PLENTY).await.expect("written") {
+        match self
+            .store
+            .create_configuration(scope, new, PLENTY, Change::unrecorded())
+            .await
+            .expect("written")
+        {
             CreateConfiguration::Created(configuration) => *configuration,
             other => panic!("{other:?}"),
         }

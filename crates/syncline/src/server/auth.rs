@@ -1,20 +1,22 @@
 //! Who sent a request: its signature, its account, its region.
 
 use http::request::Parts;
+use subtle::ConstantTimeEq as _;
 use syncline_model::names::Region;
-use syncline_store::Scope;
-use syncline_wire::sigv4::{Expected, Presented, SignedParts};
-use syncline_wire::{ErrorCode, WireError};
+use syncline_wire::ErrorCode;
+use syncline_wire::sigv4::{Expected, Presented, SessionToken, SignedParts};
 
-use super::Front;
+use super::caller::{Caller, Principal};
+use super::error::{Answer, ApiError};
+use super::{Front, audit};
 
-/// Verifies the signature of a request to `service` and says for whom it acts.
+/// Verifies the signature of a request to `service` and says who sent it, to which region.
 pub(super) fn authenticate(
     front: &Front,
     parts: &Parts,
     body: &[u8],
     service: &str,
-) -> Result<Scope, WireError> {
+) -> Answer<(Caller, Region)> {
     let mut headers = parts.headers.clone();
     if !headers.contains_key(http::header::HOST)
         && let Some(authority) = parts.uri.authority()
@@ -30,23 +32,52 @@ pub(super) fn authenticate(
         headers: &headers,
         body,
     };
-    let expected = Expected { service, now_ms: front.clock.now_ms(), normalize_path: true };
-    let presented = Presented::parse(signed, expected)?;
-    let key = front.keys.get(presented.access_key_id());
-    let verified = presented.verify(key.map(|key| key.secret.as_bytes()), &front.signing_keys)?;
-    let unknown = || {
-        WireError::new(
-            ErrorCode::UnrecognizedClient,
-            "The security token included in the request is invalid.",
-        )
+    let now_ms = front.clock.now_ms();
+    let presented = Presented::parse(signed, Expected { service, now_ms, normalize_path: true })?;
+    let id = presented.access_key_id();
+    let (caller, verified) = if id == front.root.access_key_id {
+        let verified =
+            presented.verify(Some(front.root.secret_access_key.as_bytes()), &front.signing_keys)?;
+        if verified.session_token.is_some() {
+            return Err(unknown());
+        }
+        let caller =
+            Caller { key_id: id.to_owned(), account: front.root.account.clone(), principal: Principal::Root };
+        (caller, verified)
+    } else {
+        let key = front.store.access_key(id)?;
+        let secret = key.as_ref().map(|key| &key.secret[..]);
+        let verified = presented.verify(secret, &front.signing_keys)?;
+        let key = key.filter(|key| key.is_active).ok_or_else(unknown)?;
+        if !is_token_of(verified.session_token.as_ref(), key.token_hash.as_deref()) {
+            return Err(unknown());
+        }
+        if key.expires_at_ms.is_some_and(|ends| ends <= now_ms) {
+            return Err(ApiError::new(
+                ErrorCode::ExpiredToken,
+                "The security token included in the request is expired",
+            ));
+        }
+        let caller =
+            Caller { key_id: id.to_owned(), account: key.account, principal: Principal::User(key.user) };
+        (caller, verified)
     };
-    let key = key.ok_or_else(unknown)?;
-    if verified.session_token.is_some() {
-        return Err(unknown());
-    }
     let region: Region = verified
         .region
         .parse()
-        .map_err(|error| WireError::new(ErrorCode::InvalidSignature, format!("Credential scope: {error}")))?;
-    Ok(Scope { account: key.account.clone(), region })
+        .map_err(|error| ApiError::new(ErrorCode::InvalidSignature, format!("Credential scope: {error}")))?;
+    Ok((caller, region))
+}
+
+fn unknown() -> ApiError {
+    let message = "The security token included in the request is invalid.";
+    ApiError::new(ErrorCode::UnrecognizedClient, message)
+}
+
+fn is_token_of(given: Option<&SessionToken>, hash: Option<&str>) -> bool {
+    match (given, hash) {
+        (None, None) => true,
+        (Some(given), Some(hash)) => audit::hash(given.expose()).as_bytes().ct_eq(hash.as_bytes()).into(),
+        _ => false,
+    }
 }

@@ -9,16 +9,20 @@ use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderValue, Request, Response};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
+use syncline_model::names::Region;
+use syncline_store::Scope;
 use syncline_wire::{
-    ErrorCode, Input, MAX_BODY_BYTES, Operation, Routed, WireError, decode, encode_error, encode_output,
-    protocol_of, route,
+    ErrorCode, Input, MAX_BODY_BYTES, Operation, Routed, Service, WireError, decode, encode_error,
+    encode_output, protocol_of, route,
 };
 use tracing::info;
 use uuid::Uuid;
 
 use super::api::{self, Call};
+use super::audit::{Asked, Origin};
+use super::caller::Caller;
 use super::error::{Answer, ApiError};
-use super::{Front, auth};
+use super::{Front, audit, auth};
 
 /// The longest a request's body may take to arrive.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
@@ -34,7 +38,7 @@ pub(super) async fn answer(State(front): State<Arc<Front>>, request: Request<Bod
     };
     let mut response = match answered {
         Ok(response) => response,
-        Err(ApiError(error)) => {
+        Err(ApiError { error, .. }) => {
             info!(request_id, code = error.code.name(), message = error.message, "refused");
             encode_error(protocol, &error, &request_id)
         }
@@ -80,31 +84,58 @@ async fn operate(
     request_id: &str,
 ) -> Answer<Response<Bytes>> {
     let routed = route(&parts.method, parts.uri.path(), &parts.headers)?;
-    let scope = auth::authenticate(front, parts, body, routed.service.signing_name())?;
-    let request = Incoming {
-        call: Call { front: Arc::clone(front), scope, service: routed.service },
-        routed,
-        body,
-        request_id,
-    };
-    dispatch(request).await
+    let (caller, region) = auth::authenticate(front, parts, body, routed.service.signing_name())?;
+    let origin = Origin::of(parts, request_id);
+    dispatch(Incoming { front, caller, region, origin, routed, body }).await
 }
 
 /// An authenticated request.
 struct Incoming<'r> {
-    call: Call,
+    front: &'r Arc<Front>,
+    caller: Caller,
+    region: Region,
+    origin: Origin,
     routed: Routed,
     body: &'r [u8],
-    request_id: &'r str,
 }
 
 async fn run<I: Input>(
     request: Incoming<'_>,
     handler: impl AsyncFnOnce(&Call, I) -> Answer<I::Output>,
 ) -> Answer<Response<Bytes>> {
-    let input: I = decode(request.routed.protocol, request.body)?;
-    let output = handler(&request.call, input).await?;
-    Ok(encode_output(request.routed, &output, request.request_id))
+    let Incoming { front, caller, region, origin, routed, body } = request;
+    let is_read_only = I::OPERATION.is_read_only();
+    let decoded = decode::<I>(routed.protocol, body);
+    let parameters = match &decoded {
+        Ok(input) if !is_read_only => audit::lower_camel(&serde_json::to_value(input).unwrap_or_default()),
+        _ => serde_json::Value::Null,
+    };
+    let scope = Scope { account: caller.account.clone(), region: region.clone() };
+    let asked = Arc::new(Asked {
+        caller,
+        region,
+        origin,
+        event_source: match routed.service {
+            Service::CodeConnections => "codeconnections.amazonaws.com",
+            Service::CodeStarConnections => "codestar-connections.amazonaws.com",
+        },
+        event_name: I::OPERATION.name(),
+        is_read_only,
+        parameters,
+        body_hash: if is_read_only { String::new() } else { audit::hash(body) },
+    });
+    let call = Call { front: Arc::clone(front), scope, service: routed.service, asked };
+    let answered = match decoded {
+        Ok(input) => handler(&call, input).await,
+        Err(error) => Err(error.into()),
+    };
+    match answered {
+        Ok(output) => Ok(encode_output(routed, &output, &call.asked.origin.request_id)),
+        Err(refusal) => {
+            call.asked.refused(front, &refusal).await;
+            Err(refusal)
+        }
+    }
 }
 
 /// The API's table of contents.

@@ -9,11 +9,20 @@ pub(super) type Answer<T> = Result<T, ApiError>;
 
 /// What a client is told.
 #[derive(Debug)]
-pub(super) struct ApiError(pub(super) WireError);
+pub(super) struct ApiError {
+    pub(super) error: WireError,
+    /// Whether the audit log has it already.
+    pub(super) is_recorded: bool,
+}
 
 impl ApiError {
     pub(super) fn new(code: ErrorCode, message: impl Into<String>) -> Self {
-        Self(WireError::new(code, message))
+        WireError::new(code, message).into()
+    }
+
+    /// The same, once the audit log has it.
+    pub(super) fn recorded(self) -> Self {
+        Self { is_recorded: true, ..self }
     }
 
     /// `Could not find <what>:<which>` (contract §5).
@@ -42,6 +51,6 @@ impl From<StoreError> for ApiError {
 
 impl From<WireError> for ApiError {
     fn from(error: WireError) -> Self {
-        Self(error)
+        Self { error, is_recorded: false }
     }
 }

@@ -5,12 +5,14 @@
 
 mod admin;
 pub mod api;
+mod audit;
 mod auth;
 mod aws;
+mod caller;
 mod error;
 mod rest;
 
-use std::collections::HashMap;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use axum::Router;
@@ -21,23 +23,20 @@ use syncline_seams::Clock;
 use syncline_store::Store;
 use syncline_targets::Target;
 use syncline_wire::sigv4::SigningKeys;
-use zeroize::Zeroizing;
 
 use crate::config::Quotas;
+use crate::running::RootCredentials;
 
 pub use api::paging::PageTokens;
 
-/// An access key of this server.
-pub struct AccessKey {
-    /// The account it acts for.
-    pub account: AccountId,
-    /// Its secret.
-    pub secret: Zeroizing<String>,
-}
+/// The address that a request came from; an extension of requests that the listener adds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SourceAddress(pub IpAddr);
 
-impl std::fmt::Debug for AccessKey {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "AccessKey({}, ***)", self.account)
+impl SourceAddress {
+    /// The address of a request; loopback where no listener added one.
+    fn of(extensions: &http::Extensions) -> IpAddr {
+        extensions.get::<Self>().map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |source| source.0)
     }
 }
 
@@ -48,8 +47,8 @@ pub struct Front {
     pub store: Store,
     /// The clock.
     pub clock: Arc<dyn Clock>,
-    /// The access keys by id.
-    pub keys: HashMap<String, AccessKey>,
+    /// The operator's key; the others are in the store.
+    pub root: RootCredentials,
     /// Derived signing keys.
     pub signing_keys: SigningKeys,
     /// The quotas.

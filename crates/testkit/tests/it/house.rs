@@ -18,7 +18,7 @@ use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
 use syncline::running;
 use syncline_cloudformation_sim::{Settings, Simulator};
 use syncline_seams::{Clock, Outside, SystemClock};
-use syncline_store::{CredentialRow, Owner, Scope, Store, StoreError};
+use syncline_store::{Change, CredentialRow, Owner, Scope, Store, StoreError};
 use syncline_testkit::git_host::GitHost;
 use syncline_testkit::plans::Deadly;
 use syncline_testkit::repository::Repository;
@@ -109,8 +109,9 @@ impl Neighbourhood {
         let id = arn.rsplit('/').next().expect("an id");
         let secret = br#"{"username":"git","token":"t"}"#;
         let sealed = store.keyring().seal(&Owner { account: ACCOUNT, arn }, secret).expect("sealed");
-        let authorized =
-            store.authorize_connection(&scope(), id, CredentialRow { sealed: Some(sealed) }).await;
+        let authorized = store
+            .authorize_connection(&scope(), id, CredentialRow { sealed: Some(sealed) }, Change::unrecorded())
+            .await;
         assert!(authorized.expect("stored"), "there is no connection {arn}");
         drop(store);
         let server = house.start_api(&this).await;

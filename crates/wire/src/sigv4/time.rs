@@ -31,7 +31,7 @@ fn parse_basic(text: &str) -> Option<i64> {
 }
 
 /// Writes milliseconds since 1970 in ISO 8601's basic format.
-pub(super) fn basic_format(epoch_ms: i64) -> String {
+pub(crate) fn basic_format(epoch_ms: i64) -> String {
     let seconds = epoch_ms.div_euclid(1000);
     let (days, second_of_day) = (seconds.div_euclid(DAY_S), seconds.rem_euclid(DAY_S));
     let (year, month, day) = civil_from_days(days);

@@ -46,31 +46,24 @@ pub(in crate::server) async fn update_sync_blocker(
     call: &Call,
     input: UpdateSyncBlockerInput,
 ) -> Answer<UpdateSyncBlockerOutput> {
-    let resolution = call
-        .front
-        .store
-        .resolve_blocker(
-            &call.scope,
-            input.sync_type.as_str(),
-            &input.resource_name,
-            &input.id,
-            &input.resolved_reason,
-        )
-        .await?;
-    match resolution {
+    let (name, id) = (input.resource_name.clone(), input.id.clone());
+    let change = call.asked.change(move |resolution| match resolution {
         Resolution::Resolved(blocker) => Ok(UpdateSyncBlockerOutput {
-            resource_name: input.resource_name,
+            resource_name: name,
             parent_resource_name: None,
             sync_blocker: shown(*blocker)?,
         }),
-        Resolution::NoConfiguration => Err(not_found(&input.resource_name)),
+        Resolution::NoConfiguration => Err(not_found(&name)),
         Resolution::NoBlocker => Err(ApiError::new(
             ErrorCode::SyncBlockerDoesNotExist,
-            format!("The sync blocker {} does not exist for resource {}", input.id, input.resource_name),
+            format!("The sync blocker {id} does not exist for resource {name}"),
         )),
         Resolution::CannotRetry(why) => Err(ApiError::new(
             ErrorCode::RetryLatestCommitFailed,
-            format!("The latest commit of {} cannot be tried again: {why}", input.resource_name),
+            format!("The latest commit of {name} cannot be tried again: {why}"),
         )),
-    }
+    });
+    let (sync_type, name) = (input.sync_type.as_str(), &input.resource_name);
+    let (id, reason) = (&input.id, &input.resolved_reason);
+    call.front.store.resolve_blocker(&call.scope, sync_type, name, id, reason, change).await?
 }

@@ -51,11 +51,9 @@ pub(in crate::server) async fn create_connection(
         tags,
     };
     let quota = call.front.quotas.connections;
-    match call.front.store.create_connection(&call.scope, new, quota).await? {
-        CreateConnection::Created => Ok(CreateConnectionOutput {
-            connection_arn: arn(&call.scope, call.service.signing_name(), "connection", &id),
-            tags: input.tags,
-        }),
+    let connection_arn = arn(&call.scope, call.service.signing_name(), "connection", &id);
+    let change = call.asked.creation(move |outcome| match outcome {
+        CreateConnection::Created => Ok(CreateConnectionOutput { connection_arn, tags: input.tags }),
         CreateConnection::LimitExceeded => Err(ApiError::new(
             ErrorCode::LimitExceeded,
             format!("The account has {quota} connections in this region, which is its quota"),
@@ -67,7 +65,8 @@ pub(in crate::server) async fn create_connection(
         CreateConnection::HostNotFound => {
             Err(ApiError::not_found("host", input.host_arn.as_deref().unwrap_or_default()))
         }
-    }
+    });
+    call.front.store.create_connection(&call.scope, new, quota, change).await?
 }
 
 fn not_found(arn: &str) -> ApiError {
@@ -129,9 +128,8 @@ pub(in crate::server) async fn delete_connection(
 ) -> Answer<DeleteConnectionOutput> {
     let given = &input.connection_arn;
     let id = id_in_scope(&call.scope, "connection", given).ok_or_else(|| not_found(given))?;
-    if call.front.store.delete_connection(&call.scope, id).await? {
-        Ok(DeleteConnectionOutput {})
-    } else {
-        Err(not_found(given))
-    }
+    let missing = not_found(given);
+    let change =
+        call.asked.change(|deleted| if deleted { Ok(DeleteConnectionOutput {}) } else { Err(missing) });
+    call.front.store.delete_connection(&call.scope, id, change).await?
 }

@@ -44,16 +44,16 @@ pub(in crate::server) async fn create_host(call: &Call, input: CreateHostInput) 
         vpc_configuration,
         tags,
     };
-    match call.front.store.create_host(&call.scope, new, call.front.quotas.hosts).await? {
-        CreateHost::Created => Ok(CreateHostOutput {
-            host_arn: Some(arn(&call.scope, call.service.signing_name(), "host", &id)),
-            tags: input.tags,
-        }),
+    let quota = call.front.quotas.hosts;
+    let host_arn = Some(arn(&call.scope, call.service.signing_name(), "host", &id));
+    let change = call.asked.creation(move |outcome| match outcome {
+        CreateHost::Created => Ok(CreateHostOutput { host_arn, tags: input.tags }),
         CreateHost::LimitExceeded => Err(ApiError::new(
             ErrorCode::LimitExceeded,
-            format!("The account has {} hosts in this region, which is its quota", call.front.quotas.hosts),
+            format!("The account has {quota} hosts in this region, which is its quota"),
         )),
-    }
+    });
+    call.front.store.create_host(&call.scope, new, quota, change).await?
 }
 
 /// Syntax, literal addresses and directories only: names are resolved and checked at every call.
@@ -124,12 +124,14 @@ pub(in crate::server) async fn list_hosts(call: &Call, input: ListHostsInput) ->
 
 pub(in crate::server) async fn delete_host(call: &Call, input: DeleteHostInput) -> Answer<DeleteHostOutput> {
     let id = id_in_scope(&call.scope, "host", &input.host_arn).ok_or_else(|| not_found(&input.host_arn))?;
-    match call.front.store.delete_host(&call.scope, id).await? {
+    let given = input.host_arn.clone();
+    let change = call.asked.change(move |outcome| match outcome {
         DeleteHost::Deleted => Ok(DeleteHostOutput {}),
-        DeleteHost::NotFound => Err(not_found(&input.host_arn)),
+        DeleteHost::NotFound => Err(not_found(&given)),
         DeleteHost::InUse => Err(ApiError::new(
             ErrorCode::ResourceUnavailable,
-            format!("The host {} has connections: delete them first", input.host_arn),
+            format!("The host {given} has connections: delete them first"),
         )),
-    }
+    });
+    call.front.store.delete_host(&call.scope, id, change).await?
 }

@@ -1,6 +1,6 @@
 //! Repository links.
 
-use syncline_store::{CreateLink, DeleteLink, Link, NewLink};
+use syncline_store::{CreateLink, DeleteLink, Link, NewLink, Scope};
 use syncline_wire::{
     CreateRepositoryLinkInput, CreateRepositoryLinkOutput, DeleteRepositoryLinkInput,
     DeleteRepositoryLinkOutput, ErrorCode, GetRepositoryLinkInput, GetRepositoryLinkOutput,
@@ -16,25 +16,29 @@ pub(super) fn not_found(id: &str) -> ApiError {
     ApiError::not_found("repository link", id)
 }
 
-fn shown(call: &Call, link: Link) -> Answer<RepositoryLinkInfo> {
+fn shown(scope: &Scope, link: Link) -> Answer<RepositoryLinkInfo> {
     Ok(RepositoryLinkInfo {
         connection_arn: link.connection_arn,
         encryption_key_arn: link.encryption_key_arn,
         owner_id: link.owner_id,
         provider_type: stored(&link.provider_type)?,
-        repository_link_arn: arn(&call.scope, &link.service, "repository-link", &link.id),
+        repository_link_arn: arn(scope, &link.service, "repository-link", &link.id),
         repository_link_id: link.id,
         repository_name: link.repository_name,
     })
+}
+
+fn no_connection(arn: &str) -> ApiError {
+    ApiError::invalid_input(format!("The connection {arn} does not exist"))
 }
 
 pub(in crate::server) async fn create_repository_link(
     call: &Call,
     input: CreateRepositoryLinkInput,
 ) -> Answer<CreateRepositoryLinkOutput> {
-    let given = &input.connection_arn;
-    let no_connection = || ApiError::invalid_input(format!("The connection {given} does not exist"));
-    let connection_id = id_in_scope(&call.scope, "connection", given).ok_or_else(no_connection)?;
+    let given = input.connection_arn;
+    let connection_id =
+        id_in_scope(&call.scope, "connection", &given).ok_or_else(|| no_connection(&given))?;
     // What cannot be part of a clone URL can never be read.
     syncline_git::RemoteUrl::of_repository("https://host", &input.owner_id, &input.repository_name)
         .map_err(|error| ApiError::invalid_input(format!("OwnerId and RepositoryName: {error}")))?;
@@ -49,11 +53,12 @@ pub(in crate::server) async fn create_repository_link(
         tags,
     };
     let quota = call.front.quotas.repository_links;
-    match call.front.store.create_link(&call.scope, new, quota).await? {
+    let scope = call.scope.clone();
+    let change = call.asked.creation(move |outcome| match outcome {
         CreateLink::Created(link) => {
-            Ok(CreateRepositoryLinkOutput { repository_link_info: shown(call, link)? })
+            Ok(CreateRepositoryLinkOutput { repository_link_info: shown(&scope, link)? })
         }
-        CreateLink::ConnectionNotFound => Err(no_connection()),
+        CreateLink::ConnectionNotFound => Err(no_connection(&given)),
         CreateLink::ConnectionNotAvailable(status) => Err(ApiError::invalid_input(format!(
             "The connection {given} is {}, not AVAILABLE: complete it with `syncline connection authorize {given}`",
             status.as_str()
@@ -69,7 +74,8 @@ pub(in crate::server) async fn create_repository_link(
             ErrorCode::LimitExceeded,
             format!("The account has {quota} repository links in this region, which is its quota"),
         )),
-    }
+    });
+    call.front.store.create_link(&call.scope, new, quota, change).await?
 }
 
 pub(in crate::server) async fn get_repository_link(
@@ -79,7 +85,7 @@ pub(in crate::server) async fn get_repository_link(
     let id = input.repository_link_id.to_ascii_lowercase();
     let link =
         call.front.store.link(&call.scope, &id)?.ok_or_else(|| not_found(&input.repository_link_id))?;
-    Ok(GetRepositoryLinkOutput { repository_link_info: shown(call, link)? })
+    Ok(GetRepositoryLinkOutput { repository_link_info: shown(&call.scope, link)? })
 }
 
 pub(in crate::server) async fn list_repository_links(
@@ -96,7 +102,7 @@ pub(in crate::server) async fn list_repository_links(
     )?;
     let page = call.front.store.links(&call.scope, &listing.page)?;
     let repository_links =
-        page.items.into_iter().map(|link| shown(call, link)).collect::<Answer<Vec<_>>>()?;
+        page.items.into_iter().map(|link| shown(&call.scope, link)).collect::<Answer<Vec<_>>>()?;
     Ok(ListRepositoryLinksOutput { repository_links, next_token: listing.next(page.next.as_ref()) })
 }
 
@@ -105,12 +111,14 @@ pub(in crate::server) async fn delete_repository_link(
     input: DeleteRepositoryLinkInput,
 ) -> Answer<DeleteRepositoryLinkOutput> {
     let id = input.repository_link_id.to_ascii_lowercase();
-    match call.front.store.delete_link(&call.scope, &id).await? {
+    let given = input.repository_link_id;
+    let change = call.asked.change(move |outcome| match outcome {
         DeleteLink::Deleted => Ok(DeleteRepositoryLinkOutput {}),
-        DeleteLink::NotFound => Err(not_found(&input.repository_link_id)),
+        DeleteLink::NotFound => Err(not_found(&given)),
         DeleteLink::InUse => Err(ApiError::new(
             ErrorCode::SyncConfigurationStillExists,
-            format!("The repository link {id} has sync configurations: delete them first"),
+            format!("The repository link {given} has sync configurations: delete them first"),
         )),
-    }
+    });
+    call.front.store.delete_link(&call.scope, &id, change).await?
 }

@@ -15,6 +15,7 @@ use syncline_store::{Scope, Tag as StoredTag};
 use syncline_wire::{Service, Tag};
 
 use super::Front;
+use super::audit::Asked;
 use super::error::{Answer, ApiError};
 
 /// One authenticated call.
@@ -25,6 +26,8 @@ pub(super) struct Call {
     pub(super) scope: Scope,
     /// The spelling of the service under which it came.
     pub(super) service: Service,
+    /// Who asks for what, as it is recorded.
+    pub(super) asked: Arc<Asked>,
 }
 
 /// Tags of a creation, as stored; keys beginning `aws:` are AWS's own.

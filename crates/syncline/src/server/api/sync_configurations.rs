@@ -19,7 +19,7 @@ use super::paging::Listing;
 use super::{Answer, ApiError, Call, stored};
 use crate::worker::directory_of;
 
-pub(super) fn not_found(name: &str) -> ApiError {
+pub(in crate::server) fn not_found(name: &str) -> ApiError {
     ApiError::not_found("a sync configuration for resource", name)
 }
 
@@ -124,7 +124,7 @@ pub(in crate::server) async fn create_sync_configuration(
         trigger_resource_update_on: input.trigger_resource_update_on.map(|value| value.as_str().to_owned()),
         pull_request_comment: input.pull_request_comment.map(|value| value.as_str().to_owned()),
     };
-    match call.front.store.create_configuration(&call.scope, new, quotas(call)).await? {
+    let change = call.asked.creation(move |outcome| match outcome {
         CreateConfiguration::Created(configuration) => {
             Ok(CreateSyncConfigurationOutput { sync_configuration: shown(*configuration)? })
         }
@@ -135,7 +135,8 @@ pub(in crate::server) async fn create_sync_configuration(
         )),
         CreateConfiguration::StackTaken => Err(stack_taken(&input.resource_name)),
         CreateConfiguration::LimitExceeded(which) => Err(limit(which)),
-    }
+    });
+    call.front.store.create_configuration(&call.scope, new, quotas(call), change).await?
 }
 
 pub(in crate::server) async fn get_sync_configuration(
@@ -217,7 +218,7 @@ pub(in crate::server) async fn update_sync_configuration(
     input.branch.as_deref().map(check_branch).transpose()?;
     input.config_file.as_deref().map(check_config_file).transpose()?;
     let role_arn = input.role_arn.as_deref().map(|role| check_role(call, role)).transpose()?;
-    let change = ConfigurationChange {
+    let wanted = ConfigurationChange {
         link_id: input.repository_link_id.as_deref().map(str::to_ascii_lowercase),
         branch: input.branch,
         config_file: input.config_file,
@@ -226,28 +227,28 @@ pub(in crate::server) async fn update_sync_configuration(
         trigger_resource_update_on: input.trigger_resource_update_on.map(|value| value.as_str().to_owned()),
         pull_request_comment: input.pull_request_comment.map(|value| value.as_str().to_owned()),
     };
-    let (sync_type, name) = (input.sync_type.as_str(), &input.resource_name);
-    match call.front.store.update_configuration(&call.scope, sync_type, name, change, quotas(call)).await? {
+    let (sync_type, name) = (input.sync_type.as_str(), input.resource_name.clone());
+    let change = call.asked.change(move |outcome| match outcome {
         UpdateConfiguration::Updated(configuration) => {
             Ok(UpdateSyncConfigurationOutput { sync_configuration: shown(*configuration)? })
         }
-        UpdateConfiguration::NotFound => Err(not_found(name)),
+        UpdateConfiguration::NotFound => Err(not_found(&name)),
         UpdateConfiguration::LinkNotFound => {
             Err(no_link(input.repository_link_id.as_deref().unwrap_or_default()))
         }
         // UpdateSyncConfiguration declares neither ResourceAlreadyExists nor LimitExceeded.
-        UpdateConfiguration::StackTaken => Err(ApiError::invalid_input(stack_taken(name).0.message)),
-        UpdateConfiguration::LimitExceeded(which) => Err(ApiError::invalid_input(limit(which).0.message)),
-    }
+        UpdateConfiguration::StackTaken => Err(ApiError::invalid_input(stack_taken(&name).error.message)),
+        UpdateConfiguration::LimitExceeded(which) => Err(ApiError::invalid_input(limit(which).error.message)),
+    });
+    let name = &input.resource_name;
+    call.front.store.update_configuration(&call.scope, sync_type, name, wanted, quotas(call), change).await?
 }
 
 pub(in crate::server) async fn delete_sync_configuration(
     call: &Call,
     input: DeleteSyncConfigurationInput,
 ) -> Answer<DeleteSyncConfigurationOutput> {
-    call.front
-        .store
-        .delete_configuration(&call.scope, input.sync_type.as_str(), &input.resource_name)
-        .await?;
-    Ok(DeleteSyncConfigurationOutput {})
+    let change = call.asked.change(|()| Ok(DeleteSyncConfigurationOutput {}));
+    let (sync_type, name) = (input.sync_type.as_str(), &input.resource_name);
+    call.front.store.delete_configuration(&call.scope, sync_type, name, change).await?
 }

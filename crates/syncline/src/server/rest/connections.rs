@@ -5,15 +5,16 @@ use std::sync::Arc;
 use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::response::Response;
-use http::{Request, StatusCode};
-use serde::Deserialize;
+use http::Request;
+use serde::{Deserialize, Serialize};
 use syncline_store::{CredentialRow, Owner};
 use syncline_wire::{ErrorCode, ProviderType};
 use zeroize::Zeroizing;
 
 use super::super::Front;
+use super::super::api::Call;
 use super::super::api::arns::arn;
-use super::{RestError, Signed, json};
+use super::{Answer, ApiError, Route, read, run};
 use crate::worker::StoredCredential;
 
 /// The longest token, in bytes.
@@ -35,13 +36,25 @@ pub(super) async fn authorize(
     State(front): State<Arc<Front>>,
     Path(id): Path<String>,
     request: Request<Body>,
-) -> Result<Response, RestError> {
-    let signed = Signed::verify(&front, request).await?;
-    let input: Authorize = signed.json()?;
-    let missing = || RestError::new(ErrorCode::ResourceNotFound, format!("Could not find connection:{id}"));
-    let connection = front.store.connection(&signed.scope, &id)?.ok_or_else(missing)?;
+) -> Response {
+    let route = Route::change("AuthorizeConnection", serde_json::json!({ "connectionId": &id }));
+    run(front, request, route, async move |call, body| authorize_connection(&call, &id, &body).await).await
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Authorized {
+    connection_arn: String,
+    connection_status: &'static str,
+}
+
+async fn authorize_connection(call: &Call, id: &str, body: &[u8]) -> Answer<Authorized> {
+    let input: Authorize = read(body)?;
+    let store = &call.front.store;
+    let missing = ApiError::not_found("connection", id);
+    let Some(connection) = store.connection(&call.scope, id)? else { return Err(missing) };
     if connection.provider_type != ProviderType::Git.as_str() {
-        return Err(RestError::new(
+        return Err(ApiError::new(
             ErrorCode::UnsupportedProviderType,
             format!(
                 "connections of provider type {} cannot be authorized by this version; use a host of provider type Git",
@@ -49,7 +62,7 @@ pub(super) async fn authorize(
             ),
         ));
     }
-    let connection_arn = arn(&signed.scope, &connection.service, "connection", &id);
+    let connection_arn = arn(&call.scope, &connection.service, "connection", id);
     let sealed = match &input.token {
         None => None,
         Some(token) => {
@@ -58,21 +71,19 @@ pub(super) async fn authorize(
                 username: input.username.clone().unwrap_or_else(|| "git".to_owned()),
                 token: (**token).clone(),
             };
-            let owner = Owner { account: signed.scope.account.as_str(), arn: &connection_arn };
-            Some(front.store.keyring().seal(&owner, &stored.to_bytes())?)
+            let owner = Owner { account: call.scope.account.as_str(), arn: &connection_arn };
+            Some(store.keyring().seal(&owner, &stored.to_bytes())?)
         }
     };
-    if !front.store.authorize_connection(&signed.scope, &id, CredentialRow { sealed }).await? {
-        return Err(missing());
-    }
-    Ok(json(
-        StatusCode::OK,
-        &serde_json::json!({ "connectionArn": connection_arn, "connectionStatus": "AVAILABLE" }),
-    ))
+    let change = call.asked.change(|found| {
+        let authorized = Authorized { connection_arn, connection_status: "AVAILABLE" };
+        if found { Ok(authorized) } else { Err(missing) }
+    });
+    store.authorize_connection(&call.scope, id, CredentialRow { sealed }, change).await?
 }
 
-fn check_token(token: &str, username: Option<&str>) -> Result<(), RestError> {
-    let invalid = |message: &str| Err(RestError::new(ErrorCode::Validation, message));
+fn check_token(token: &str, username: Option<&str>) -> Answer<()> {
+    let invalid = |message: &str| Err(ApiError::new(ErrorCode::Validation, message));
     if token.is_empty() || token.len() > MAX_TOKEN_BYTES || token.chars().any(char::is_control) {
         return invalid("token: it must have 1 to 4096 bytes and no control characters");
     }

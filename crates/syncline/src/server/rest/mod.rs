@@ -9,19 +9,22 @@ use std::sync::Arc;
 use axum::Router;
 use axum::body::Body;
 use axum::middleware::Next;
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use axum::routing::{get, post};
 use bytes::Bytes;
 use http::{HeaderValue, Request, StatusCode};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 use syncline_store::Scope;
 use syncline_wire::{ErrorCode, Service, WireError};
 use tracing::info;
 use uuid::Uuid;
 
-use super::error::ApiError;
-use super::{Front, auth, aws};
+use super::api::Call;
+use super::audit::{Asked, Origin};
+use super::error::{Answer, ApiError};
+use super::{Front, audit, auth, aws};
 
 /// The routes below `/api/v1`.
 pub(super) fn routes() -> Router<Arc<Front>> {
@@ -31,13 +34,18 @@ pub(super) fn routes() -> Router<Arc<Front>> {
         .route("/syncs", get(syncs::list))
         .route("/syncs/{name}", get(syncs::show))
         .route("/syncs/{name}/sync-now", post(syncs::sync_now))
-        .fallback(async || RestError(WireError::new(ErrorCode::ResourceNotFound, "there is no such path")))
+        .fallback(async || refusal(&WireError::new(ErrorCode::ResourceNotFound, "there is no such path")))
         .layer(axum::middleware::from_fn(with_request_id))
 }
 
+/// The id under which a request is answered, logged and recorded.
+#[derive(Debug, Clone)]
+struct RequestId(String);
+
 /// Every answer carries the id under which it is logged.
-async fn with_request_id(request: Request<Body>, next: Next) -> Response {
+async fn with_request_id(mut request: Request<Body>, next: Next) -> Response {
     let request_id = Uuid::new_v4().to_string();
+    request.extensions_mut().insert(RequestId(request_id.clone()));
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     let mut response = next.run(request).await;
     if !response.status().is_success() {
@@ -49,70 +57,93 @@ async fn with_request_id(request: Request<Body>, next: Next) -> Response {
     response
 }
 
+/// An operation of this API, as policies and the audit log name it.
+struct Route {
+    name: &'static str,
+    is_read_only: bool,
+    /// What a change is asked to do; never a secret.
+    parameters: Value,
+    /// The status of the answer.
+    status: StatusCode,
+}
+
+impl Route {
+    fn question(name: &'static str) -> Self {
+        Self { name, is_read_only: true, parameters: Value::Null, status: StatusCode::OK }
+    }
+
+    fn change(name: &'static str, parameters: Value) -> Self {
+        Self { name, is_read_only: false, parameters, status: StatusCode::OK }
+    }
+}
+
+/// Verifies a request, has it answered, and records it if it is refused.
+async fn run<O: Serialize>(
+    front: Arc<Front>,
+    request: Request<Body>,
+    route: Route,
+    handler: impl AsyncFnOnce(Call, Bytes) -> Answer<O>,
+) -> Response {
+    let status = route.status;
+    match answer(front, request, route, handler).await {
+        Ok(output) => json(status, &output),
+        Err(error) => refusal(&error.error),
+    }
+}
+
+async fn answer<O>(
+    front: Arc<Front>,
+    request: Request<Body>,
+    route: Route,
+    handler: impl AsyncFnOnce(Call, Bytes) -> Answer<O>,
+) -> Answer<O> {
+    let (mut parts, body) = request.into_parts();
+    // A nested route sees the path without its prefix; the client signed the whole one.
+    if let Some(original) = parts.extensions.get::<axum::extract::OriginalUri>() {
+        parts.uri = original.0.clone();
+    }
+    let body = aws::read_body(&front, body).await?;
+    let service = Service::CodeConnections;
+    let (caller, region) = auth::authenticate(&front, &parts, &body, service.signing_name())?;
+    let request_id = parts.extensions.get::<RequestId>().map(|id| id.0.clone()).unwrap_or_default();
+    let scope = Scope { account: caller.account.clone(), region: region.clone() };
+    let asked = Arc::new(Asked {
+        caller,
+        region,
+        origin: Origin::of(&parts, &request_id),
+        event_source: "syncline",
+        event_name: route.name,
+        is_read_only: route.is_read_only,
+        parameters: route.parameters,
+        body_hash: if route.is_read_only { String::new() } else { audit::hash(&body) },
+    });
+    let call = Call { front: Arc::clone(&front), scope, service, asked: Arc::clone(&asked) };
+    let answered = handler(call, body).await;
+    if let Err(refusal) = &answered {
+        asked.refused(&front, refusal).await;
+    }
+    answered
+}
+
 /// What a REST request is refused with: `{"code": …, "message": …}`.
-pub(super) struct RestError(WireError);
-
-impl RestError {
-    fn new(code: ErrorCode, message: impl Into<String>) -> Self {
-        Self(WireError::new(code, message))
-    }
-}
-
-impl From<WireError> for RestError {
-    fn from(error: WireError) -> Self {
-        Self(error)
-    }
-}
-
-impl From<ApiError> for RestError {
-    fn from(error: ApiError) -> Self {
-        Self(error.0)
-    }
-}
-
-impl From<syncline_store::StoreError> for RestError {
-    fn from(error: syncline_store::StoreError) -> Self {
-        ApiError::from(error).into()
-    }
-}
-
-impl IntoResponse for RestError {
-    fn into_response(self) -> Response {
-        let status = StatusCode::from_u16(self.0.code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        let body = serde_json::json!({ "code": self.0.code.name(), "message": self.0.message });
-        json(status, &body)
-    }
+fn refusal(error: &WireError) -> Response {
+    let status = StatusCode::from_u16(error.code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    json(status, &serde_json::json!({ "code": error.code.name(), "message": error.message }))
 }
 
 fn json<T: Serialize>(status: StatusCode, value: &T) -> Response {
-    let body = serde_json::to_vec(value).unwrap_or_default();
-    (status, [(http::header::CONTENT_TYPE, "application/json")], body).into_response()
+    let mut response = Response::new(Body::from(serde_json::to_vec(value).unwrap_or_default()));
+    *response.status_mut() = status;
+    response.headers_mut().insert(http::header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
 }
 
-/// A verified request: for whom it acts, and its body.
-struct Signed {
-    scope: Scope,
-    body: Bytes,
-}
-
-impl Signed {
-    async fn verify(front: &Front, request: Request<Body>) -> Result<Self, RestError> {
-        let (mut parts, body) = request.into_parts();
-        // A nested route sees the path without its prefix; the client signed the whole one.
-        if let Some(original) = parts.extensions.get::<axum::extract::OriginalUri>() {
-            parts.uri = original.0.clone();
-        }
-        let body = aws::read_body(front, body).await?;
-        let scope = auth::authenticate(front, &parts, &body, Service::CodeConnections.signing_name())?;
-        Ok(Self { scope, body })
+/// The body of a request.
+fn read<T: DeserializeOwned>(body: &[u8]) -> Answer<T> {
+    // A structure could also be read from a list of its members, and an empty list would be all defaults.
+    if body.trim_ascii_start().first() != Some(&b'{') {
+        return Err(ApiError::new(ErrorCode::Serialization, "the body: it must be a JSON object"));
     }
-
-    fn json<T: DeserializeOwned>(&self) -> Result<T, RestError> {
-        // A structure could also be read from a list of its members, and an empty list would be all defaults.
-        if self.body.trim_ascii_start().first() != Some(&b'{') {
-            return Err(RestError::new(ErrorCode::Serialization, "the body: it must be a JSON object"));
-        }
-        serde_json::from_slice(&self.body)
-            .map_err(|error| RestError::new(ErrorCode::Serialization, format!("the body: {error}")))
-    }
+    serde_json::from_slice(body)
+        .map_err(|error| ApiError::new(ErrorCode::Serialization, format!("the body: {error}")))
 }

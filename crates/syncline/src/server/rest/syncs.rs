@@ -14,7 +14,7 @@ use syncline_wire::{
 
 use super::super::Front;
 use super::super::api::{blockers, sync_configurations, sync_status};
-use super::{RestError, Signed, json};
+use super::{Answer, ApiError, Route, run};
 
 const SYNC_TYPE: &str = SyncConfigurationType::CfnStackSync.as_str();
 /// Syncs in one listing; the quota of an account is far below.
@@ -31,58 +31,51 @@ struct Shown {
     blockers: Vec<SyncBlocker>,
 }
 
-fn shown(front: &Front, scope: &Scope, configuration: Configuration) -> Result<Shown, RestError> {
+fn shown(front: &Front, scope: &Scope, configuration: Configuration) -> Answer<Shown> {
     let name = configuration.resource_name.clone();
     let status = front.store.sync_status(scope, SYNC_TYPE, &name)?;
     let blockers = front.store.blockers(scope, SYNC_TYPE, &name)?.unwrap_or_default();
     Ok(Shown {
         configuration: sync_configurations::shown(configuration)?,
         status: status.map(sync_status::resource_status).transpose()?,
-        blockers: blockers.into_iter().map(blockers::shown).collect::<Result<_, _>>()?,
+        blockers: blockers.into_iter().map(blockers::shown).collect::<Answer<_>>()?,
     })
 }
 
-fn not_found(name: &str) -> RestError {
-    RestError::new(
-        ErrorCode::ResourceNotFound,
-        format!("Could not find a sync configuration for resource:{name}"),
-    )
-}
-
 /// `GET /api/v1/account`: the caller's account and the ExternalId its roles are assumed with.
-pub(super) async fn account(
-    State(front): State<Arc<Front>>,
-    request: Request<Body>,
-) -> Result<Response, RestError> {
-    let signed = Signed::verify(&front, request).await?;
-    let account = front.store.account(&signed.scope.account).await?;
-    let principal = front.principal.principal().await;
-    Ok(json(
-        StatusCode::OK,
-        &serde_json::json!({
+pub(super) async fn account(State(front): State<Arc<Front>>, request: Request<Body>) -> Response {
+    run(front, request, Route::question("GetAccount"), async |call, _| {
+        let account = call.front.store.account(&call.scope.account).await?;
+        let principal = call.front.principal.principal().await;
+        Ok(serde_json::json!({
             "accountId": account.id.as_str(),
             "externalId": account.external_id,
             "principalArn": principal.as_ref().ok(),
             "principalError": principal.as_ref().err().map(ToString::to_string),
-        }),
-    ))
+        }))
+    })
+    .await
+}
+
+#[derive(Serialize)]
+struct Syncs {
+    syncs: Vec<Shown>,
 }
 
 /// `GET /api/v1/syncs`: every sync of the account and region.
-pub(super) async fn list(
-    State(front): State<Arc<Front>>,
-    request: Request<Body>,
-) -> Result<Response, RestError> {
-    let signed = Signed::verify(&front, request).await?;
-    let page = Page { after: None, limit: MOST_SYNCS };
-    let configurations = front.store.configurations(&signed.scope, None, SYNC_TYPE, &page)?;
-    let syncs = configurations
-        .map(|page| page.items)
-        .unwrap_or_default()
-        .into_iter()
-        .map(|configuration| shown(&front, &signed.scope, configuration))
-        .collect::<Result<Vec<_>, _>>()?;
-    Ok(json(StatusCode::OK, &serde_json::json!({ "syncs": syncs })))
+pub(super) async fn list(State(front): State<Arc<Front>>, request: Request<Body>) -> Response {
+    run(front, request, Route::question("ListSyncs"), async |call, _| {
+        let page = Page { after: None, limit: MOST_SYNCS };
+        let configurations = call.front.store.configurations(&call.scope, None, SYNC_TYPE, &page)?;
+        let syncs = configurations
+            .map(|page| page.items)
+            .unwrap_or_default()
+            .into_iter()
+            .map(|configuration| shown(&call.front, &call.scope, configuration))
+            .collect::<Answer<Vec<_>>>()?;
+        Ok(Syncs { syncs })
+    })
+    .await
 }
 
 /// `GET /api/v1/syncs/{name}`
@@ -90,11 +83,16 @@ pub(super) async fn show(
     State(front): State<Arc<Front>>,
     Path(name): Path<String>,
     request: Request<Body>,
-) -> Result<Response, RestError> {
-    let signed = Signed::verify(&front, request).await?;
-    let configuration =
-        front.store.configuration(&signed.scope, SYNC_TYPE, &name)?.ok_or_else(|| not_found(&name))?;
-    Ok(json(StatusCode::OK, &shown(&front, &signed.scope, configuration)?))
+) -> Response {
+    run(front, request, Route::question("GetSync"), async move |call, _| {
+        let configuration = call
+            .front
+            .store
+            .configuration(&call.scope, SYNC_TYPE, &name)?
+            .ok_or_else(|| sync_configurations::not_found(&name))?;
+        shown(&call.front, &call.scope, configuration)
+    })
+    .await
 }
 
 /// `POST /api/v1/syncs/{name}/sync-now`: syncs the branch's head again, whatever it was before.
@@ -102,14 +100,20 @@ pub(super) async fn sync_now(
     State(front): State<Arc<Front>>,
     Path(name): Path<String>,
     request: Request<Body>,
-) -> Result<Response, RestError> {
-    let signed = Signed::verify(&front, request).await?;
-    match front.store.sync_now(&signed.scope, SYNC_TYPE, &name).await? {
-        None => Err(not_found(&name)),
-        Some(Err(why)) => Err(RestError::new(
-            ErrorCode::RetryLatestCommitFailed,
-            format!("{name} cannot be synced now: {why}"),
-        )),
-        Some(Ok(())) => Ok(json(StatusCode::ACCEPTED, &serde_json::json!({ "resourceName": name }))),
-    }
+) -> Response {
+    let parameters = serde_json::json!({ "resourceName": &name });
+    let route = Route { status: StatusCode::ACCEPTED, ..Route::change("SyncNow", parameters) };
+    run(front, request, route, async move |call, _| {
+        let resource = name.clone();
+        let change = call.asked.change(move |outcome| match outcome {
+            None => Err(sync_configurations::not_found(&resource)),
+            Some(Err(why)) => Err(ApiError::new(
+                ErrorCode::RetryLatestCommitFailed,
+                format!("{resource} cannot be synced now: {why}"),
+            )),
+            Some(Ok(())) => Ok(serde_json::json!({ "resourceName": resource })),
+        });
+        call.front.store.sync_now(&call.scope, SYNC_TYPE, &name, change).await?
+    })
+    .await
 }

@@ -13,8 +13,9 @@ use http_body_util::BodyExt as _;
 use serde_json::Value;
 use syncline::config::{Config, RootKey};
 use syncline::running::{self, Parts, Seams};
-use syncline::server::{self, AccessKey};
+use syncline::server;
 use syncline_seams::{Clock, Faults, VirtualClock};
+use syncline_store::{Change, Made, NewAccessKey, Owner, Store, key_owner};
 use syncline_targets::AwsSource;
 use syncline_wire::{ErrorCode, Operation, Protocol, Service, codec};
 use tempfile::TempDir;
@@ -39,6 +40,32 @@ pub(crate) const OURS: Key =
 /// A key of somebody else's account.
 pub(crate) const THEIRS: Key =
     Key { id: "AKIATHEIRSTHEIRSTHEI", secret: "their-secret-their-secret-theirs", account: "222222222222" };
+
+/// What lets a user do everything.
+pub(crate) const EVERYTHING: &str =
+    r#"{"Version":"2012-10-17","Statement":{"Effect":"Allow","Action":"*","Resource":"*"}}"#;
+
+/// Makes a user who may do everything in its account, and its key.
+pub(crate) async fn user_with_key(store: &Store, key: Key, user: &str) {
+    let account = key.account.parse().expect("an account");
+    let id = format!("AIDA{}", &key.id[4..]);
+    let made = store.create_user(&account, &id, user, Change::unrecorded()).await;
+    assert_eq!(made.expect("written"), Made::Made);
+    let put = store.put_policy(&account, user, "everything", EVERYTHING, Change::unrecorded()).await;
+    assert_eq!(put.expect("written"), Made::Made);
+    let owner = key_owner(key.id);
+    let owner = Owner { account: key.account, arn: &owner };
+    let sealed = store.keyring().seal(&owner, key.secret.as_bytes()).expect("sealed");
+    let new = NewAccessKey {
+        id: key.id.to_owned(),
+        user_name: user.to_owned(),
+        sealed,
+        token_hash: None,
+        expires_at_ms: None,
+    };
+    let made = store.create_access_key(&account, new, Change::unrecorded()).await;
+    assert_eq!(made.expect("written"), Made::Made);
+}
 
 pub(crate) struct Server {
     pub(crate) parts: Parts,
@@ -70,13 +97,8 @@ impl Server {
             access_key_id: "nobody".to_owned(),
             secret_access_key: "nobody".to_owned(),
         };
-        let mut parts = running::parts(&config, &seams, aws).await.expect("the parts fit");
-        let front = Arc::get_mut(&mut parts.front).expect("nobody else has it yet");
-        let theirs = AccessKey {
-            account: THEIRS.account.parse().expect("an account"),
-            secret: THEIRS.secret.to_owned().into(),
-        };
-        front.keys.insert(THEIRS.id.to_owned(), theirs);
+        let parts = running::parts(&config, &seams, aws).await.expect("the parts fit");
+        user_with_key(&parts.store, THEIRS, "them").await;
         let router = server::router(Arc::clone(&parts.front));
         Self { parts, clock, faults, directory, router, succeeded: Mutex::default() }
     }

@@ -4,7 +4,9 @@ use serde_json::{Value, json};
 use syncline::config::Config;
 use syncline_model::names::{AccountId, Region};
 use syncline_model::sync::{AttemptStatus, BlockerKind, EventKind, Revision, SyncEvent};
-use syncline_store::{Claim, Consideration, CredentialRow, Ending, Kind, NewBlocker, Progress, Scope, Store};
+use syncline_store::{
+    Change, Claim, Consideration, CredentialRow, Ending, Kind, NewBlocker, Progress, Scope, Store,
+};
 
 use super::client::{Client, Key, OURS, REGION, Server};
 
@@ -46,7 +48,9 @@ pub(crate) fn id_of(arn: &str) -> &str {
 pub(crate) async fn authorize(server: &Server, key: Key, connection_arn: &str) {
     let credential = CredentialRow { sealed: None };
     let store = &server.parts.store;
-    let done = store.authorize_connection(&scope_of(key), id_of(connection_arn), credential).await;
+    let done = store
+        .authorize_connection(&scope_of(key), id_of(connection_arn), credential, Change::unrecorded())
+        .await;
     assert!(done.expect("written"), "no connection {connection_arn}");
 }
 

@@ -1,6 +1,7 @@
 //! Links, connections and configurations that are changed or deleted while an attempt runs.
 
 use insta::assert_snapshot;
+use syncline_store::Change;
 use syncline_testkit::world::{ACCOUNT, ANOTHER_ACCOUNT, REGION, ROLE, World};
 
 use super::{deployment, synced, template, unsynced};
@@ -203,7 +204,8 @@ async fn a_role_changed_while_it_cannot_be_assumed_takes_over() {
 #[tokio::test]
 async fn sync_now_syncs_the_head_again() {
     let (world, repo) = synced().await;
-    let asked = world.parts().store.sync_now(&world.scope(), "CFN_STACK_SYNC", "web").await;
+    let asked =
+        world.parts().store.sync_now(&world.scope(), "CFN_STACK_SYNC", "web", Change::unrecorded()).await;
     assert_eq!(asked.expect("stored"), Some(Ok(())));
     world.work().await;
     assert_snapshot!(world.attempts("web", &repo).await, @r"
