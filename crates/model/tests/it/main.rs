@@ -1,3 +1,6 @@
 //! Properties of the decisions.
 
 mod decisions;
+mod policies;
+mod policy_documents;
+mod policy_properties;
