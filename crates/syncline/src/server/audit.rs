@@ -7,6 +7,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
+use syncline_model::names::{AccountId, Region};
 use syncline_store::{Change, Invocation, StoreError, Told};
 use syncline_wire::{ErrorCode, Timestamp, WireError};
 use tracing::error;
@@ -53,7 +54,9 @@ impl Origin {
 #[derive(Debug)]
 pub(super) struct Asked {
     pub(super) caller: Caller,
-    pub(super) region: syncline_model::names::Region,
+    /// Whose resources it is about, and in whose log it is recorded.
+    pub(super) account: AccountId,
+    pub(super) region: Region,
     pub(super) origin: Origin,
     /// `codeconnections.amazonaws.com`, its other spelling, or `syncline` for what AWS has no operation for.
     pub(super) event_source: &'static str,
@@ -75,7 +78,7 @@ impl Asked {
         let event_id = Uuid::new_v4().to_string();
         let (asked, id) = (Arc::clone(self), event_id.clone());
         Change::recorded(
-            self.caller.account.clone(),
+            self.account.clone(),
             event_id,
             move |outcome| answer(outcome).map_err(ApiError::recorded),
             move |answered, now_ms| asked.told(&id, answered, now_ms),
@@ -124,7 +127,7 @@ impl Asked {
         let event_id = Uuid::new_v4().to_string();
         let (asked, id, refusal) = (Arc::clone(self), event_id.clone(), refusal.error.clone());
         let record = move |now_ms| asked.record(&id, Err(&refusal), now_ms);
-        if let Err(error) = front.store.record_refusal(&self.caller.account, &event_id, record).await {
+        if let Err(error) = front.store.record_refusal(&self.account, &event_id, record).await {
             error!(%error, request_id = self.origin.request_id, "a refusal could not be recorded");
         }
     }
@@ -146,7 +149,7 @@ impl Asked {
             "readOnly": self.is_read_only,
             "eventType": "AwsApiCall",
             "managementEvent": true,
-            "recipientAccountId": self.caller.account.as_str(),
+            "recipientAccountId": self.account.as_str(),
             "eventCategory": "Management",
         });
         match outcome {

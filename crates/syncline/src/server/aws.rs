@@ -112,6 +112,7 @@ async fn run<I: Input>(
     };
     let scope = Scope { account: caller.account.clone(), region: region.clone() };
     let asked = Arc::new(Asked {
+        account: caller.account.clone(),
         caller,
         region,
         origin,
