@@ -1,6 +1,6 @@
 //! The AWS API as a client meets it: signed requests in either protocol against the real router and store.
 
-mod client;
+pub(crate) mod client;
 mod constraints;
 mod declared_errors;
 mod foreign;
@@ -8,9 +8,9 @@ mod front_door;
 mod handshake;
 mod hosts;
 mod keys;
-mod offered;
+pub(crate) mod offered;
 mod paging;
 mod replay;
-mod scene;
+pub(crate) mod scene;
 mod services;
 mod syncs;
