@@ -3,14 +3,17 @@
 pub(crate) mod client;
 mod constraints;
 mod declared_errors;
+mod failures;
 mod foreign;
 mod front_door;
 mod handshake;
 mod hosts;
 mod keys;
-pub(crate) mod offered;
+mod operations;
 mod paging;
 mod replay;
 pub(crate) mod scene;
 mod services;
 mod syncs;
+mod tags;
+mod updates;

@@ -5,7 +5,6 @@ use serde_json::{Value, json};
 use syncline_wire::{Operation, Service};
 
 use super::client::{Client, THEIRS};
-use super::offered::offered;
 use super::scene::{
     NOTHING, ROLE, Scene, by_name, connection, link, link_arn, of_link, respelled, sync_input, text,
 };
@@ -178,7 +177,7 @@ async fn what_is_ours_is_nothing_to_others_and_elsewhere() {
     let client = scene.client();
     let them = Client { key: THEIRS, ..client };
     let elsewhere = Client { region: "eu-west-2", ..client };
-    for operation in offered() {
+    for operation in Operation::ALL {
         let asked = asked(operation);
         let listed = listed(operation);
         let names_nothing = operation == Operation::CreateHost;
@@ -207,7 +206,7 @@ async fn an_arn_of_another_account_or_region_is_not_found_even_if_its_id_is_ours
     let before = all_of_ours(&scene).await;
     let client = scene.client();
     let mut twisted = 0;
-    for operation in offered() {
+    for operation in Operation::ALL {
         for ask in asked(operation) {
             let arn = scene.fill(&json!(ask.it));
             let Some(arn) = arn.as_str().filter(|it| it.starts_with("arn:")) else { continue };
@@ -234,7 +233,7 @@ async fn what_somebody_else_has_is_nothing_to_us() {
     let scene = Scene::new().await;
     let client = scene.client();
     let theirs = Theirs::make(Client { key: THEIRS, ..client }).await;
-    for operation in offered() {
+    for operation in Operation::ALL {
         for ask in asked(operation) {
             ask.is_refused(&scene, client, operation, theirs.named(ask.it)).await;
         }
@@ -249,7 +248,7 @@ async fn what_was_deleted_is_as_if_it_had_never_been() {
     let client = scene.client();
     let gone = Theirs::make(client).await;
     gone.delete(client).await;
-    for operation in offered() {
+    for operation in Operation::ALL {
         for ask in asked(operation) {
             ask.is_refused(&scene, client, operation, gone.named(ask.it)).await;
         }

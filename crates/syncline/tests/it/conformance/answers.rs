@@ -50,8 +50,10 @@ pub(super) fn refusal(
     if reply.status != code.status() {
         return Err(format!("{} with status {}", code.name(), reply.status));
     }
-    let declared_somewhere = Operation::ALL.iter().any(|operation| operation.declares(*code));
-    if declared_somewhere && !operation.declares(*code) {
+    // Two are everybody's, whether the model says so or not.
+    let is_common = matches!(code, ErrorCode::AccessDenied | ErrorCode::Throttling);
+    let is_declared_somewhere = Operation::ALL.iter().any(|operation| operation.declares(*code));
+    if is_declared_somewhere && !is_common && !operation.declares(*code) {
         return Err(format!("{} does not declare {}: {message}", operation.name(), code.name()));
     }
     if message.is_empty() || message.chars().count() > 600 {

@@ -8,7 +8,6 @@ use syncline_wire::{Operation, Protocol, Service};
 use super::answers;
 use super::fixtures::Stage;
 use crate::api::client::{Client, Draft, PROTOCOLS, Reply, to_cbor};
-use crate::api::offered::offered;
 use crate::api::scene::respelled;
 
 /// Whether lengths are told in advance.
@@ -154,7 +153,7 @@ async fn succeeds(stage: &Stage, client: Client<'_>, draft: Draft, told: &str) -
 
 #[tokio::test]
 async fn the_same_input_is_understood_however_it_is_written_and_addressed() {
-    for operation in offered() {
+    for operation in Operation::ALL {
         let stage = Stage::of(operation).await;
         for way in WAYS {
             for &service in Service::ALL {
@@ -170,7 +169,7 @@ async fn the_same_input_is_understood_however_it_is_written_and_addressed() {
 
 #[tokio::test]
 async fn either_spelling_of_an_arn_is_understood_wherever_one_is_named() {
-    for operation in offered() {
+    for operation in Operation::ALL {
         let Shape::Structure(members) = operation.input_shape() else { panic!("an input is a structure") };
         let others = ["RoleArn", "EncryptionKeyArn"];
         let arns = members.iter().map(|member| member.name);
@@ -210,7 +209,7 @@ async fn what_cannot_be_read_is_refused_by_every_operation() {
         (Protocol::Cbor, &[0xa0, 0xa0], "not CBOR: 1 bytes follow the document"),
         (Protocol::Cbor, &[0xbf, 0x61], ""),
     ];
-    for operation in offered() {
+    for operation in Operation::ALL {
         let stage = Stage::of(operation).await;
         for &(protocol, body, message) in unreadable {
             let client = Client { protocol, ..stage.client() };

@@ -126,7 +126,7 @@ impl Stage {
             Op::ListSyncConfigurations | Op::ListRepositorySyncDefinitions => {
                 self.page(client, site, of_link(&self.link)).await
             }
-            Op::ListTagsForResource => json!({"ResourceArn": scene.connection}),
+            Op::ListTagsForResource => json!({"ResourceArn": self.host}),
             Op::TagResource => json!({"ResourceArn": scene.connection, "Tags": tags()}),
             Op::UntagResource => json!({"ResourceArn": scene.connection, "TagKeys": ["team", "absent"]}),
             Op::UpdateHost => json!({

@@ -9,7 +9,11 @@ use super::cases::Case;
 pub(super) fn refusal(operation: Op, case: &Case, input: &Value) -> Option<(ErrorCode, String)> {
     let invalid = |message: String| Some((operation.validation_code(), message));
     let not_found = |what: &str, which: &str| {
-        Some((ErrorCode::ResourceNotFound, format!("Could not find {what}:{which}")))
+        let message = format!("Could not find {what}:{which}");
+        // An ARN may be longer than a message.
+        let is_cut = message.chars().count() > 600;
+        let message = if is_cut { message.chars().take(599).chain(['…']).collect() } else { message };
+        Some((ErrorCode::ResourceNotFound, message))
     };
     let (site, text) = (case.site.as_str(), case.text());
     if case.is_absent() {
@@ -23,9 +27,10 @@ pub(super) fn refusal(operation: Op, case: &Case, input: &Value) -> Option<(Erro
     let text = text?;
     match (operation, site) {
         // What is named does not exist: the cases know no names but made-up ones.
-        (Op::CreateRepositoryLink, "ConnectionArn") => {
+        (Op::CreateRepositoryLink | Op::UpdateRepositoryLink, "ConnectionArn") => {
             invalid(format!("The connection {text} does not exist"))
         }
+        (_, "ResourceArn") => not_found("resource", text),
         (_, "ConnectionArn") => not_found("connection", text),
         (_, "HostArn" | "HostArnFilter") => not_found("host", text),
         (Op::CreateSyncConfiguration | Op::UpdateSyncConfiguration, "RepositoryLinkId") => {
