@@ -8,6 +8,8 @@ mod front_door;
 mod handshake;
 mod hosts;
 mod keys;
+mod limits;
+mod load;
 mod offered;
 mod paging;
 mod replay;
