@@ -26,7 +26,7 @@ use hyper_util::server::conn::auto::Builder;
 use hyper_util::service::TowerToHyperService;
 use syncline_seams::{Clock, SystemClock};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tracing::{debug, error};
 
 use super::limits::{Metric, Place, Places, count, overloaded, throttled};
@@ -268,6 +268,7 @@ async fn rest_after(error: &std::io::Error) {
 struct Activity {
     asked: AtomicU64,
     answered: AtomicU64,
+    first: Notify,
 }
 
 impl Activity {
@@ -275,18 +276,22 @@ impl Activity {
         self.asked.load(Ordering::Relaxed) > 0
     }
 
-    /// Completes when nothing was asked for, and nothing in progress, during `first`, or later during `later`.
-    /// A request costs no timer: the look is taken once in each such time.
+    /// Completes when nothing was asked for during `first`, or after the first request, nothing asked for and
+    /// nothing in progress during `later`. A request costs no timer: the look is taken once in each such time.
     async fn quiet(&self, first: Duration, later: Duration) {
-        let mut time = first;
+        if !self.has_asked() {
+            tokio::select! {
+                () = self.first.notified() => {}
+                () = SystemClock.sleep(first) => return,
+            }
+        }
         loop {
             let asked = self.asked.load(Ordering::Relaxed);
-            SystemClock.sleep(time).await;
+            SystemClock.sleep(later).await;
             let in_progress = self.answered.load(Ordering::Relaxed) != asked;
             if self.asked.load(Ordering::Relaxed) == asked && !in_progress {
                 return;
             }
-            time = later;
         }
     }
 }
@@ -296,7 +301,9 @@ struct Asking(Arc<Activity>);
 
 impl Asking {
     fn begin(activity: &Arc<Activity>) -> Self {
-        count(&activity.asked);
+        if activity.asked.fetch_add(1, Ordering::Relaxed) == 0 {
+            activity.first.notify_one();
+        }
         Self(Arc::clone(activity))
     }
 }

@@ -3,5 +3,6 @@
 mod api;
 mod cli;
 mod clients;
+mod listening;
 mod serving;
 mod stories;

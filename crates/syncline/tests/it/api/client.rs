@@ -372,7 +372,7 @@ pub(crate) fn to_cbor(value: &Value) -> Vec<u8> {
     bytes
 }
 
-fn from_cbor(body: &[u8]) -> Value {
+pub(crate) fn from_cbor(body: &[u8]) -> Value {
     fn convert(value: ciborium::Value) -> Value {
         match value {
             ciborium::Value::Null => Value::Null,
