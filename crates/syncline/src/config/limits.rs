@@ -68,11 +68,24 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             source_requests_per_second: 300,
+            account_reads_per_second: 200,
+            account_writes_per_second: 20,
+            ..Self::unthrottled()
+        }
+    }
+}
+
+impl Limits {
+    /// The defaults without a limit on requests a second: for a server whose clock may stand still.
+    #[must_use]
+    pub const fn unthrottled() -> Self {
+        Self {
+            source_requests_per_second: 0,
             source_burst: 600,
             failed_signature_cost: 20,
-            account_reads_per_second: 200,
+            account_reads_per_second: 0,
             account_reads_burst: 400,
-            account_writes_per_second: 20,
+            account_writes_per_second: 0,
             account_writes_burst: 100,
             requests_in_progress: 256,
             requests_in_progress_per_account: 64,
@@ -86,19 +99,6 @@ impl Default for Limits {
             idle_time: Duration::from_secs(60),
             header_bytes: 32 * 1024,
             header_fields: 100,
-        }
-    }
-}
-
-impl Limits {
-    /// The defaults without a limit on requests a second: for a server whose clock may stand still.
-    #[must_use]
-    pub fn unthrottled() -> Self {
-        Self {
-            source_requests_per_second: 0,
-            account_reads_per_second: 0,
-            account_writes_per_second: 0,
-            ..Self::default()
         }
     }
 

@@ -360,3 +360,28 @@ impl Service<Request<Incoming>> for SentAway {
         std::future::ready(Ok(response))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_source_has_so_many_connections_and_loopback_all_of_them() {
+        let limits = Limits { connections: 6, connections_per_source: 2, ..Limits::default() };
+        let connections = Connections::new(limits);
+        let place = |address: &str| connections.place(address.parse().expect("an address"));
+        let first = place("192.0.2.1");
+        let second = place("192.0.2.1");
+        assert!(first.is_ok() && second.is_ok());
+        assert!(matches!(place("192.0.2.1"), Err(TooMany::OfSource)));
+        assert!(matches!(place("::ffff:192.0.2.1"), Err(TooMany::OfSource)));
+        let others = [place("192.0.2.2"), place("127.0.0.1"), place("127.0.0.1"), place("127.0.0.1")];
+        assert!(others.iter().all(Result::is_ok));
+        assert!(matches!(place("127.0.0.1"), Err(TooMany::OfAll)));
+        drop((first, others));
+        assert!(place("192.0.2.1").is_ok());
+        drop(second);
+        assert!(connections.by_source.lock().expect("not poisoned").is_empty(), "nobody is kept in mind");
+        assert_eq!(connections.open.taken(), 0);
+    }
+}
