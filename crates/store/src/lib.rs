@@ -1,7 +1,8 @@
 //! The only truth: every row, lease and event of Syncline, in one database.
 //!
 //! **Architecture Invariant:** all SQL lives in this crate, and every commit goes through `Store::write`,
-//! which holds the fault points. No transaction is held across I/O: a transaction is a plain function.
+//! or `Store::write_while_wanted` for what a request asks for; they hold the fault points. No transaction is
+//! held across I/O: a transaction is a plain function.
 //!
 //! SQLite: one writer thread (`BEGIN IMMEDIATE`, WAL, `synchronous=FULL`), reads on pooled connections of
 //! the calling thread. One process at a time: an operating-system file lock is held while it is open, and

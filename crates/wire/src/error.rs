@@ -36,8 +36,8 @@ impl WireError {
     }
 
     /// The headers that tell a client how long to wait, if the error is only for now: `x-amz-retry-after` in
-    /// milliseconds, which the AWS SDKs for Rust, JavaScript, Java, Kotlin and Swift read, and HTTP's own
-    /// `Retry-After` in seconds. Both are rounded up.
+    /// milliseconds, which the AWS SDKs read (`aws-runtime` for Rust, `botocore.retries.standard` for Python), and
+    /// HTTP's own `Retry-After` in seconds. Both are rounded up.
     #[must_use]
     pub fn retry_headers(&self) -> Vec<(HeaderName, HeaderValue)> {
         let Some(wait) = self.retry_after else { return Vec::new() };

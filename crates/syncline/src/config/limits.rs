@@ -40,7 +40,7 @@ pub struct Limits {
     pub requests_in_progress_per_account: u32,
     /// Commits of requests that wait for the database at one time.
     pub writes_waiting: u32,
-    /// Bodies of more than 64 KiB that are received at one time.
+    /// Bodies of more than 16 KiB that are received at one time.
     pub large_bodies: u32,
     /// The longest that a request is worked on, once its body is there.
     #[serde(deserialize_with = "duration")]

@@ -24,7 +24,7 @@ use super::error::{Answer, ApiError};
 use super::{Front, SourceAddress, audit, auth};
 
 /// Bodies up to this length are received as many as come; larger ones need a place.
-const ORDINARY_BODY_BYTES: usize = 64 * 1024;
+const ORDINARY_BODY_BYTES: usize = 16 * 1024;
 
 /// How much of a body that is too large is still read, so that its sender reads the answer.
 const MAX_DRAINED_BYTES: usize = 8 * MAX_BODY_BYTES;

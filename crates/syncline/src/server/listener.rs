@@ -34,7 +34,7 @@ use super::{SourceAddress, refuse};
 use crate::config::Limits;
 
 /// Requests of one HTTP/2 connection at a time.
-const MAX_STREAMS: u32 = 64;
+const MAX_STREAMS: u32 = 32;
 /// How often a silent HTTP/2 peer is asked whether it is still there.
 const PING_EVERY: Duration = Duration::from_secs(20);
 /// Connections that are being told that they are too many.
