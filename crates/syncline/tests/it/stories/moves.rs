@@ -35,7 +35,8 @@ async fn a_host_that_moves_is_read_at_its_new_place_at_once() {
     let (world, repo) = synced().await;
     let hosts = world.client.list_hosts().send().await.expect("a listing");
     let host = &hosts.hosts()[0];
-    let (arn, endpoint) = (host.host_arn().expect("its ARN"), host.provider_endpoint().expect("its endpoint"));
+    let (arn, endpoint) =
+        (host.host_arn().expect("its ARN"), host.provider_endpoint().expect("its endpoint"));
     let move_to = async |endpoint: &str| {
         let update = world.client.update_host().host_arn(arn).provider_endpoint(endpoint);
         update.send().await.expect("updated");
