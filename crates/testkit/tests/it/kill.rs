@@ -68,6 +68,7 @@ const SPECIAL: &[(Story, &str)] = &[
 /// The points that no sync passes: requests of the API, each one commit that is the whole request, and starts.
 const ELSEWHERE: &[&str] = &[
     "store.authorize_connection",
+    "store.begin_rotation",
     "store.create_access_key",
     "store.create_account",
     "store.create_configuration",
@@ -82,11 +83,14 @@ const ELSEWHERE: &[&str] = &[
     "store.delete_link",
     "store.delete_policy",
     "store.delete_user",
+    "store.finish_rotation",
     "store.forget_work",
     "store.put_policy",
     "store.record_refusal",
     "store.record_root_account",
+    "store.reseal_secrets",
     "store.resolve_blocker",
+    "store.rewrap_data_keys",
     "store.set_access_key_active",
     "store.sync_now",
     "store.update_configuration",
