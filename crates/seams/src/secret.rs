@@ -76,14 +76,15 @@ mod tests {
 
     use super::*;
 
-    /// Whether a type has a trait: an inherent constant whose bound holds goes before that of the trait.
+    trait Otherwise {
+        const _HAS: bool = false;
+    }
+    impl<T> Otherwise for T {}
+
+    /// Whether a type has a trait: an inherent constant whose bound holds goes before that of `Otherwise`.
     macro_rules! has {
         ($ty:ty: $($bound:tt)+) => {{
             struct Probe<T>(PhantomData<T>);
-            trait Otherwise {
-                const _HAS: bool = false;
-            }
-            impl<T> Otherwise for Probe<T> {}
             impl<T: $($bound)+> Probe<T> {
                 const _HAS: bool = true;
             }
