@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use super::OwnerOf;
 use super::sealed::{Format, HEAD_LEN, KeyId, head, head_of};
 use crate::sql::{Row, Tx, params};
-use crate::{StoreResult, connections};
+use crate::{StoreResult, access, connections};
 
 /// A column of sealed secrets.
 #[derive(Debug)]
@@ -29,6 +29,7 @@ pub(super) struct Column {
 #[rustfmt::skip]
 pub(super) const COLUMNS: &[Column] = &[
     Column { what: "credentials of connections", table: "connection", id: "id", column: "credential", owned_by: connections::OWNED_BY, owner: connections::owner },
+    Column { what: "secrets of access keys", table: "access_key", id: "id", column: "secret", owned_by: access::OWNED_BY, owner: access::owner },
 ];
 
 /// A row whose secret is to be sealed anew.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use syncline_store::{KeyringStatus, Owner, Store, StoreError};
+use syncline_store::{Change, KeyringStatus, Made, NewAccessKey, Owner, Store, StoreError, key_owner};
 
 use crate::keyring::{authorize, sealed_of, store_sealed, token_of};
 use crate::world::{World, open, ours};
@@ -32,13 +32,39 @@ fn all_open(store: &Store, links: &[(String, String)]) {
     }
 }
 
+/// A user's access key with the secret "a secret".
+async fn access_key(store: &Store, id: &str) {
+    let account = ours().account;
+    let made = store.create_user(&account, "AIDA1", "ann", Change::unrecorded()).await;
+    assert_eq!(made.expect("written"), Made::Made);
+    let arn = key_owner(id);
+    let owner = Owner { account: account.as_str(), arn: &arn };
+    let new = NewAccessKey {
+        id: id.to_owned(),
+        user_name: "ann".to_owned(),
+        sealed: store.keyring().seal(&owner, b"a secret").expect("sealed"),
+        token_hash: None,
+        expires_at_ms: None,
+    };
+    // Whatever happens between a request and its commit: the key in use then is what counts.
+    assert!(store.keyring().rotate(1000).await.expect("rotated").is_finished);
+    let made = store.create_access_key(&account, new, Change::unrecorded()).await;
+    assert_eq!(made.expect("written"), Made::Made);
+}
+
+fn assert_secret(store: &Store, id: &str) {
+    let key = store.access_key(id).expect("it opens").expect("a key");
+    assert_eq!(&key.secret[..], b"a secret");
+}
+
 #[tokio::test]
 async fn a_rotation_seals_everything_with_a_new_key_and_deletes_the_old_one() {
     let (world, links) = with_secrets(70).await;
+    access_key(&world.store, "AKIA1").await;
     let before = status(&world.store);
     let token_key = world.store.keyring().token_key();
     let done = world.store.keyring().rotate(1000).await.expect("rotated");
-    assert_eq!((done.resealed, done.rewrapped, done.deleted, done.is_finished), (70, 0, 1, true));
+    assert_eq!((done.resealed, done.rewrapped, done.deleted, done.is_finished), (71, 0, 1, true));
     let after = status(&world.store);
     let secrets = |status: &KeyringStatus| {
         let keys = status.data_keys.iter().filter(|key| key.purpose == "SECRETS");
@@ -50,11 +76,14 @@ async fn a_rotation_seals_everything_with_a_new_key_and_deletes_the_old_one() {
     };
     assert_ne!(old, new);
     assert_eq!(sealed_before, sealed_after);
-    assert_eq!(sealed_after, &[("credentials of connections", 70)]);
+    assert_eq!(sealed_after, &[("credentials of connections", 70), ("secrets of access keys", 1)]);
     assert_eq!((after.lost_secrets, after.is_rotating), (0, false));
     all_open(&world.store, &links);
+    assert_secret(&world.store, "AKIA1");
     let world = world.reopened();
     all_open(&world.store, &links);
+    assert_secret(&world.store, "AKIA1");
+    assert!(world.store.access_key("AKIA2").expect("the decoy opens").is_none());
     assert_eq!(world.store.keyring().token_key(), token_key, "tokens that were given out stay good");
 }
 
