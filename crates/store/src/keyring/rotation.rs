@@ -10,6 +10,7 @@ use super::Keyring;
 use super::columns::{COLUMNS, Column, StaleRow};
 use super::data_keys::{self, SECRETS};
 use super::sealed::{Format, Key, KeyId};
+use crate::change::Change;
 use crate::sql::{Tx, params};
 use crate::{StoreError, StoreResult};
 
@@ -81,12 +82,22 @@ pub struct KeyringStatus {
 
 impl Keyring<'_> {
     /// Makes a new data key and seals everything with it, or goes on with a rotation that was interrupted. Stops after
-    /// about `most` secrets.
+    /// about `most` secrets. `change` is recorded with the new key, whose id it is given.
     ///
     /// # Errors
     /// The database's; what was done until then stays done.
-    pub async fn rotate(&self, most: usize) -> StoreResult<Rotation> {
-        let active = self.begin().await?;
+    pub async fn rotate<A: Send + 'static>(
+        &self,
+        most: usize,
+        change: Change<KeyId, A>,
+    ) -> StoreResult<(A, Rotation)> {
+        let answer = self.begin(change).await?;
+        Ok((answer, self.go_on(most).await?))
+    }
+
+    async fn go_on(&self, most: usize) -> StoreResult<Rotation> {
+        let (active, stored) = self.store.read(|tx| Ok((data_keys::active(tx)?, data_keys::all(tx)?)))?;
+        self.keys().take(&stored)?;
         let mut done = Rotation::default();
         for column in COLUMNS {
             if !self.reseal(column, active, most, &mut done).await? {
@@ -160,27 +171,25 @@ impl Keyring<'_> {
         })
     }
 
-    /// The data key of the rotation: that of the one under way, or a new one.
-    async fn begin(&self) -> StoreResult<KeyId> {
+    /// Makes the new data key, unless a rotation is under way.
+    async fn begin<A: Send + 'static>(&self, change: Change<KeyId, A>) -> StoreResult<A> {
         let (new, keys) = (Key::random(), self.store.keys());
-        let (active, stored) = self
-            .store
-            .write("store.begin_rotation", move |tx| {
+        self.store
+            .change("store.begin_rotation", change, move |tx| {
                 let active = data_keys::active(tx)?;
-                if under_way(tx)? != Some(active) {
-                    data_keys::retire(tx, active)?;
-                    data_keys::insert(tx, &new, SECRETS, keys.masters.first())?;
-                    tx.execute(
-                        "INSERT INTO setting (name, value) VALUES ($1, $2)
-                           ON CONFLICT (name) DO UPDATE SET value = excluded.value",
-                        params![UNDER_WAY, new.id.to_string()],
-                    )?;
+                if under_way(tx)? == Some(active) {
+                    return Ok(active);
                 }
-                Ok((data_keys::active(tx)?, data_keys::all(tx)?))
+                data_keys::retire(tx, active)?;
+                data_keys::insert(tx, &new, SECRETS, keys.masters.first())?;
+                tx.execute(
+                    "INSERT INTO setting (name, value) VALUES ($1, $2)
+                       ON CONFLICT (name) DO UPDATE SET value = excluded.value",
+                    params![UNDER_WAY, new.id.to_string()],
+                )?;
+                Ok(new.id)
             })
-            .await?;
-        self.keys().take(&stored)?;
-        Ok(active)
+            .await
     }
 
     /// Seals a column's secrets anew. False if it stopped before the end.

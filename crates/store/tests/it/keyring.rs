@@ -10,6 +10,7 @@ use syncline_store::{
 };
 use tempfile::TempDir;
 
+use crate::rotation::rotated;
 use crate::world::{START_MS, World, open, ours};
 
 const ACCOUNT: &str = "111111111111";
@@ -271,7 +272,7 @@ async fn a_data_directory_of_before_data_keys_keeps_working() {
 
     authorize(&store, "second", "a newer token").await;
     assert_eq!(status(&store).masters[0].secrets, 1, "a new secret is sealed by the data key");
-    let done = store.keyring().rotate(1000).await.expect("rotated");
+    let done = rotated(&store, 1000).await;
     assert!(done.is_finished && done.unreadable.is_empty(), "{done:?}");
     assert_eq!((done.resealed, done.deleted), (2, 1));
     drop(store);
@@ -279,7 +280,7 @@ async fn a_data_directory_of_before_data_keys_keeps_working() {
     // The master key can be replaced now, and nothing needs the first one any more.
     let both = masters(&format!("new:{}\nold:{FORMER_KEY}", key('b'))).expect("a keyring");
     let store = open_with(&directory, both).expect("it opens");
-    let done = store.keyring().rotate(1000).await.expect("rotated");
+    let done = rotated(&store, 1000).await;
     assert_eq!(done.rewrapped, 2, "the key for tokens, and that for secrets before it goes");
     drop(store);
     let store = open_with(&directory, masters(&key('b')).expect("a keyring")).expect("it opens");

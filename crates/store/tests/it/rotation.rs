@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use syncline_store::{Change, KeyringStatus, Made, NewAccessKey, Owner, Store, StoreError, key_owner};
+use syncline_store::{
+    Change, KeyringStatus, Made, NewAccessKey, Owner, Rotation, Store, StoreError, StoreResult, key_owner,
+};
 
 use crate::keyring::{authorize, sealed_of, store_sealed, token_of};
 use crate::world::{World, open, ours};
@@ -20,6 +22,15 @@ async fn with_secrets(count: usize) -> (World, Vec<(String, String)>) {
         links.push((name, link));
     }
     (world, links)
+}
+
+pub(crate) async fn rotate(store: &Store, most: usize) -> StoreResult<Rotation> {
+    store.keyring().rotate(most, Change::unrecorded()).await.map(|(_, done)| done)
+}
+
+/// What a rotation that nothing disturbs did.
+pub(crate) async fn rotated(store: &Store, most: usize) -> Rotation {
+    rotate(store, most).await.expect("rotated")
 }
 
 fn status(store: &Store) -> KeyringStatus {
@@ -47,7 +58,7 @@ async fn access_key(store: &Store, id: &str) {
         expires_at_ms: None,
     };
     // Whatever happens between a request and its commit: the key in use then is what counts.
-    assert!(store.keyring().rotate(1000).await.expect("rotated").is_finished);
+    assert!(rotated(&store, 1000).await.is_finished);
     let made = store.create_access_key(&account, new, Change::unrecorded()).await;
     assert_eq!(made.expect("written"), Made::Made);
 }
@@ -63,7 +74,7 @@ async fn a_rotation_seals_everything_with_a_new_key_and_deletes_the_old_one() {
     access_key(&world.store, "AKIA1").await;
     let before = status(&world.store);
     let token_key = world.store.keyring().token_key();
-    let done = world.store.keyring().rotate(1000).await.expect("rotated");
+    let done = rotated(&world.store, 1000).await;
     assert_eq!((done.resealed, done.rewrapped, done.deleted, done.is_finished), (71, 0, 1, true));
     let after = status(&world.store);
     let secrets = |status: &KeyringStatus| {
@@ -92,7 +103,7 @@ async fn a_rotation_goes_on_where_the_last_call_stopped() {
     let (world, links) = with_secrets(100).await;
     let mut calls = Vec::new();
     loop {
-        let done = world.store.keyring().rotate(40).await.expect("rotated");
+        let done = rotated(&world.store, 40).await;
         calls.push(done.resealed);
         all_open(&world.store, &links);
         if done.is_finished {
@@ -112,7 +123,7 @@ async fn what_was_sealed_before_a_rotation_may_be_written_after_it() {
     let owner = Owner { account: "111111111111", arn: &arn };
     let early = world.store.keyring().seal(&owner, b"an early token").expect("sealed");
     for _ in 0..2 {
-        assert!(world.store.keyring().rotate(1000).await.expect("rotated").is_finished);
+        assert!(rotated(&world.store, 1000).await.is_finished);
     }
     store_sealed(&world.store, name, early.clone()).await;
     let world = world.reopened();
@@ -158,7 +169,7 @@ async fn a_rotation_under_traffic_loses_nothing() {
         rotators.spawn(async move {
             let mut resealed = 0;
             while !quiet.load(Ordering::Relaxed) {
-                let done = store.keyring().rotate(16).await.expect("rotated");
+                let done = rotated(&store, 16).await;
                 assert_eq!(done.unreadable, Vec::<String>::new());
                 resealed += done.resealed;
             }
@@ -177,7 +188,7 @@ async fn a_rotation_under_traffic_loses_nothing() {
         resealed += done.expect("no rotation fails");
     }
     assert!(resealed > 0 && opened.load(Ordering::Relaxed) > 0);
-    while !store.keyring().rotate(1000).await.expect("rotated").is_finished {}
+    while !rotated(&store, 1000).await.is_finished {}
     drop(store);
     let world = world.reopened();
     for (number, (name, link)) in links.iter().enumerate() {
@@ -195,7 +206,7 @@ async fn a_rotation_that_dies_anywhere_is_completed_by_the_next() {
     let points = {
         let (world, _) = with_secrets(40).await;
         world.faults.clear();
-        world.store.keyring().rotate(1000).await.expect("nothing goes wrong");
+        rotate(&world.store, 1000).await.expect("nothing goes wrong");
         world.faults.seen()
     };
     let names: Vec<_> = points.iter().step_by(2).map(|(name, _)| *name).collect();
@@ -214,13 +225,13 @@ async fn a_rotation_that_dies_anywhere_is_completed_by_the_next() {
         let before = status(&world.store).data_keys;
         world.faults.clear();
         world.faults.fail_nth(nth);
-        let died = world.store.keyring().rotate(1000).await.expect_err("it dies");
+        let died = rotate(&world.store, 1000).await.expect_err("it dies");
         assert!(matches!(died, StoreError::Interrupted(_)), "point {nth}: {died}");
         all_open(&world.store, &links);
         let world = world.reopened();
         all_open(&world.store, &links);
         let begun = status(&world.store);
-        let done = world.store.keyring().rotate(1000).await.expect("rotated");
+        let done = rotated(&world.store, 1000).await;
         assert!(done.is_finished, "point {nth}: {done:?}");
         let after = status(&world.store);
         assert_eq!(
@@ -251,7 +262,7 @@ async fn a_secret_that_cannot_be_opened_stays_with_its_key_and_is_named() {
         .expect("done");
     let broken = sealed_of(&world.store, &links[1].1);
     for _ in 0..2 {
-        let done = world.store.keyring().rotate(1000).await.expect("rotated");
+        let done = rotated(&world.store, 1000).await;
         let named = "arn:aws:codeconnections:eu-west-1:111111111111:connection/connection-c001".to_owned();
         assert_eq!((done.resealed, done.unreadable, done.is_finished), (2, vec![named], true));
     }
@@ -278,7 +289,7 @@ async fn a_key_that_another_process_made_is_found() {
     run(format!("VACUUM INTO '{}'", copy.display()));
     std::fs::copy(world.directory.path().join("keyring"), elsewhere.path().join("keyring")).expect("copied");
     let other = open(&elsewhere, &world.clock, &world.faults).expect("the other process");
-    assert!(other.keyring().rotate(1000).await.expect("rotated").is_finished);
+    assert!(rotated(&other, 1000).await.is_finished);
     drop(other);
     run(format!(
         "ATTACH '{}' AS other; BEGIN; DELETE FROM data_key; INSERT INTO data_key SELECT * FROM other.data_key;
