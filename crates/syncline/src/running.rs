@@ -13,7 +13,7 @@ use syncline_cloudformation_sim::Simulator;
 use syncline_git::{Egress, Git, Settings as GitSettings};
 use syncline_model::names::AccountId;
 use syncline_seams::{Clock, Outside};
-use syncline_store::{Store, StoreError};
+use syncline_store::{Change, KeySource, Store, StoreError};
 use syncline_targets::{AwsSource, CloudFormation, Settings as TargetSettings, Target};
 use syncline_wire::sigv4::SigningKeys;
 use tokio::net::TcpListener;
@@ -24,6 +24,7 @@ use zeroize::Zeroizing;
 
 use crate::config::{Config, Role, RootKey};
 use crate::credentials::Fresh;
+use crate::keyring;
 use crate::server::{self, Front, PageTokens};
 use crate::worker::Worker;
 
@@ -80,19 +81,24 @@ impl std::fmt::Debug for RootCredentials {
 /// Opens the store and puts the parts together. `aws` says where CloudFormation is.
 ///
 /// # Errors
-/// A data directory, database, key file or credentials file that cannot be used.
+/// A data directory, database, keyring or credentials file that cannot be used.
 pub async fn parts(config: &Config, seams: &Seams, aws: AwsSource) -> anyhow::Result<Parts> {
+    let keys = keyring::read(&config.keyring, &seams.outside).await?;
+    parts_with(config, seams, aws, keys).await
+}
+
+async fn parts_with(
+    config: &Config,
+    seams: &Seams,
+    aws: AwsSource,
+    keys: KeySource,
+) -> anyhow::Result<Parts> {
     std::fs::DirBuilder::new()
         .recursive(true)
         .mode(0o700)
         .create(&config.data_dir)
         .with_context(|| format!("cannot make the data directory {}", config.data_dir.display()))?;
-    let store = Store::open(
-        &config.database,
-        &config.data_dir.join("keyring"),
-        Arc::clone(&seams.clock),
-        seams.outside.clone(),
-    )?;
+    let store = Store::open(&config.database, keys, Arc::clone(&seams.clock), seams.outside.clone())?;
     let fixed = matches!(aws, AwsSource::Fixed { .. });
     let target =
         CloudFormation::new(aws, seams.outside.clone(), Arc::clone(&seams.clock), TargetSettings::default())
@@ -249,9 +255,10 @@ impl Running {
 /// The parts, as soon as the database is nobody else's. A server that is killed while it starts a git leaves
 /// its lock to that child until the child has become git: a restart in that moment waits instead of failing.
 async fn parts_once_free(config: &Config, seams: &Seams, aws: AwsSource) -> anyhow::Result<Parts> {
+    let keys = keyring::read(&config.keyring, &seams.outside).await?;
     let mut waited = Duration::ZERO;
     loop {
-        match parts(config, seams, aws.clone()).await {
+        match parts_with(config, seams, aws.clone(), keys.clone()).await {
             Err(error) if is_in_use(&error) && waited < DATABASE_PATIENCE => {
                 seams.clock.sleep(DATABASE_RETRY).await;
                 waited += DATABASE_RETRY;
@@ -302,10 +309,35 @@ pub async fn start(config: &Config, seams: &Seams) -> anyhow::Result<Running> {
     if let Some(main) = main {
         tasks.push(serve(main, server::router(Arc::clone(&parts.front)), stopped.clone()));
     }
+    if parts.store.keyring().is_rotating()? {
+        tasks.push(tokio::spawn(finish_rotation(parts.store.clone(), stopped.clone())));
+    }
     if config.role != Role::Api {
         tasks.push(tokio::spawn(Arc::clone(&parts.worker).run(stopped)));
     }
     Ok(Running { address, admin_address, key: parts.key, simulator, stop, tasks, store: parts.store })
+}
+
+/// Completes a rotation of the keys that an earlier process began.
+async fn finish_rotation(store: Store, mut stopped: watch::Receiver<bool>) {
+    let rotation = async {
+        let keyring = store.keyring();
+        // Somebody else may complete it; another one is not begun.
+        while keyring.is_rotating()? {
+            let (_, done) = keyring.rotate(usize::MAX, Change::unrecorded()).await?;
+            info!(resealed = done.resealed, "went on with a rotation of keys that an earlier process began");
+        }
+        Ok::<_, StoreError>(())
+    };
+    let rotation = async {
+        if let Err(error) = rotation.await {
+            warn!(%error, "a rotation of keys is not complete; run syncline keyring rotate");
+        }
+    };
+    tokio::select! {
+        () = rotation => {}
+        _ = stopped.wait_for(|stop| *stop) => {}
+    }
 }
 
 /// Serves a simulated CloudFormation until the stop is asked for.

@@ -1,9 +1,10 @@
 //! From a repository link to the remote it names.
 
 use serde::{Deserialize, Serialize};
-use syncline_git::{Credential, GitError, Remote, RemoteUrl, Secret};
+use syncline_git::{Credential, GitError, Remote, RemoteUrl};
 use syncline_model::plan::Trouble;
 use syncline_model::sync::BlockerKind;
+use syncline_seams::Secret;
 use syncline_store::{ConnectionStatus, LinkRecord, Owner, Store};
 use zeroize::Zeroizing;
 

@@ -88,7 +88,7 @@ impl Server {
         let mut config = Config::on_loopback(directory.path());
         config.root_account = Some(OURS.account.parse().expect("an account"));
         config.root_key =
-            RootKey::Given { id: OURS.id.to_owned(), secret: syncline_git::Secret::new(OURS.secret) };
+            RootKey::Given { id: OURS.id.to_owned(), secret: syncline_seams::Secret::new(OURS.secret) };
         adjust(&mut config);
         let seams = Seams { clock: Arc::<VirtualClock>::clone(&clock), outside: faults.outside() };
         // Nobody listens there: these tests ask nothing of AWS.
