@@ -13,7 +13,7 @@ use syncline_cloudformation_sim::Simulator;
 use syncline_git::{Egress, Git, Settings as GitSettings};
 use syncline_model::names::AccountId;
 use syncline_seams::{Clock, Outside};
-use syncline_store::{Change, KeySource, Store, StoreError};
+use syncline_store::{Change, KeySource, Keyring, Store, StoreError};
 use syncline_targets::{AwsSource, CloudFormation, Settings as TargetSettings, Target};
 use syncline_wire::sigv4::SigningKeys;
 use tokio::net::TcpListener;
@@ -235,6 +235,12 @@ pub struct Running {
 }
 
 impl Running {
+    /// What seals the store's secrets.
+    #[must_use]
+    pub fn keyring(&self) -> Keyring<'_> {
+        self.store.keyring()
+    }
+
     /// Stops claiming and accepting, lets what runs end within a grace period, and closes the store.
     pub async fn stop(self) {
         let _ = self.stop.send(true);

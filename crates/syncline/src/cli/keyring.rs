@@ -198,6 +198,20 @@ mod tests {
         }))
         .expect("a status");
         let text = anstream::adapter::strip_str(&shown(&keyring)).to_string();
-        insta::assert_snapshot!(text, @"");
+        insta::assert_snapshot!(text, @r"
+        Keyring  file:/data/keyring
+
+        MASTER KEY        LABEL  DATA KEYS  SECRETS
+        00000000000000aa  2026   2          0
+        00000000000000bb  -      0          3
+
+        DATA KEY          FOR          MASTER KEY        MADE                  RETIRED               SEALS
+        00000000000000c1  secrets      00000000000000aa  1970-01-01 00:00:00Z  1970-01-02 00:00:00Z  -
+        00000000000000c2  page tokens  00000000000000aa  1970-01-01 00:00:00Z  -                     2 keys, 1 tokens
+
+        A rotation is not complete: syncline keyring rotate
+
+        1 secrets were sealed with keys that do not exist
+        ");
     }
 }

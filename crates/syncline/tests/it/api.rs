@@ -7,6 +7,7 @@ mod foreign;
 mod front_door;
 mod handshake;
 mod hosts;
+mod keyring;
 mod keys;
 mod offered;
 mod paging;
