@@ -1,9 +1,11 @@
-//! A token given to the built binary is seen nowhere: no file, no log line, no answer, no command line.
+//! Secrets given to the built binary, or made by it, are seen nowhere: no file, no log line, no answer, no command
+//! line.
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 
+use serde_json::Value;
 use syncline_testkit::git_host::{Fault, GitHost};
 use tokio::process::Command;
 
@@ -17,21 +19,26 @@ const ENCODED: &str = "ZGVwbG95OmNhbmFyeS00YzFlLXRva2VuLW9mLWEtZ2l0LWhvc3";
 const DEPLOYMENT: &str = "template-file-path: queue.yaml\n";
 const TEMPLATE: &str = "Resources:\n  Queue:\n    Type: AWS::SQS::Queue\n";
 
-fn is_seen_in(bytes: &[u8]) -> bool {
-    [CANARY, ENCODED].iter().any(|seen| bytes.windows(seen.len()).any(|window| window == seen.as_bytes()))
+fn is_in(bytes: &[u8], secret: &[u8]) -> bool {
+    bytes.windows(secret.len()).any(|window| window == secret)
 }
 
-/// The files below a folder, and whether one of them shows the canary.
-fn search(folder: &Path, files: &mut Vec<String>) {
+fn is_seen_in(bytes: &[u8]) -> bool {
+    [CANARY, ENCODED, SECRET].iter().any(|secret| is_in(bytes, secret.as_bytes()))
+}
+
+/// The files below a folder, none of which may show the canary or one of the other secrets.
+fn search(folder: &Path, others: &[String], files: &mut Vec<String>) {
     for entry in std::fs::read_dir(folder).expect("readable").filter_map(Result::ok) {
         let path = entry.path();
         if path.is_dir() {
-            search(&path, files);
+            search(&path, others, files);
             continue;
         }
         // Git's own scratch files come and go.
         let Ok(bytes) = std::fs::read(&path) else { continue };
-        assert!(!is_seen_in(&bytes), "the token is in {}", path.display());
+        let is_seen = is_seen_in(&bytes) || others.iter().any(|other| is_in(&bytes, other.as_bytes()));
+        assert!(!is_seen, "a secret is in {}", path.display());
         files.push(entry.file_name().to_string_lossy().into_owned());
     }
 }
@@ -104,11 +111,15 @@ async fn a_token_is_in_no_file_no_log_no_answer_and_on_no_command_line() {
     }
     repository.recover();
     repository.require_tokens(&["another"]);
-    run(&serve, &["sync", "now", "web"], "").await.good();
     while !run(&serve, &["sync", "status", "web", "--json"], "").await.good().contains("CREDENTIAL_REFUSED") {
         tokio::task::yield_now().await;
     }
     run(&serve, &["sync", "status", "web"], "").await.good();
+    let temporary = ["key", "create", "--user", "ann", "--temporary", "1h", "--format", "json"];
+    let key: Value = serde_json::from_str(&run(&serve, &temporary, "").await.good()).expect("JSON");
+    let made =
+        ["SecretAccessKey", "SessionToken"].map(|name| key[name].as_str().expect("a secret").to_owned());
+    run(&serve, &["key", "list"], "").await.good();
     run(&serve, &["keyring", "rotate"], "").await.good();
     run(&serve, &["keyring", "status"], "").await.good();
 
@@ -116,7 +127,15 @@ async fn a_token_is_in_no_file_no_log_no_answer_and_on_no_command_line() {
     let lines = watching.join().expect("the token is on no command line");
     assert!(lines > 100, "{lines} command lines were looked at");
     let mut files = Vec::new();
-    search(serve.folder(), &mut files);
+    search(serve.folder(), &made, &mut files);
+    let master = std::fs::read_to_string(serve.folder().join("data/keyring")).expect("the key file");
+    let master: Vec<u8> = (0..32)
+        .map(|at| u8::from_str_radix(&master[2 * at..2 * at + 2], 16).expect("hexadecimal digits"))
+        .collect();
+    for file in ["syncline.db", "syncline.db-wal"] {
+        let bytes = std::fs::read(serve.folder().join("data").join(file)).expect("readable");
+        assert!(!is_in(&bytes, &master), "the master key is in {file}");
+    }
     for expected in ["syncline.db", "syncline.db-wal", "syncline.db-shm", "keyring", "log"] {
         assert!(files.iter().any(|file| file == expected), "{expected} is not among {files:?}");
     }
