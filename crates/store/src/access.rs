@@ -1,7 +1,7 @@
 //! Who may call: users of an account, their policies, their access keys.
 
 use syncline_model::names::AccountId;
-use zeroize::Zeroizing;
+use syncline_seams::Secret;
 
 use crate::change::Change;
 use crate::keyring::{Owner, OwnerOf};
@@ -37,7 +37,7 @@ pub struct AccessKey {
     /// Whose it is.
     pub user: User,
     /// Its secret.
-    pub secret: Zeroizing<Vec<u8>>,
+    pub secret: Secret<Vec<u8>>,
     /// SHA-256 of its session token in hexadecimal, where it is a temporary one.
     pub token_hash: Option<String>,
     /// When it ends, where it is a temporary one, in milliseconds since the Unix epoch.
@@ -149,7 +149,7 @@ impl Store {
                 let sealed = row.opt_bytes()?.unwrap_or_default();
                 let (token_hash, expires_at_ms) = (row.opt_text()?, row.opt_int()?);
                 let is_active = row.bool()?;
-                let secret = Zeroizing::default();
+                let secret = Secret::default();
                 let user = user(&mut row)?;
                 Ok((AccessKey { account, user, secret, token_hash, expires_at_ms, is_active }, sealed))
             })

@@ -12,7 +12,7 @@ use anyhow::{Context, bail};
 use syncline_cloudformation_sim::Simulator;
 use syncline_git::{Egress, Git, Settings as GitSettings};
 use syncline_model::names::AccountId;
-use syncline_seams::{Clock, Outside};
+use syncline_seams::{Clock, Outside, Secret};
 use syncline_store::{Change, KeySource, Keyring, Store, StoreError};
 use syncline_targets::{AwsSource, CloudFormation, Settings as TargetSettings, Target};
 use syncline_wire::sigv4::SigningKeys;
@@ -20,7 +20,6 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tracing::{info, warn};
-use zeroize::Zeroizing;
 
 use crate::config::{Config, Role, RootKey};
 use crate::credentials::Fresh;
@@ -62,20 +61,14 @@ pub struct Parts {
 }
 
 /// The root access key and its account.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub struct RootCredentials {
     /// The key's id.
     pub access_key_id: String,
     /// Its secret.
-    pub secret_access_key: Zeroizing<String>,
+    pub secret_access_key: Secret,
     /// The account it acts for.
     pub account: AccountId,
-}
-
-impl std::fmt::Debug for RootCredentials {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "RootCredentials({}, ***, {})", self.access_key_id, self.account)
-    }
 }
 
 /// Opens the store and puts the parts together. `aws` says where CloudFormation is.
@@ -120,7 +113,7 @@ async fn parts_with(
         config.poll_interval,
     ));
     let front = Arc::new(Front {
-        tokens: PageTokens::new(*store.keyring().token_key()),
+        tokens: PageTokens::new(store.keyring().token_key()),
         store: store.clone(),
         clock: Arc::clone(&seams.clock),
         root: key.clone(),
@@ -172,11 +165,7 @@ async fn root_account(
 
 fn root_key(config: &Config, account: AccountId) -> anyhow::Result<RootCredentials> {
     if let RootKey::Given { id, secret } = &config.root_key {
-        return Ok(RootCredentials {
-            access_key_id: id.clone(),
-            secret_access_key: Zeroizing::new(secret.expose().to_owned()),
-            account,
-        });
+        return Ok(RootCredentials { access_key_id: id.clone(), secret_access_key: secret.clone(), account });
     }
     let path = config.data_dir.join("credentials");
     match read_credentials(&path)? {
@@ -194,25 +183,26 @@ fn root_key(config: &Config, account: AccountId) -> anyhow::Result<RootCredentia
 }
 
 /// The key in an AWS credentials file's profile `syncline`; `None` if there is no such file.
-pub(crate) fn read_credentials(path: &Path) -> anyhow::Result<Option<(String, Zeroizing<String>)>> {
+pub(crate) fn read_credentials(path: &Path) -> anyhow::Result<Option<(String, Secret)>> {
     let text = match std::fs::read_to_string(path) {
-        Ok(text) => Zeroizing::new(text),
+        Ok(text) => Secret::new(text),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error).with_context(|| format!("cannot read {}", path.display())),
     };
     let value = |name: &str| {
-        text.lines().find_map(|line| {
+        text.expose().lines().find_map(|line| {
             let (key, value) = line.split_once('=')?;
             (key.trim() == name).then(|| value.trim().to_owned())
         })
     };
     match (value("aws_access_key_id"), value("aws_secret_access_key")) {
-        (Some(id), Some(secret)) => Ok(Some((id, Zeroizing::new(secret)))),
+        (Some(id), Some(secret)) => Ok(Some((id, Secret::new(secret)))),
         _ => bail!("{} holds no aws_access_key_id and aws_secret_access_key", path.display()),
     }
 }
 
-fn write_credentials(path: &Path, id: &str, secret: &str) -> std::io::Result<()> {
+fn write_credentials(path: &Path, id: &str, secret: &Secret) -> std::io::Result<()> {
+    let secret = secret.expose();
     let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
     write!(file, "[syncline]\naws_access_key_id = {id}\naws_secret_access_key = {secret}\n")?;
     file.sync_all()
@@ -297,7 +287,7 @@ pub async fn start(config: &Config, seams: &Seams) -> anyhow::Result<Running> {
         let aws = AwsSource::Fixed {
             endpoint_url,
             access_key_id: "simulated".to_owned(),
-            secret_access_key: "simulated".to_owned(),
+            secret_access_key: Secret::new("simulated"),
         };
         (aws, Some(simulator))
     } else {

@@ -21,7 +21,6 @@ use std::sync::{PoisonError, RwLock};
 
 use sha2::{Digest, Sha256};
 use syncline_seams::Secret;
-use zeroize::Zeroizing;
 
 use crate::sql::Tx;
 use crate::{Store, StoreError, StoreResult, raw};
@@ -310,9 +309,9 @@ impl<'s> Keyring<'s> {
 
     /// The key that authenticates paging tokens. It outlives rotations, as tokens do that were given out.
     #[must_use]
-    pub fn token_key(&self) -> Zeroizing<[u8; 32]> {
+    pub fn token_key(&self) -> Secret<[u8; 32]> {
         // Opening the store fails without it.
-        Zeroizing::new(*self.keys().lasting[PAGE_TOKENS].bytes.expose())
+        self.keys().lasting[PAGE_TOKENS].bytes.clone()
     }
 
     /// Seals `secret` for the row named by `owner`.
@@ -327,8 +326,7 @@ impl<'s> Keyring<'s> {
     ///
     /// # Errors
     /// [`StoreError::Key`] if it was sealed with another key, for another row, or was changed; the database's.
-    pub fn open_sealed(&self, owner: &Owner<'_>, sealed: &[u8]) -> StoreResult<Zeroizing<Vec<u8>>> {
-        let opened = self.keys().open_with(owner, sealed, || self.store.read(data_keys::all))?;
-        Ok(Zeroizing::new(opened.expose().clone()))
+    pub fn open_sealed(&self, owner: &Owner<'_>, sealed: &[u8]) -> StoreResult<Secret<Vec<u8>>> {
+        self.keys().open_with(owner, sealed, || self.store.read(data_keys::all))
     }
 }

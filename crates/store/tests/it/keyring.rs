@@ -64,7 +64,7 @@ pub(crate) fn token_of(store: &Store, name: &str, link: &str) -> StoreResult<Str
     let arn = arn_of(name);
     let sealed = sealed_of(store, link);
     let opened = store.keyring().open_sealed(&Owner { account: ACCOUNT, arn: &arn }, &sealed)?;
-    Ok(String::from_utf8(opened.to_vec()).expect("a text"))
+    Ok(String::from_utf8(opened.expose().clone()).expect("a text"))
 }
 
 fn masters(text: &str) -> StoreResult<MasterKeys> {
@@ -257,7 +257,7 @@ async fn a_data_directory_of_before_data_keys_keeps_working() {
     let path = directory.path().join("keyring");
     let store = open_with(&directory, &path).expect("it opens");
     assert_eq!(
-        hex(&store.keyring().token_key()[..]),
+        hex(store.keyring().token_key().expose()),
         FORMER_TOKEN_KEY,
         "tokens given out are good for their day"
     );
@@ -286,7 +286,7 @@ async fn a_data_directory_of_before_data_keys_keeps_working() {
     let store = open_with(&directory, masters(&key('b')).expect("a keyring")).expect("it opens");
     assert_eq!(token_of(&store, "first", "link-first").expect("opens"), "token of first");
     assert_eq!(token_of(&store, "second", "link-second").expect("opens"), "a newer token");
-    assert_eq!(hex(&store.keyring().token_key()[..]), FORMER_TOKEN_KEY);
+    assert_eq!(hex(store.keyring().token_key().expose()), FORMER_TOKEN_KEY);
 }
 
 #[tokio::test]

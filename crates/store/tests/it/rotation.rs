@@ -65,7 +65,7 @@ async fn access_key(store: &Store, id: &str) {
 
 fn assert_secret(store: &Store, id: &str) {
     let key = store.access_key(id).expect("it opens").expect("a key");
-    assert_eq!(&key.secret[..], b"a secret");
+    assert_eq!(key.secret.expose(), b"a secret");
 }
 
 #[tokio::test]

@@ -6,7 +6,6 @@ use clap::{Args, Subcommand};
 use serde::Deserialize;
 use serde_json::Value;
 use syncline_wire::Timestamp;
-use zeroize::Zeroizing;
 
 use super::client::{Client, KEY_HELP, ServerArgs};
 use super::terminal::{self, BAD, BOLD, DIM, GOOD, date_time, paint, plain};
@@ -156,7 +155,7 @@ fn shown(keyring: &Keyring) -> String {
 async fn rotate(client: &Client) -> anyhow::Result<ExitCode> {
     let (mut resealed, mut rewrapped, mut deleted) = (0, 0, 0);
     loop {
-        let part: Rotated = client.post("/keyring/rotate", Zeroizing::new(b"{}".to_vec())).await?;
+        let part: Rotated = client.post("/keyring/rotate", b"{}".to_vec().into()).await?;
         resealed += part.resealed;
         rewrapped += part.rewrapped;
         deleted += part.deleted;

@@ -48,7 +48,7 @@ impl Here {
         let client = sdk(
             &format!("http://{}", running.address),
             &running.key.access_key_id,
-            running.key.secret_access_key.as_str(),
+            running.key.secret_access_key.expose(),
         );
         Self { directory, git, running, client }
     }
@@ -365,7 +365,7 @@ async fn a_refused_key_is_named_with_where_it_comes_from() {
     let profile = |name: &str, id: &str, secret: &str| {
         format!("[{name}]\naws_access_key_id = {id}\naws_secret_access_key = {secret}\n")
     };
-    let (id, secret) = (here.running.key.access_key_id.as_str(), here.running.key.secret_access_key.as_str());
+    let (id, secret) = (here.running.key.access_key_id.as_str(), here.running.key.secret_access_key.expose());
     let list = |environment: &[(&str, &str)], data_dir: &Path, flags: &[&str]| {
         let mut command = here.command(&[&["sync", "list"], flags].concat());
         command.env("SYNCLINE_DATA_DIR", data_dir).envs(environment.iter().copied());
