@@ -8,6 +8,7 @@ mod foreign;
 mod front_door;
 mod handshake;
 mod hosts;
+mod keyring;
 mod keys;
 mod limits;
 mod load;
