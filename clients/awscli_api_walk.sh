@@ -60,7 +60,7 @@ refused_with() {
   name=$(operation "$1")
   # What version 1 of the CLI ends with when the service answers with an error.
   check "$1: the exit status" "$status" 255
-  [[ $output == *"An error occurred ($code) when calling the $name operation"*": "?*"$text"* ]] ||
+  [[ $output == *"An error occurred ($code) when calling the $name operation"*": "?* && $output == *"$text"* ]] ||
     fail "$1 answered '$output' where $code is due"
   echo "$code $http" >>"$here/refused"
 }
@@ -207,7 +207,7 @@ make_syncs() {
   done
   check_list list-sync-configurations 'SyncConfigurations[].ResourceName' "${syncs[*]}" "${of_link[@]}"
   check "the sync definitions" "$(aws list-repository-sync-definitions "${of_link[@]}" \
-    --query 'sort(RepositorySyncDefinitions[].Target) | join(` `, @)')" "${syncs[*]}"
+    --query 'sort(RepositorySyncDefinitions[].Target)' | xargs)" "${syncs[*]}"
   refused ResourceAlreadyExistsException 409 create-sync-configuration "${of_link[@]}" --branch main \
     --config-file a.yaml --resource-name stack-0 --role-arn "$role"
 
