@@ -218,9 +218,9 @@ make_syncs() {
     'SyncConfiguration.[Branch, ConfigFile, TriggerResourceUpdateOn, PublishDeploymentStatus] | join(`,`, @)')" \
     release,deploy/other.yaml,FILE_CHANGE,ENABLED
 
-  # There is no repository, so there is nothing to tell yet.
+  # There is no repository, and nobody follows that branch: there is nothing to tell.
   refused ResourceNotFoundException 404 get-resource-sync-status "${key[@]}"
-  refused ResourceNotFoundException 404 get-repository-sync-status "${of_link[@]}" --branch release
+  refused ResourceNotFoundException 404 get-repository-sync-status "${of_link[@]}" --branch unfollowed
   check "the blocker summary's resource" "$(aws get-sync-blocker-summary "${key[@]}" \
     --query SyncBlockerSummary.ResourceName)" stack-0
   refused SyncBlockerDoesNotExistException 404 update-sync-blocker "${key[@]}" --id "$nothing" --resolved-reason mended

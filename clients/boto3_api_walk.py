@@ -225,10 +225,10 @@ def syncs(aws, link_id):
     check_all("the updated sync configuration", updated, RepositoryLinkId=link_id, RoleArn=role, **key, **changes)
     check("the updated sync configuration", aws.call("get_sync_configuration", **key)["SyncConfiguration"], updated)
 
-    # There is no repository, so there is nothing to tell yet.
+    # There is no repository, and nobody follows that branch: there is nothing to tell.
     gone = "ResourceNotFoundException"
     aws.refused(gone, "get_resource_sync_status", **key)
-    aws.refused(gone, "get_repository_sync_status", Branch="release", **of_link)
+    aws.refused(gone, "get_repository_sync_status", Branch="unfollowed", **of_link)
     summary = aws.call("get_sync_blocker_summary", **key)["SyncBlockerSummary"]
     check("the blocker summary's ResourceName", summary["ResourceName"], names[0])
     aws.refused("SyncBlockerDoesNotExistException", "update_sync_blocker", Id=NOTHING, ResolvedReason="mended", **key)

@@ -342,11 +342,11 @@ impl Walk<'_> {
         let got = self.told("GetSyncConfiguration", get(&names[0]).await)?;
         check("the updated sync configuration", got.sync_configuration(), Some(&updated))?;
 
-        // There is no repository, so there is nothing to tell yet.
+        // There is no repository, and nobody follows that branch: there is nothing to tell.
         let got =
             client.get_resource_sync_status().sync_type(SYNC_TYPE).resource_name(&names[0]).send().await;
         self.refused("GetResourceSyncStatus", GONE, got, |error| error.is_resource_not_found_exception())?;
-        let got = client.get_repository_sync_status().branch("release").repository_link_id(link_id);
+        let got = client.get_repository_sync_status().branch("unfollowed").repository_link_id(link_id);
         let got = got.sync_type(SYNC_TYPE).send().await;
         self.refused("GetRepositorySyncStatus", GONE, got, |error| error.is_resource_not_found_exception())?;
         let got =

@@ -256,10 +256,10 @@ async function syncs(link) {
   const got = await call("GetSyncConfiguration", key);
   assert.deepEqual(got.SyncConfiguration, updated, "the updated sync configuration");
 
-  // There is no repository, so there is nothing to tell yet.
+  // There is no repository, and nobody follows that branch: there is nothing to tell.
   const gone = "ResourceNotFoundException";
   await refused(gone, "GetResourceSyncStatus", key);
-  await refused(gone, "GetRepositorySyncStatus", { Branch: "release", ...ofLink });
+  await refused(gone, "GetRepositorySyncStatus", { Branch: "unfollowed", ...ofLink });
   const { SyncBlockerSummary: summary } = await call("GetSyncBlockerSummary", key);
   assert.equal(summary.ResourceName, names[0], "the blocker summary's ResourceName");
   const blocker = { Id: NOTHING, ResolvedReason: "mended", ...key };
