@@ -270,7 +270,7 @@ async function syncs(link) {
   return names;
 }
 
-// The tags of one resource, made with `team`: merged, replaced, removed, filled to the quota, left as `team`.
+// The tags of one resource, made with `team`: merged, replaced, removed.
 async function tagging(ResourceArn) {
   const before = await tagsOf(ResourceArn);
   assert.equal(before.team, "web", "the tags that the resource was made with");
@@ -280,7 +280,10 @@ async function tagging(ResourceArn) {
   await call("UntagResource", { ResourceArn, TagKeys: ["cost", "never-set", ...others] });
   assert.deepEqual(await tagsOf(ResourceArn), { team: "api" }, "the tags that are left");
   await invalid("TagResource", "aws:", { ResourceArn, Tags: tagList({ "aws:team": "web" }) });
+}
 
+// As many tags as a resource may have, and one more; clients take their time to believe that, and ask again.
+async function fill(ResourceArn) {
   const many = Object.fromEntries(Array.from({ length: 199 }, (_, number) => [`key-${number}`, "value"]));
   await call("TagResource", { ResourceArn, Tags: tagList(many) });
   await refused("LimitExceededException", "TagResource", { ResourceArn, Tags: tagList({ more: "one" }) });
@@ -333,6 +336,7 @@ async function walk() {
   const madeLinks = await links(region, connectionArns);
   const names = await syncs(madeLinks[0]);
   for (const arn of [hostArns[3], connectionArns[4], madeLinks[2].RepositoryLinkArn]) await tagging(arn);
+  await fill(hostArns[3]);
   await deleteAll(hostArns, connectionArns, madeLinks, names);
   return { called: [...called].sort(), refused: [...refusals].sort() };
 }
