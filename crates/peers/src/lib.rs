@@ -1,4 +1,4 @@
-//! Other people's programs that tests run against: moto, LocalStack, and the Pythons that hold AWS's clients.
+//! Other people's programs that tests run against: moto, LocalStack, and the Pythons and the Node.js of AWS's clients.
 //!
 //! They live in the test environment, which `cargo xtask test` makes. Every peer listens on a port of
 //! 127.0.0.1 that the kernel chose, so any number may run at once, and ends with the process that started it,
