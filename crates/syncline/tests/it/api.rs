@@ -18,5 +18,6 @@ mod replay;
 pub(crate) mod scene;
 mod services;
 mod syncs;
+
 mod tags;
 mod updates;
