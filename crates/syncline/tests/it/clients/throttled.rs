@@ -49,7 +49,7 @@ impl Server {
         let aws = AwsSource::Fixed {
             endpoint_url: "http://127.0.0.1:9".to_owned(),
             access_key_id: "nobody".to_owned(),
-            secret_access_key: "nobody".into(),
+            secret_access_key: syncline_seams::Secret::new("nobody"),
         };
         let parts = running::parts(&config, &seams, aws).await.expect("the parts fit");
         let time = Arc::clone(&clock);
