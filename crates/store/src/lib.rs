@@ -53,7 +53,9 @@ pub use configurations::{
 };
 pub use connections::{Connection, ConnectionStatus, CreateConnection, CredentialRow, NewConnection};
 pub use hosts::{CreateHost, DeleteHost, Host, HostChange, NewHost, UpdateHost};
-pub use keyring::{Keyring, Owner};
+pub use keyring::{
+    DataKeyStatus, KeyId, KeySource, Keyring, KeyringStatus, MasterKeys, MasterStatus, Owner, Rotation,
+};
 pub use links::{CreateLink, DeleteLink, Link, LinkChange, LinkConnection, LinkRecord, NewLink, UpdateLink};
 pub use page::{Cursor, Page, PageOf};
 pub use status::{AttemptStatusRow, RepositoryStatus, SyncStatus};
@@ -87,7 +89,7 @@ pub enum StoreError {
     /// A row is not what this version writes.
     #[error("the database holds something unexpected: {0}")]
     Corrupt(String),
-    /// The key file or a sealed secret cannot be used.
+    /// The keyring or a sealed secret cannot be used.
     #[error("{0}")]
     Key(String),
     /// Another process holds the database, or a child that a killed one was about to start still does.
@@ -132,7 +134,7 @@ struct Inner {
     path: PathBuf,
     writer: Mutex<Option<mpsc::Sender<Job>>>,
     readers: Mutex<Vec<rusqlite::Connection>>,
-    keyring: Keyring,
+    keys: Arc<keyring::Keys>,
     // What is opened for access keys that do not exist.
     decoy: Vec<u8>,
     clock: Arc<dyn Clock>,
@@ -152,13 +154,18 @@ impl std::fmt::Debug for Store {
 }
 
 impl Store {
-    /// Opens the SQLite database at `path`, making it and bringing it to the newest schema as needed, and
-    /// the key file at `key_file`.
+    /// Opens the SQLite database at `path`, making it and bringing it to the newest schema as needed, with the
+    /// master keys of `keys`: a path names a key file.
     ///
     /// # Errors
     /// [`StoreError::InUse`] if another process has it open; [`StoreError::Open`] if it cannot be read or written, or it was made by
-    /// a newer version; [`StoreError::Key`] for the key file.
-    pub fn open(path: &Path, key_file: &Path, clock: Arc<dyn Clock>, outside: Outside) -> StoreResult<Self> {
+    /// a newer version; [`StoreError::Key`] if the keyring cannot be read or is not the database's.
+    pub fn open(
+        path: &Path,
+        keys: impl Into<KeySource>,
+        clock: Arc<dyn Clock>,
+        outside: Outside,
+    ) -> StoreResult<Self> {
         let cannot = |reason: String| StoreError::Open { path: path.display().to_string(), reason };
         let lock_path = path.with_extension("lock");
         let lock = std::fs::OpenOptions::new()
@@ -171,8 +178,6 @@ impl Store {
             std::fs::TryLockError::WouldBlock => StoreError::InUse { path: path.display().to_string() },
             std::fs::TryLockError::Error(error) => cannot(format!("{}: {error}", lock_path.display())),
         })?;
-        let keyring = Keyring::open(key_file)?;
-        let decoy = keyring.seal(&Self::NOBODY, &[b'0'; 40])?;
         // Made before SQLite makes it, so that nobody else may read it.
         std::fs::OpenOptions::new()
             .create(true)
@@ -181,11 +186,13 @@ impl Store {
             .open(path)
             .map_err(|error| cannot(error.to_string()))?;
         let mut connection = raw::connect(path)?;
-        raw::migrate(&mut connection).map_err(|error| match error {
+        let is_new = raw::migrate(&mut connection).map_err(|error| match error {
             StoreError::Open { reason, .. } => cannot(reason),
             other => other,
         })?;
         raw::void_leases(&connection)?;
+        let keys = keyring::open(&mut connection, path, &keys.into(), is_new, clock.now_ms())?;
+        let decoy = keys.seal(&Self::NOBODY, &[b'0'; 40])?;
 
         let (writer, jobs) = mpsc::channel::<Job>();
         std::thread::Builder::new()
@@ -201,7 +208,7 @@ impl Store {
                 path: path.to_owned(),
                 writer: Mutex::new(Some(writer)),
                 readers: Mutex::new(Vec::new()),
-                keyring,
+                keys: Arc::new(keys),
                 decoy,
                 clock,
                 outside,
@@ -230,8 +237,12 @@ impl Store {
 
     /// The keyring that seals this store's secrets.
     #[must_use]
-    pub fn keyring(&self) -> &Keyring {
-        &self.inner.keyring
+    pub fn keyring(&self) -> Keyring<'_> {
+        Keyring::of(self)
+    }
+
+    pub(crate) fn keys(&self) -> Arc<keyring::Keys> {
+        Arc::clone(&self.inner.keys)
     }
 
     pub(crate) fn decoy(&self) -> &[u8] {

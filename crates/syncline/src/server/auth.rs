@@ -47,7 +47,7 @@ fn prove(front: &Front, parts: &Parts, body: &[u8], service: &str) -> Answer<(Ca
     let id = presented.access_key_id();
     let (caller, verified) = if id == front.root.access_key_id {
         let verified =
-            presented.verify(Some(front.root.secret_access_key.as_bytes()), &front.signing_keys)?;
+            presented.verify(Some(front.root.secret_access_key.expose().as_bytes()), &front.signing_keys)?;
         if verified.session_token.is_some() {
             return Err(unknown());
         }
@@ -56,7 +56,7 @@ fn prove(front: &Front, parts: &Parts, body: &[u8], service: &str) -> Answer<(Ca
         (caller, verified)
     } else {
         let key = front.store.access_key(id)?;
-        let secret = key.as_ref().map(|key| &key.secret[..]);
+        let secret = key.as_ref().map(|key| key.secret.expose().as_slice());
         let verified = presented.verify(secret, &front.signing_keys)?;
         let key = key.filter(|key| key.is_active).ok_or_else(unknown)?;
         if !is_token_of(verified.session_token.as_ref(), key.token_hash.as_deref()) {

@@ -54,7 +54,7 @@ impl Server {
         let mut config = Config::on_loopback(directory.path());
         config.root_account = Some(OURS.account.parse().expect("an account"));
         config.root_key =
-            RootKey::Given { id: OURS.id.to_owned(), secret: syncline_git::Secret::new(OURS.secret) };
+            RootKey::Given { id: OURS.id.to_owned(), secret: syncline_seams::Secret::new(OURS.secret) };
         config.limits = limits;
         let seams = Seams { clock: Arc::new(SystemClock), outside };
         let running = running::start(&config, &seams).await.expect("a server");
