@@ -11,4 +11,6 @@ mod opening;
 mod paging;
 mod resources;
 mod rotation;
+mod tags;
+mod updates;
 mod world;

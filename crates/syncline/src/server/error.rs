@@ -1,8 +1,10 @@
 //! From what went wrong inside to what a client is told.
 
 use syncline_store::StoreError;
-use syncline_wire::{ErrorCode, WireError};
+use syncline_wire::{ErrorCode, Operation, WireError};
 use tracing::error;
+
+use super::limits::overloaded;
 
 /// What an operation answers.
 pub(super) type Answer<T> = Result<T, ApiError>;
@@ -25,6 +27,14 @@ impl ApiError {
         Self { is_recorded: true, ..self }
     }
 
+    /// The same under a code that the operation has: what it does not declare, a client of it cannot name.
+    pub(super) fn of(mut self, operation: Operation) -> Self {
+        if self.error.code == ErrorCode::InternalServer {
+            self.error.code = operation.failure_code();
+        }
+        self
+    }
+
     /// `Could not find <what>:<which>` (contract §5).
     pub(super) fn not_found(what: &str, which: &str) -> Self {
         Self::new(ErrorCode::ResourceNotFound, format!("Could not find {what}:{which}"))
@@ -41,6 +51,10 @@ impl ApiError {
 
 impl From<StoreError> for ApiError {
     fn from(error: StoreError) -> Self {
+        if let StoreError::Busy { .. } = error {
+            // Counted by the store; a flood must not fill the log.
+            return overloaded().into();
+        }
         error!(%error, "a request could not be answered");
         Self::new(
             ErrorCode::InternalServer,

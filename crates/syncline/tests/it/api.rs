@@ -1,17 +1,22 @@
 //! The AWS API as a client meets it: signed requests in either protocol against the real router and store.
 
-mod client;
+pub(crate) mod client;
 mod constraints;
 mod declared_errors;
+mod failures;
 mod foreign;
 mod front_door;
 mod handshake;
 mod hosts;
 mod keyring;
 mod keys;
-mod offered;
+mod limits;
+mod load;
+mod operations;
 mod paging;
 mod replay;
-mod scene;
+pub(crate) mod scene;
 mod services;
 mod syncs;
+mod tags;
+mod updates;

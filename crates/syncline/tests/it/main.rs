@@ -4,6 +4,8 @@ mod api;
 mod canary;
 mod cli;
 mod clients;
+mod conformance;
 mod keyring;
+mod listening;
 mod serving;
 mod stories;

@@ -94,7 +94,11 @@ const ELSEWHERE: &[&str] = &[
     "store.rewrap_data_keys",
     "store.set_access_key_active",
     "store.sync_now",
+    "store.tag",
+    "store.untag",
     "store.update_configuration",
+    "store.update_host",
+    "store.update_link",
     "sts.GetCallerIdentity",
 ];
 

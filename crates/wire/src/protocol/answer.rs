@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::codec::write;
 use super::{Protocol, Routed};
 use crate::constraint::{MAX_MESSAGE_CHARS, cut};
-use crate::{ErrorCode, Output, WireError};
+use crate::{Output, WireError};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-amzn-requestid");
 pub(super) const SMITHY_PROTOCOL: HeaderName = HeaderName::from_static("smithy-protocol");
@@ -32,7 +32,8 @@ pub fn encode_output<O: Output>(routed: Routed, output: &O, request_id: &str) ->
     match write(routed.protocol, output) {
         Ok(body) => respond(routed.protocol, StatusCode::OK, body, request_id),
         Err(reason) => {
-            let error = WireError::new(ErrorCode::InternalServer, format!("writing the answer: {reason}"));
+            let error =
+                WireError::new(routed.operation.failure_code(), format!("writing the answer: {reason}"));
             encode_error(routed.protocol, &error, request_id)
         }
     }
@@ -45,7 +46,9 @@ pub fn encode_error(protocol: Protocol, error: &WireError, request_id: &str) -> 
     let body = ErrorBody { kind: format!("{NAMESPACE}#{}", error.code.name()), message: &message };
     let status = StatusCode::from_u16(error.code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     // A map of two texts is always written.
-    respond(protocol, status, write(protocol, &body).unwrap_or_default(), request_id)
+    let mut response = respond(protocol, status, write(protocol, &body).unwrap_or_default(), request_id);
+    response.headers_mut().extend(error.retry_headers());
+    response
 }
 
 fn respond(protocol: Protocol, status: StatusCode, body: Vec<u8>, request_id: &str) -> Response<Bytes> {

@@ -1,13 +1,12 @@
-//! A row for every error that the model declares for an operation that is offered: what provokes it, or why
+//! A row for every error that the model declares for an operation: what provokes it, or why
 //! it never happens.
 
 use serde_json::{Value, json};
-use syncline::config::Quotas;
+use syncline::config::{Limits, Quotas};
 use syncline_seams::Moment;
 use syncline_wire::{ErrorCode as Code, Operation as Op};
 
 use super::client::{Client, PROTOCOLS};
-use super::offered::offered;
 use super::scene::{NOTHING, Scene, authorize, by_name, link, of_link, sync_input};
 
 /// How the world is when the operation is called.
@@ -22,6 +21,10 @@ enum World {
     Nonsense(&'static str),
     /// The connection of the link was deleted.
     WithoutConnection,
+    /// The connection has a tag.
+    Tagged,
+    /// The account has used up its rates.
+    Throttled,
 }
 
 enum Row {
@@ -31,11 +34,10 @@ enum Row {
     Never(&'static str),
 }
 use Row::{Never, Provoked};
-use World::{Failing, Full, Nonsense, Ordinary, WithoutConnection};
+use World::{Failing, Full, Nonsense, Ordinary, Tagged, Throttled, WithoutConnection};
 
 const FAILED: &str = "the server could not complete the request; it is safe to try again";
 const NO_POLICIES: &str = "keys have no policies in this version: every key may do everything in its account";
-const NO_THROTTLING: &str = "this version does not throttle";
 const ONE_TRANSACTION: &str = "it is one transaction of the only writer: there is no race to lose";
 const BAD_PROVIDER: &str = "UPDATE repository_link SET provider_type = 'Subversion'";
 
@@ -83,7 +85,7 @@ const NOT_AN_ID: &str = "1 validation error detected: Value 'X' at 'repositoryLi
 fn row(operation: Op, code: Code) -> Option<Row> {
     Some(match (operation, code) {
         (_, Code::AccessDenied) => Never(NO_POLICIES),
-        (_, Code::Throttling) => Never(NO_THROTTLING),
+        (_, Code::Throttling) => Provoked(Throttled, json!({}), "Rate exceeded"),
         (_, Code::ConcurrentModification | Code::UpdateOutOfSync) => Never(ONE_TRANSACTION),
 
         (Op::CreateConnection, Code::LimitExceeded) => Provoked(
@@ -249,6 +251,40 @@ fn row(operation: Op, code: Code) -> Option<Row> {
             FAILED,
         ),
 
+        (Op::ListTagsForResource | Op::TagResource | Op::UntagResource, Code::ResourceNotFound) => Provoked(
+            Ordinary,
+            json!({"ResourceArn": connection_arn()["ConnectionArn"], "Tags": [], "TagKeys": []}),
+            "Could not find resource:arn:aws:codeconnections:eu-west-1:111111111111:connection/none",
+        ),
+        (Op::TagResource, Code::LimitExceeded) => {
+            let tags: Vec<_> = (0..200).map(|i| json!({"Key": format!("k{i}"), "Value": ""})).collect();
+            Provoked(
+                Tagged,
+                json!({"ResourceArn": "{connection}", "Tags": tags}),
+                "The resource {connection} would have 201 tags, more than its quota of 200",
+            )
+        }
+
+        (Op::UpdateHost, Code::Conflict) => Never(ONE_TRANSACTION),
+        (Op::UpdateHost, Code::ResourceNotFound) => Provoked(Ordinary, host_arn(), NO_HOST),
+        (Op::UpdateHost, Code::ResourceUnavailable) => {
+            Never("a host can be changed from its creation on: no VPC is set up first")
+        }
+        (Op::UpdateHost, Code::UnsupportedOperation) => {
+            Never("endpoint and VPC configuration of every host can be changed, whatever its status")
+        }
+
+        (Op::UpdateRepositoryLink, Code::ConditionalCheckFailed) => Never(ONE_TRANSACTION),
+        (Op::UpdateRepositoryLink, Code::InternalServer) => {
+            Provoked(Failing("store.update_link"), json!({"RepositoryLinkId": "{link}"}), FAILED)
+        }
+        (Op::UpdateRepositoryLink, Code::InvalidInput) => Provoked(
+            Ordinary,
+            json!({"RepositoryLinkId": "{link}", "ConnectionArn": "{pending}"}),
+            "The connection {pending} is of provider type Git, the repository link of GitHub",
+        ),
+        (Op::UpdateRepositoryLink, Code::ResourceNotFound) => Provoked(Ordinary, link_id(), NO_LINK),
+
         (Op::UpdateSyncBlocker, Code::InternalServer) => {
             Provoked(Failing("store.resolve_blocker"), resolve("web", "{blocker}"), FAILED)
         }
@@ -270,7 +306,9 @@ fn row(operation: Op, code: Code) -> Option<Row> {
 }
 
 fn declared() -> impl Iterator<Item = (Op, Code)> {
-    offered().flat_map(|operation| operation.declared_errors().iter().map(move |&code| (operation, code)))
+    Op::ALL
+        .into_iter()
+        .flat_map(|operation| operation.declared_errors().iter().map(move |&code| (operation, code)))
 }
 
 #[test]
@@ -284,16 +322,35 @@ fn the_table_is_complete() {
     assert!(rows > 90 && never < rows / 2, "{never} of {rows} never happen");
 }
 
+/// Rates that a scene can be made with, and little more.
+const SLOW: Limits = Limits {
+    account_reads_per_second: 1,
+    account_reads_burst: 20,
+    account_writes_per_second: 1,
+    account_writes_burst: 20,
+    ..Limits::unthrottled()
+};
+
 async fn scene(world: &World) -> Scene {
     let quotas =
         Quotas { connections: 2, hosts: 1, repository_links: 1, sync_configurations: 1, ..Quotas::default() };
     let scene = match world {
         Full => Scene::with(|config| config.quotas = quotas).await,
+        Throttled => Scene::with(|config| config.limits = SLOW).await,
         _ => Scene::new().await,
     };
     match world {
         Ordinary | Full | Failing(_) => {}
+        Throttled => {
+            for operation in ["ListHosts", "CreateHost"] {
+                while scene.client().call(operation, &json!({})).await.status != 429 {}
+            }
+        }
         Nonsense(sql) => scene.tamper(sql),
+        Tagged => {
+            let tag = json!({"ResourceArn": scene.connection, "Tags": [{"Key": "first", "Value": ""}]});
+            scene.client().ok("TagResource", tag).await;
+        }
         WithoutConnection => {
             scene.client().ok("DeleteConnection", json!({"ConnectionArn": scene.connection})).await;
         }
@@ -303,12 +360,13 @@ async fn scene(world: &World) -> Scene {
 
 #[tokio::test]
 async fn every_declared_error_that_can_happen_happens() {
-    let ordinary = scene(&Ordinary).await;
+    let (ordinary, throttled) = (scene(&Ordinary).await, scene(&Throttled).await);
     for (operation, code) in declared() {
         let Some(Provoked(world, input, message)) = row(operation, code) else { continue };
         let own;
         let scene = match world {
             Ordinary => &ordinary,
+            Throttled => &throttled,
             _ => {
                 own = scene(&world).await;
                 &own
