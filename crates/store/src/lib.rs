@@ -56,7 +56,7 @@ pub use links::{CreateLink, DeleteLink, Link, LinkConnection, LinkRecord, NewLin
 pub use page::{Cursor, Page, PageOf};
 pub use status::{AttemptStatusRow, RepositoryStatus, SyncStatus};
 pub use syncs::SyncRecord;
-pub use tags::Tag;
+pub use tags::{Tag, Tagged};
 pub use work::{Claim, Kind};
 
 use sql::Tx;

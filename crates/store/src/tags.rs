@@ -1,7 +1,7 @@
 //! Tags of hosts, connections and repository links.
 
-use crate::StoreResult;
 use crate::sql::{Tx, params};
+use crate::{Scope, Store, StoreResult};
 
 /// A tag.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -10,6 +10,62 @@ pub struct Tag {
     pub key: String,
     /// Its value.
     pub value: String,
+}
+
+/// What can have tags.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tagged {
+    /// A connection.
+    Connection,
+    /// A host.
+    Host,
+    /// A repository link.
+    RepositoryLink,
+}
+
+impl Tagged {
+    /// Every kind.
+    pub const ALL: [Self; 3] = [Self::Connection, Self::Host, Self::RepositoryLink];
+
+    /// The kind as it stands in an ARN.
+    #[must_use]
+    pub fn arn_kind(self) -> &'static str {
+        match self {
+            Self::Connection => "connection",
+            Self::Host => "host",
+            Self::RepositoryLink => "repository-link",
+        }
+    }
+
+    fn table(self) -> &'static str {
+        match self {
+            Self::Connection => "connection",
+            Self::Host => "host",
+            Self::RepositoryLink => "repository_link",
+        }
+    }
+}
+
+impl Store {
+    /// The tags of a resource by key; none of one that is not of this scope.
+    ///
+    /// # Errors
+    /// The database's.
+    pub fn resource_tags(&self, scope: &Scope, kind: Tagged, id: &str) -> StoreResult<Vec<Tag>> {
+        self.read(|tx| {
+            tx.rows(
+                &format!(
+                    "SELECT t.tag_key, t.tag_value FROM {} r JOIN tag t ON t.resource_id = r.id
+                      WHERE r.account_id = $1 AND r.region = $2 AND r.id = $3 ORDER BY t.tag_key",
+                    kind.table()
+                ),
+                params![scope.account.as_str(), scope.region.as_str(), id],
+            )?
+            .into_iter()
+            .map(|mut row| Ok(Tag { key: row.text()?, value: row.text()? }))
+            .collect()
+        })
+    }
 }
 
 pub(crate) fn insert(tx: &Tx<'_>, resource_id: &str, tags: &[Tag]) -> StoreResult<()> {

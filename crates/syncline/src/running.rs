@@ -24,7 +24,7 @@ use zeroize::Zeroizing;
 
 use crate::config::{Config, Role, RootKey};
 use crate::credentials::Fresh;
-use crate::server::{self, Front, PageTokens};
+use crate::server::{self, Front, PageTokens, Policies};
 use crate::worker::Worker;
 
 /// How long work in progress may take to end after a stop is asked for.
@@ -118,6 +118,7 @@ pub async fn parts(config: &Config, seams: &Seams, aws: AwsSource) -> anyhow::Re
         store: store.clone(),
         clock: Arc::clone(&seams.clock),
         root: key.clone(),
+        policies: Policies::default(),
         signing_keys: SigningKeys::default(),
         quotas: config.quotas,
         role_accounts: config.role_accounts.clone(),

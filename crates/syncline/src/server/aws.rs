@@ -12,17 +12,18 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 use syncline_model::names::Region;
 use syncline_store::Scope;
 use syncline_wire::{
-    ErrorCode, Input, MAX_BODY_BYTES, Operation, Routed, Service, WireError, decode, encode_error,
-    encode_output, protocol_of, route,
+    ErrorCode, MAX_BODY_BYTES, Operation, Routed, Service, WireError, decode, encode_error, encode_output,
+    protocol_of, route,
 };
 use tracing::info;
 use uuid::Uuid;
 
+use super::api::needs::Needs;
 use super::api::{self, Call};
 use super::audit::{Asked, Origin};
 use super::caller::Caller;
 use super::error::{Answer, ApiError};
-use super::{Front, audit, auth};
+use super::{Front, access, audit, auth};
 
 /// The longest a request's body may take to arrive.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
@@ -99,7 +100,7 @@ struct Incoming<'r> {
     body: &'r [u8],
 }
 
-async fn run<I: Input>(
+async fn run<I: Needs>(
     request: Incoming<'_>,
     handler: impl AsyncFnOnce(&Call, I) -> Answer<I::Output>,
 ) -> Answer<Response<Bytes>> {
@@ -127,7 +128,10 @@ async fn run<I: Input>(
     });
     let call = Call { front: Arc::clone(front), scope, service: routed.service, asked };
     let answered = match decoded {
-        Ok(input) => handler(&call, input).await,
+        Ok(input) => match access::check(&call, || input.needs(&call)) {
+            Ok(()) => handler(&call, input).await,
+            Err(denied) => Err(denied),
+        },
         Err(error) => Err(error.into()),
     };
     match answered {
