@@ -27,7 +27,7 @@ pub(super) struct Need {
     /// Condition keys of this need with their values.
     keys: Vec<(String, String)>,
     /// What the tags of `aws:ResourceTag/…` are those of.
-    tagged: Option<(Tagged, String)>,
+    tagged: Option<Tagged>,
     /// The repository link whose repository is meant, where the request does not name the repository.
     repository_of: Option<String>,
 }
@@ -51,8 +51,8 @@ impl Need {
     }
 
     /// With the tags of a resource, if it is one of the caller's scope.
-    pub(super) fn tags_of(mut self, kind: Tagged, id: Option<impl Into<String>>) -> Self {
-        self.tagged = id.map(|id| (kind, id.into()));
+    pub(super) fn tags_of(mut self, resource: Option<Tagged>) -> Self {
+        self.tagged = resource;
         self
     }
 
@@ -160,10 +160,10 @@ fn context(call: &Call, user: &User, policies: &[Policy], need: &Need) -> Answer
         context.add(key, value.as_str());
     }
     // What costs a read is read only if it is asked for.
-    if let Some((kind, id)) = &need.tagged
+    if let Some(resource) = &need.tagged
         && asks_for("aws:ResourceTag/")
     {
-        for tag in call.front.store.resource_tags(&call.scope, *kind, id)? {
+        for tag in call.front.store.tags(&call.scope, resource)?.unwrap_or_default() {
             context.add(&format!("aws:ResourceTag/{}", tag.key), tag.value);
         }
     }

@@ -85,7 +85,8 @@ async fn operate(
     request_id: &str,
 ) -> Answer<Response<Bytes>> {
     let routed = route(&parts.method, parts.uri.path(), &parts.headers)?;
-    let (caller, region) = auth::authenticate(front, parts, body, routed.service.signing_name())?;
+    let (caller, region) = auth::authenticate(front, parts, body, routed.service.signing_name())
+        .map_err(|refusal| refusal.of(routed.operation))?;
     let origin = Origin::of(parts, request_id);
     dispatch(Incoming { front, caller, region, origin, routed, body }).await
 }
@@ -137,6 +138,7 @@ async fn run<I: Needs>(
     match answered {
         Ok(output) => Ok(encode_output(routed, &output, &call.asked.origin.request_id)),
         Err(refusal) => {
+            let refusal = refusal.of(I::OPERATION);
             call.asked.refused(front, &refusal).await;
             Err(refusal)
         }
@@ -145,7 +147,7 @@ async fn run<I: Needs>(
 
 /// The API's table of contents.
 async fn dispatch(r: Incoming<'_>) -> Answer<Response<Bytes>> {
-    use api::{blockers, connections, hosts, links, sync_configurations, sync_status};
+    use api::{blockers, connections, hosts, links, sync_configurations, sync_status, tags};
     match r.routed.operation {
         Operation::CreateConnection => run(r, connections::create_connection).await,
         Operation::CreateHost => run(r, hosts::create_host).await,
@@ -169,15 +171,12 @@ async fn dispatch(r: Incoming<'_>) -> Answer<Response<Bytes>> {
             run(r, sync_configurations::list_repository_sync_definitions).await
         }
         Operation::ListSyncConfigurations => run(r, sync_configurations::list_sync_configurations).await,
+        Operation::ListTagsForResource => run(r, tags::list_tags_for_resource).await,
+        Operation::TagResource => run(r, tags::tag_resource).await,
+        Operation::UntagResource => run(r, tags::untag_resource).await,
+        Operation::UpdateHost => run(r, hosts::update_host).await,
+        Operation::UpdateRepositoryLink => run(r, links::update_repository_link).await,
         Operation::UpdateSyncBlocker => run(r, blockers::update_sync_blocker).await,
         Operation::UpdateSyncConfiguration => run(r, sync_configurations::update_sync_configuration).await,
-        operation @ (Operation::ListTagsForResource
-        | Operation::TagResource
-        | Operation::UntagResource
-        | Operation::UpdateHost
-        | Operation::UpdateRepositoryLink) => Err(ApiError::new(
-            ErrorCode::UnknownOperation,
-            format!("{} is not offered by this version of Syncline", operation.name()),
-        )),
     }
 }

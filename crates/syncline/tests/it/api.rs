@@ -1,17 +1,21 @@
 //! The AWS API as a client meets it: signed requests in either protocol against the real router and store.
 
 mod access;
-mod client;
+pub(crate) mod client;
+mod conditions;
 mod constraints;
 mod declared_errors;
+mod failures;
 mod foreign;
 mod front_door;
 mod handshake;
 mod hosts;
 mod keys;
-mod offered;
+mod operations;
 mod paging;
 mod replay;
-mod scene;
+pub(crate) mod scene;
 mod services;
 mod syncs;
+mod tags;
+mod updates;

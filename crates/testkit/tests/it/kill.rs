@@ -89,7 +89,11 @@ const ELSEWHERE: &[&str] = &[
     "store.resolve_blocker",
     "store.set_access_key_active",
     "store.sync_now",
+    "store.tag",
+    "store.untag",
     "store.update_configuration",
+    "store.update_host",
+    "store.update_link",
     "sts.GetCallerIdentity",
 ];
 

@@ -39,32 +39,37 @@ fn on_all<I: Input>(call: &Call) -> Need {
     Need::new(action(call, I::OPERATION.name()), everything(&call.scope, service))
 }
 
+/// A kind of resource as it stands in an ARN, and its tags' owner.
+type Kind = (&'static str, fn(String) -> Tagged);
+const CONNECTION: Kind = ("connection", Tagged::Connection);
+const HOST: Kind = ("host", Tagged::Host);
+const LINK: Kind = ("repository-link", Tagged::Link);
+
 /// An action on what an ARN of this kind names.
-fn on(call: &Call, name: &str, kind: Tagged, arn: &str) -> Need {
-    Need::new(action(call, name), arn).tags_of(kind, id_in_scope(&call.scope, kind.arn_kind(), arn))
+fn on(call: &Call, name: &str, (kind, tagged): Kind, arn: &str) -> Need {
+    let id = id_in_scope(&call.scope, kind, arn);
+    Need::new(action(call, name), arn).tags_of(id.map(|id| tagged(id.to_owned())))
 }
 
 /// An action on a repository link.
 fn on_link(call: &Call, name: &str, id: &str) -> Need {
     let id = id.to_ascii_lowercase();
-    let arn = arn(&call.scope, call.service.signing_name(), "repository-link", &id);
-    Need::new(action(call, name), arn).tags_of(Tagged::RepositoryLink, Some(id))
+    let arn = arn(&call.scope, call.service.signing_name(), LINK.0, &id);
+    Need::new(action(call, name), arn).tags_of(Some(Tagged::Link(id)))
 }
 
 /// An action on what an ARN of any kind names.
 fn on_any(call: &Call, name: &str, arn: &str) -> Need {
-    for kind in Tagged::ALL {
-        if let Some(id) = id_in_scope(&call.scope, kind.arn_kind(), arn) {
-            return match kind {
-                Tagged::RepositoryLink => {
-                    let prefix = &arn[..arn.len() - id.len()];
-                    on(call, name, kind, &format!("{prefix}{}", id.to_ascii_lowercase()))
-                }
-                Tagged::Connection | Tagged::Host => on(call, name, kind, arn),
-            };
+    let id = |(kind, _): &Kind| id_in_scope(&call.scope, kind, arn);
+    match [CONNECTION, HOST, LINK].into_iter().find(|kind| id(kind).is_some()) {
+        Some(kind) if kind.0 == LINK.0 => {
+            let id = id(&LINK).unwrap_or_default();
+            let arn = format!("{}{}", &arn[..arn.len() - id.len()], id.to_ascii_lowercase());
+            on(call, name, LINK, &arn)
         }
+        Some(kind) => on(call, name, kind, arn),
+        None => Need::new(action(call, name), arn),
     }
-    Need::new(action(call, name), arn)
 }
 
 /// With the tags that a request brings.
@@ -78,10 +83,10 @@ fn with_tags(mut need: Need, tags: Option<&Vec<Tag>>) -> Need {
 }
 
 /// A creation, which is also a tagging where it brings tags.
-fn creation(call: &Call, need: Need, kind: Tagged, tags: Option<&Vec<Tag>>) -> Vec<Need> {
+fn creation(call: &Call, need: Need, (kind, _): Kind, tags: Option<&Vec<Tag>>) -> Vec<Need> {
     let mut needs = vec![with_tags(need, tags)];
     if tags.is_some_and(|tags| !tags.is_empty()) {
-        let made = arn(&call.scope, call.service.signing_name(), kind.arn_kind(), "*");
+        let made = arn(&call.scope, call.service.signing_name(), kind, "*");
         needs.push(with_tags(Need::new(action(call, "TagResource"), made), tags));
     }
     needs
@@ -102,7 +107,7 @@ impl Needs for CreateConnectionInput {
         let need = on_all::<Self>(call)
             .key("codeconnections:ProviderType", self.provider_type.as_ref().map(|kind| kind.as_str()))
             .key("codeconnections:HostArn", self.host_arn.as_deref());
-        creation(call, need, Tagged::Connection, self.tags.as_ref())
+        creation(call, need, CONNECTION, self.tags.as_ref())
     }
 }
 
@@ -112,15 +117,14 @@ impl Needs for CreateHostInput {
         let need = on_all::<Self>(call)
             .key("codeconnections:ProviderType", Some(self.provider_type.as_str()))
             .key("codeconnections:VpcId", vpc);
-        creation(call, need, Tagged::Host, self.tags.as_ref())
+        creation(call, need, HOST, self.tags.as_ref())
     }
 }
 
 impl Needs for CreateRepositoryLinkInput {
     fn needs(&self, call: &Call) -> Vec<Need> {
-        let connection = |name| on(call, name, Tagged::Connection, &self.connection_arn);
-        let mut needs =
-            creation(call, connection("CreateRepositoryLink"), Tagged::RepositoryLink, self.tags.as_ref());
+        let connection = |name| on(call, name, CONNECTION, &self.connection_arn);
+        let mut needs = creation(call, connection("CreateRepositoryLink"), LINK, self.tags.as_ref());
         needs.push(passing(connection("PassConnection")));
         let mut using = connection("UseConnection");
         for (key, value) in repository_keys(&self.owner_id, &self.repository_name) {
@@ -135,7 +139,7 @@ impl Needs for UpdateRepositoryLinkInput {
     fn needs(&self, call: &Call) -> Vec<Need> {
         let mut needs = vec![on_link(call, "UpdateRepositoryLink", &self.repository_link_id)];
         if let Some(given) = &self.connection_arn {
-            let connection = |name| on(call, name, Tagged::Connection, given);
+            let connection = |name| on(call, name, CONNECTION, given);
             needs.push(passing(connection("PassConnection")));
             let link_id = self.repository_link_id.to_ascii_lowercase();
             needs.push(connection("UseConnection").repository_of(link_id));
@@ -184,7 +188,7 @@ impl Needs for ListConnectionsInput {
 impl Needs for UpdateHostInput {
     fn needs(&self, call: &Call) -> Vec<Need> {
         let vpc = self.vpc_configuration.as_ref().map(|vpc| vpc.vpc_id.as_str());
-        vec![on(call, "UpdateHost", Tagged::Host, &self.host_arn).key("codeconnections:VpcId", vpc)]
+        vec![on(call, "UpdateHost", HOST, &self.host_arn).key("codeconnections:VpcId", vpc)]
     }
 }
 
@@ -217,22 +221,22 @@ macro_rules! alone {
         }
     )+};
     (@ $self:ident, $call:ident) => { on_all::<Self>($call) };
-    (@ $self:ident, $call:ident, RepositoryLink $member:ident) => {
+    (@ $self:ident, $call:ident, LINK $member:ident) => {
         on_link($call, Self::OPERATION.name(), &$self.$member)
     };
     (@ $self:ident, $call:ident, $kind:ident $member:ident) => {
-        on($call, Self::OPERATION.name(), Tagged::$kind, &$self.$member)
+        on($call, Self::OPERATION.name(), $kind, &$self.$member)
     };
 }
 
 alone! {
-    DeleteConnectionInput: Connection connection_arn,
-    DeleteHostInput: Host host_arn,
-    DeleteRepositoryLinkInput: RepositoryLink repository_link_id,
+    DeleteConnectionInput: CONNECTION connection_arn,
+    DeleteHostInput: HOST host_arn,
+    DeleteRepositoryLinkInput: LINK repository_link_id,
     DeleteSyncConfigurationInput,
-    GetConnectionInput: Connection connection_arn,
-    GetHostInput: Host host_arn,
-    GetRepositoryLinkInput: RepositoryLink repository_link_id,
+    GetConnectionInput: CONNECTION connection_arn,
+    GetHostInput: HOST host_arn,
+    GetRepositoryLinkInput: LINK repository_link_id,
     GetResourceSyncStatusInput,
     GetSyncBlockerSummaryInput,
     GetSyncConfigurationInput,

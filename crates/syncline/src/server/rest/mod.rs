@@ -137,7 +137,8 @@ impl Resource {
             Self::Sync(sync) => Need::new(action, arn(scope, "syncline", "sync", sync)),
             Self::Connection(id) => {
                 let service = Service::CodeConnections.signing_name();
-                Need::new(action, arn(scope, service, "connection", id)).tags_of(Tagged::Connection, Some(id))
+                Need::new(action, arn(scope, service, "connection", id))
+                    .tags_of(Some(Tagged::Connection(id.clone())))
             }
         }
     }
