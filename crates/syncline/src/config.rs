@@ -3,6 +3,8 @@
 //! **Architecture Invariant:** this is the only reader of the server's configuration files and environment.
 //! The commands that call a server read theirs in `cli/client.rs`, through clap as well.
 
+mod limits;
+
 use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -13,6 +15,8 @@ use clap::{Args, ValueEnum};
 use serde::Deserialize;
 use syncline_git::{Network, Secret};
 use syncline_model::names::AccountId;
+
+pub use limits::{Limits, Throttle};
 
 /// Which half of the server runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum, Deserialize)]
@@ -159,6 +163,7 @@ struct File {
     insecure_http: Option<bool>,
     log_format: Option<LogFormat>,
     quotas: Quotas,
+    limits: Limits,
 }
 
 /// Where the root access key comes from.
@@ -206,6 +211,8 @@ pub struct Config {
     pub root_account: Option<AccountId>,
     /// The quotas.
     pub quotas: Quotas,
+    /// How much is taken on, and for how long.
+    pub limits: Limits,
     /// Where the git program is looked for.
     pub search_path: OsString,
 }
@@ -217,7 +224,8 @@ fn search_path() -> OsString {
 }
 
 impl Config {
-    /// Settings for a server of tests or of the demo: loopback, free ports, everything in `data_dir`.
+    /// Settings for a server of tests or of the demo: loopback, free ports, everything in `data_dir`, any
+    /// number of requests a second.
     #[must_use]
     pub fn on_loopback(data_dir: &Path) -> Self {
         let any_port = SocketAddr::from(([127, 0, 0, 1], 0));
@@ -236,6 +244,7 @@ impl Config {
             root_key: RootKey::InDataDir,
             root_account: None,
             quotas: Quotas::default(),
+            limits: Limits::unthrottled(),
             search_path: search_path(),
         }
     }
@@ -309,6 +318,7 @@ impl ServeArgs {
             root_key,
             root_account: first_key.account,
             quotas: file.quotas,
+            limits: file.limits.check().map_err(anyhow::Error::msg).context("[limits] in the file")?,
             search_path: search_path(),
         })
     }
@@ -412,10 +422,29 @@ mod tests {
             "[quotas]\nhost = 1",
             "allow_network = ['x']",
             "poll_interval = '5 parsecs'",
+            "[limits]\nrequests = 1",
+            "[limits]\nsource_burst = -1",
+            "[limits]\nconnections = 0",
+            "[limits]\nheader_bytes = 8191",
+            "[limits]\nidle_time = 60",
+            "[limits]\nidle_time = '1 ms'",
         ] {
             std::fs::write(&path, bad).expect("write");
             assert!(settle(args()).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn the_file_changes_each_limit_by_name() {
+        let directory = tempfile::tempdir().expect("temporary directory");
+        let path = directory.path().join("syncline.toml");
+        std::fs::write(&path, "[limits]\naccount_writes_per_second = 0\nheader_time = '500ms'\n")
+            .expect("write");
+        let config = settle(ServeArgs { config: Some(path), ..ServeArgs::default() }).expect("valid");
+        let header_time = Duration::from_millis(500);
+        assert_eq!(config.limits, Limits { account_writes_per_second: 0, header_time, ..Limits::default() });
+        let untouched = settle(ServeArgs::default()).expect("valid").limits;
+        assert_eq!(untouched, Limits::default());
     }
 
     #[test]

@@ -1,6 +1,5 @@
 //! A running server, put together from its parts.
 
-use std::future::IntoFuture;
 use std::io::Write;
 use std::net::SocketAddr;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
@@ -24,7 +23,7 @@ use zeroize::Zeroizing;
 
 use crate::config::{Config, Role, RootKey};
 use crate::credentials::Fresh;
-use crate::server::{self, Front, PageTokens, Policies};
+use crate::server::{self, Connections, Front, Gate, PageTokens, Policies};
 use crate::worker::Worker;
 
 /// How long work in progress may take to end after a stop is asked for.
@@ -115,7 +114,7 @@ pub async fn parts(config: &Config, seams: &Seams, aws: AwsSource) -> anyhow::Re
     ));
     let front = Arc::new(Front {
         tokens: PageTokens::new(*store.keyring().token_key()),
-        store: store.clone(),
+        store: store.for_requests(config.limits.writes_waiting),
         clock: Arc::clone(&seams.clock),
         root: key.clone(),
         policies: Policies::default(),
@@ -123,6 +122,8 @@ pub async fn parts(config: &Config, seams: &Seams, aws: AwsSource) -> anyhow::Re
         quotas: config.quotas,
         role_accounts: config.role_accounts.clone(),
         egress,
+        gate: Gate::new(config.limits, Arc::clone(&seams.clock)),
+        connections: Arc::new(Connections::new(config.limits)),
         principal: target,
     });
     Ok(Parts { store, front, worker, key })
@@ -299,9 +300,12 @@ pub async fn start(config: &Config, seams: &Seams) -> anyhow::Result<Running> {
     let main = if config.role == Role::Worker { None } else { Some(bind(config.listen).await?) };
     let address = main.as_ref().map_or(Ok(admin_address), TcpListener::local_addr)?;
     let parts = parts_once_free(config, seams, aws).await?;
-    tasks.push(serve(admin, server::admin_router(Arc::clone(&parts.front)), stopped.clone()));
+    // Connections of its own: whoever asks how the server is must get in when nobody else does.
+    let of_admin = Arc::new(Connections::new(config.limits));
+    tasks.push(serve(admin, server::admin_router(Arc::clone(&parts.front)), of_admin, stopped.clone()));
     if let Some(main) = main {
-        tasks.push(serve(main, server::router(Arc::clone(&parts.front)), stopped.clone()));
+        let connections = Arc::clone(&parts.front.connections);
+        tasks.push(serve(main, server::router(Arc::clone(&parts.front)), connections, stopped.clone()));
     }
     if config.role != Role::Api {
         tasks.push(tokio::spawn(Arc::clone(&parts.worker).run(stopped)));
@@ -326,17 +330,12 @@ pub fn simulate(
     })
 }
 
-/// Serves a router until the stop is asked for.
+/// Serves a router on bounded connections until the stop is asked for.
 pub fn serve(
     listener: TcpListener,
     router: axum::Router,
-    mut stopped: watch::Receiver<bool>,
+    connections: Arc<Connections>,
+    stopped: watch::Receiver<bool>,
 ) -> JoinHandle<()> {
-    tokio::spawn(async move {
-        let until = async move { while !*stopped.borrow() && stopped.changed().await.is_ok() {} };
-        let served = axum::serve(listener, router).with_graceful_shutdown(until).into_future();
-        if let Err(error) = served.await {
-            warn!(%error, "a listener ended");
-        }
-    })
+    tokio::spawn(connections.serve(listener, router, stopped))
 }

@@ -483,7 +483,8 @@ async fn parts(config: &Config, seams: &Seams, simulator_url: &str) -> anyhow::R
 async fn serve(parts: &Parts, clock: &Arc<VirtualClock>, stopped: watch::Receiver<bool>) -> Client {
     let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a free port");
     let url = format!("http://{}", listener.local_addr().expect("the bound address"));
-    running::serve(listener, syncline::server::router(Arc::clone(&parts.front)), stopped);
+    let router = syncline::server::router(Arc::clone(&parts.front));
+    running::serve(listener, router, Arc::clone(&parts.front.connections), stopped);
     let http =
         aws_smithy_http_client::Builder::new().tls_provider(Provider::Rustls(CryptoMode::Ring)).build_https();
     let key =

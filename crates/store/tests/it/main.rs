@@ -9,4 +9,6 @@ mod leases;
 mod opening;
 mod paging;
 mod resources;
+mod tags;
+mod updates;
 mod world;

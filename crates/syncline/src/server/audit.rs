@@ -44,7 +44,7 @@ impl Origin {
         };
         Self {
             request_id: request_id.to_owned(),
-            source: SourceAddress::of(&parts.extensions),
+            source: SourceAddress::of(&parts.extensions).0,
             user_agent: text("user-agent"),
             invocation_id: text("amz-sdk-invocation-id"),
         }
@@ -118,11 +118,13 @@ impl Asked {
         Told { record: self.record(event_id, outcome, now_ms), answer }
     }
 
-    /// Records a refusal that came before any change. What cannot be recorded is logged: the caller is told of
-    /// the refusal all the same.
+    /// Records a refusal that came before any change, unless it says only that there is too much to do: a
+    /// record of that would be more to do. What cannot be recorded is logged: the caller is told of the
+    /// refusal all the same.
     pub(super) async fn refused(self: &Arc<Self>, front: &Front, refusal: &ApiError) {
         let is_denial = refusal.error.code == ErrorCode::AccessDenied;
-        if refusal.is_recorded || (self.is_read_only && !is_denial) {
+        let is_for_now = refusal.error.retry_after.is_some();
+        if refusal.is_recorded || is_for_now || (self.is_read_only && !is_denial) {
             return;
         }
         let event_id = Uuid::new_v4().to_string();

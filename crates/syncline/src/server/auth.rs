@@ -8,15 +8,25 @@ use syncline_wire::sigv4::{Expected, Presented, SessionToken, SignedParts};
 
 use super::caller::{Caller, Principal};
 use super::error::{Answer, ApiError};
-use super::{Front, audit};
+use super::{Front, SourceAddress, audit};
 
-/// Verifies the signature of a request to `service` and says who sent it, to which region.
+/// Verifies the signature of a request to `service` and says who sent it, to which region. A request that does
+/// not prove it costs its source.
 pub(super) fn authenticate(
     front: &Front,
     parts: &Parts,
     body: &[u8],
     service: &str,
 ) -> Answer<(Caller, Region)> {
+    prove(front, parts, body, service).inspect_err(|refusal| {
+        // What the server itself failed in is nobody's guess at a secret.
+        if refusal.error.code != ErrorCode::InternalServer {
+            front.gate.unproven(SourceAddress::of(&parts.extensions));
+        }
+    })
+}
+
+fn prove(front: &Front, parts: &Parts, body: &[u8], service: &str) -> Answer<(Caller, Region)> {
     let mut headers = parts.headers.clone();
     if !headers.contains_key(http::header::HOST)
         && let Some(authority) = parts.uri.authority()

@@ -11,6 +11,8 @@ mod front_door;
 mod handshake;
 mod hosts;
 mod keys;
+mod limits;
+mod load;
 mod operations;
 mod paging;
 mod replay;

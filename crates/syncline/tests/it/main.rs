@@ -4,5 +4,6 @@ mod api;
 mod cli;
 mod clients;
 mod conformance;
+mod listening;
 mod serving;
 mod stories;

@@ -8,6 +8,7 @@ mod client;
 #[path = "../../../../../clients/rust_walk.rs"]
 mod rust_walk;
 mod story;
+mod throttled;
 
 use std::sync::Arc;
 
