@@ -143,11 +143,15 @@ fn context(call: &Call, user: &User, policies: &[Policy], need: &Need) -> Answer
     context.add("aws:userid", user.id.as_str());
     context.add("aws:username", user.name.as_str());
     context.add("aws:RequestedRegion", call.scope.region.as_str());
-    context.add("aws:SourceIp", asked.origin.source.to_canonical().to_string());
+    let source = asked.origin.source.to_canonical();
+    context.add("aws:SourceIp", source.to_string());
     context.add("aws:CurrentTime", Timestamp::from_epoch_ms(now_ms).iso8601());
     context.add("aws:EpochTime", now_ms.div_euclid(1000).to_string());
-    // The listener speaks HTTP; what stands before it, it cannot know.
-    context.add("aws:SecureTransport", "false");
+    // The listener speaks HTTP. From this machine it may be that of a proxy, and how that was spoken to cannot
+    // be known.
+    if !source.is_loopback() {
+        context.add("aws:SecureTransport", "false");
+    }
     context.add("aws:PrincipalIsAWSService", "false");
     context.add("aws:ViaAWSService", "false");
     if let Some(agent) = &asked.origin.user_agent {

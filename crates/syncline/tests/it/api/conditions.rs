@@ -233,7 +233,7 @@ async fn keys_of_every_request_decide() {
     check(json!({"StringEquals": {"aws:ResourceAccount": "${aws:PrincipalAccount}"}}), true).await;
     check(json!({"IpAddress": {"aws:SourceIp": "127.0.0.0/8"}}), true).await;
     check(json!({"NotIpAddress": {"aws:SourceIp": "127.0.0.0/8"}}), false).await;
-    check(json!({"Bool": {"aws:SecureTransport": "false"}}), true).await;
+    check(json!({"Null": {"aws:SecureTransport": "true"}}), true).await;
     check(json!({"Null": {"aws:UserAgent": "true"}}), true).await;
     check(json!({"Null": {"aws:MultiFactorAuthAge": "false"}}), false).await;
     // The server's clock says 2025-11-23T02:40:00Z.
@@ -252,6 +252,37 @@ async fn keys_of_every_request_decide() {
     let mut draft = client.draft("ListHosts", &json!({}));
     draft.headers.push(("user-agent".to_owned(), "our deployer/2".to_owned()));
     assert_eq!(scene.server.send(client.sign(draft)).await.status, 200);
+}
+
+#[tokio::test]
+async fn where_a_request_comes_from_decides() {
+    let scene = scene_with_ann().await;
+    let client = ann(&scene);
+    may(
+        &scene,
+        json!([
+            everything(),
+            {"Sid": "OnlyTheOffice", "Effect": "Deny", "Action": "*", "Resource": "*",
+             "Condition": {"NotIpAddress": {"aws:SourceIp": ["203.0.113.0/24", "2001:db8::/32", "127.0.0.0/8"]}}},
+            {"Sid": "OnlyOverTls", "Effect": "Deny", "Action": "codeconnections:ListConnections", "Resource": "*",
+             "Condition": {"Bool": {"aws:SecureTransport": "false"}}},
+        ]),
+    )
+    .await;
+    for (source, operation, expect) in [
+        ("203.0.113.9", "ListHosts", true),
+        ("::ffff:203.0.113.9", "ListHosts", true),
+        ("2001:db8::9", "ListHosts", true),
+        ("198.51.100.1", "ListHosts", false),
+        ("2001:db9::9", "ListHosts", false),
+        ("203.0.113.9", "ListConnections", false),
+        // How whoever came by this machine's proxy spoke to it is unknown.
+        ("127.0.0.1", "ListConnections", true),
+    ] {
+        let draft = client.sign(client.draft(operation, &json!({})));
+        let reply = scene.server.send_from(source.parse().expect("an address"), draft).await;
+        assert_eq!(reply.status == 200, expect, "{operation} from {source}: {}", reply.value);
+    }
 }
 
 #[tokio::test]
