@@ -1,6 +1,8 @@
 //! The AWS API as a client meets it: signed requests in either protocol against the real router and store.
 
+mod access;
 pub(crate) mod client;
+mod conditions;
 mod constraints;
 mod declared_errors;
 mod failures;
