@@ -22,6 +22,8 @@ mod keyring;
 mod links;
 mod page;
 mod raw;
+#[cfg(feature = "seed")]
+mod seed;
 mod sql;
 mod status;
 mod syncs;
@@ -56,6 +58,8 @@ pub use hosts::{CreateHost, DeleteHost, Host, HostChange, NewHost, UpdateHost};
 pub use keyring::{Keyring, Owner};
 pub use links::{CreateLink, DeleteLink, Link, LinkChange, LinkConnection, LinkRecord, NewLink, UpdateLink};
 pub use page::{Cursor, Page, PageOf};
+#[cfg(feature = "seed")]
+pub use seed::Seed;
 pub use status::{AttemptStatusRow, RepositoryStatus, SyncStatus};
 pub use syncs::SyncRecord;
 pub use tags::{ChangeTags, TAGS_PER_RESOURCE, Tag, Tagged};

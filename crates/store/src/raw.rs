@@ -12,7 +12,7 @@ use syncline_seams::{Moment, Outside};
 use crate::sql::Tx;
 use crate::{StoreError, StoreResult};
 
-const MIGRATIONS: &[&str] =
+pub(crate) const MIGRATIONS: &[&str] =
     &[include_str!("../migrations/0001_init.sql"), include_str!("../migrations/0002_access.sql")];
 
 /// Runs a transaction, commits it between its two fault points, and says whether it made something due.

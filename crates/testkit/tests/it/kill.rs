@@ -87,6 +87,7 @@ const ELSEWHERE: &[&str] = &[
     "store.record_refusal",
     "store.record_root_account",
     "store.resolve_blocker",
+    "store.seed",
     "store.set_access_key_active",
     "store.sync_now",
     "store.tag",
