@@ -17,6 +17,7 @@ mod branches;
 mod change;
 mod configurations;
 mod connections;
+mod events;
 mod hosts;
 mod keyring;
 mod links;

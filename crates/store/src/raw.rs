@@ -12,8 +12,11 @@ use syncline_seams::{Moment, Outside};
 use crate::sql::Tx;
 use crate::{StoreError, StoreResult};
 
-pub(crate) const MIGRATIONS: &[&str] =
-    &[include_str!("../migrations/0001_init.sql"), include_str!("../migrations/0002_access.sql")];
+pub(crate) const MIGRATIONS: &[&str] = &[
+    include_str!("../migrations/0001_init.sql"),
+    include_str!("../migrations/0002_access.sql"),
+    include_str!("../migrations/0004_read_path.sql"),
+];
 
 /// Runs a transaction, commits it between its two fault points, and says whether it made something due.
 pub(crate) fn commit<T>(

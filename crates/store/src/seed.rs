@@ -7,9 +7,9 @@ use syncline_model::sync::{AttemptStatus, EventKind, Revision, SyncEvent};
 use uuid::Uuid;
 
 use crate::sql::{Tx, params, to_json};
-use crate::{Scope, Store, StoreResult, attempts};
+use crate::{Scope, Store, StoreResult, events};
 
-/// Syncs that are written in one transaction, and whose events are written in turns, as those of syncs are that run
+/// Syncs that are written in one transaction, and whose attempts are written in turns, as those of syncs are that run
 /// side by side.
 const AT_ONCE: u32 = 250;
 /// Syncs of one repository link.
@@ -176,13 +176,6 @@ fn syncs(tx: &mut Tx<'_>, seed: &Seed, range: std::ops::Range<u32>) -> StoreResu
         for attempt in &attempts {
             open(tx, seed, attempt)?;
         }
-        let started_ms = tx.now_ms() - i64::from(seed.attempts - number) * 3_600_000;
-        for seq in 0..seed.events {
-            for attempt in &attempts {
-                let event = attempt.event(seq, seed.events, started_ms);
-                attempts::append_events(tx, &attempt.id, seq.into(), &[event])?;
-            }
-        }
     }
     Ok(())
 }
@@ -257,12 +250,14 @@ fn configuration(tx: &Tx<'_>, seed: &Seed, sync: u32) -> StoreResult<()> {
 
 fn open(tx: &Tx<'_>, seed: &Seed, attempt: &Attempt) -> StoreResult<()> {
     let started_ms = tx.now_ms() - i64::from(seed.attempts - attempt.number) * 3_600_000;
+    let events: Vec<SyncEvent> =
+        (0..seed.events).map(|seq| attempt.event(seq, seed.events, started_ms)).collect();
     tx.execute(
         "INSERT INTO attempt (id, sync_id, number, status, phase, phase_since_ms, started_at_ms, ended_at_ms,
              initial_revision, target_revision, target, desired_seq, generation, role_arn, link_id, config_file,
-             plan_number, change_set_arn, failures, event_count)
+             plan_number, change_set_arn, failures, event_count, events)
            VALUES ($1, $2, $3, $4, 'EXECUTING', $5, $5, $6, $7, $8, $9, $3, 1, $10, $11,
-             'deploy/production/service.yaml', 1, $12, 0, $13)",
+             'deploy/production/service.yaml', 1, $12, 0, $13, $14)",
         params![
             &attempt.id,
             sync_id(attempt.sync),
@@ -276,7 +271,8 @@ fn open(tx: &Tx<'_>, seed: &Seed, attempt: &Attempt) -> StoreResult<()> {
             format!("arn:aws:iam::{}:role/deploy", seed.scope.account),
             link_id(attempt.sync / PER_LINK),
             &attempt.change_set_arn,
-            i64::from(seed.events)
+            i64::from(seed.events),
+            events::write(&events)?
         ],
     )?;
     Ok(())
