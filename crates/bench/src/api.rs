@@ -1,6 +1,7 @@
 //! `bench api`: the read path.
 
 use std::fs;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -16,7 +17,7 @@ use crate::peers::{self, Peer};
 use crate::process::Server;
 use crate::report::{Bound, Measured, Ratio, Report, Sample};
 use crate::requests::{Kind, Requests, Signer};
-use crate::seeding::{self, ACCOUNT, REGION};
+use crate::seeding::{self, ACCOUNT, REGION, USERS};
 
 /// The arguments of `api`.
 #[derive(Debug, Args)]
@@ -59,9 +60,6 @@ pub(crate) struct ApiArgs {
 /// One request in so many writes, where there are writes.
 const WRITE_EVERY: u32 = 10;
 
-const ACCESS_KEY_ID: &str = "AKSLBENCH00000000000";
-const SECRET: &str = "0123456789012345678901234567890123456789";
-
 const CONSTANT: &str = "constant answer of equal length, not authenticated";
 const READS: &str = "GetResourceSyncStatus";
 const MIXED: &str = "GetResourceSyncStatus, 10 % UpdateSyncConfiguration";
@@ -69,7 +67,7 @@ const MIXED: &str = "GetResourceSyncStatus, 10 % UpdateSyncConfiguration";
 /// Something that is measured: a server and the requests it is sent.
 struct Subject {
     name: String,
-    address: std::net::SocketAddr,
+    address: SocketAddr,
     server: Option<Server>,
     requests: Requests,
     next: usize,
@@ -82,9 +80,9 @@ pub(crate) fn run(args: &ApiArgs) -> anyhow::Result<ExitCode> {
     let data = seeding::data_dir(&args.folder, args.syncs, args.attempts, args.events)?;
     let bench = std::env::current_exe().context("this program's own path")?;
     let syncline = serve(args.syncline.as_deref().unwrap_or(&bench), &data, &args.folder)?;
-    let signer = signer(syncline.address);
+    let signers = signers(syncline.address);
     let order = shuffled(args.syncs);
-    let reads = sign(&signer, &order, u32::MAX);
+    let reads = sign(&signers, &order, u32::MAX);
     check_answer(args, &syncline, &reads)?;
 
     let first = load(args, syncline.address, &reads, 0, 0.2).run()?;
@@ -99,7 +97,7 @@ pub(crate) fn run(args: &ApiArgs) -> anyhow::Result<ExitCode> {
 
     let mut peers =
         if args.no_peers { Vec::new() } else { peers::start(&args.folder, args.fakecloud.as_deref())? };
-    let mixed = sign(&signer, &order, WRITE_EVERY);
+    let mixed = sign(&signers, &order, WRITE_EVERY);
     let syncline_address = syncline.address;
     let subject = |name: &str, address, server, requests| Subject {
         name: name.to_owned(),
@@ -110,7 +108,7 @@ pub(crate) fn run(args: &ApiArgs) -> anyhow::Result<ExitCode> {
         samples: Vec::new(),
     };
     let mut subjects = vec![
-        subject(CONSTANT, constant.address, Some(constant), sign(&signer, &order, u32::MAX)),
+        subject(CONSTANT, constant.address, Some(constant), sign(&signers, &order, u32::MAX)),
         subject(READS, syncline_address, Some(syncline), reads),
         subject(MIXED, syncline_address, None, mixed),
     ];
@@ -156,18 +154,20 @@ fn serve(program: &Path, data: &Path, folder: &Path) -> anyhow::Result<Server> {
         "--data-dir".as_ref(),
         data.as_os_str(),
     ];
-    let environment = [
-        ("SYNCLINE_ROOT_ACCESS_KEY_ID", ACCESS_KEY_ID),
-        ("SYNCLINE_ROOT_SECRET_ACCESS_KEY", SECRET),
-        ("SYNCLINE_ROOT_ACCOUNT_ID", ACCOUNT),
-    ];
+    let environment = [("SYNCLINE_ROOT_ACCOUNT_ID", ACCOUNT)];
     Server::start(program, arguments, &environment, &folder.join("syncline.log"))
 }
 
-fn signer(address: std::net::SocketAddr) -> Signer {
+/// The users, each with an access key that is in the database.
+fn signers(address: SocketAddr) -> Vec<Signer> {
+    (0..USERS).map(|user| signer(address, user)).collect()
+}
+
+fn signer(address: SocketAddr, user: u32) -> Signer {
+    let (access_key_id, secret) = Seed::access_key(user);
     Signer {
-        access_key_id: ACCESS_KEY_ID.to_owned(),
-        secret: SECRET.to_owned(),
+        access_key_id,
+        secret,
         region: REGION.to_owned(),
         service: "codeconnections",
         target_prefix: "com.amazonaws.codeconnections.CodeConnections_20231201",
@@ -190,10 +190,10 @@ fn shuffled(count: u32) -> Vec<u32> {
 }
 
 /// A request for each sync; every `write_every`th changes its sync.
-fn sign(signer: &Signer, order: &[u32], write_every: u32) -> Requests {
+fn sign(signers: &[Signer], order: &[u32], write_every: u32) -> Requests {
     let now_ms = SystemClock.now_ms();
     let mut requests = Requests::default();
-    for (i, &sync) in (1_u32..).zip(order) {
+    for ((i, &sync), signer) in (1_u32..).zip(order).zip(signers.iter().cycle()) {
         let name = Seed::resource_name(sync);
         if i.is_multiple_of(write_every) {
             let body = format!(
@@ -224,7 +224,7 @@ fn check_answer(args: &ApiArgs, server: &Server, requests: &Requests) -> anyhow:
 
 fn load<'r>(
     args: &ApiArgs,
-    address: std::net::SocketAddr,
+    address: SocketAddr,
     requests: &'r Requests,
     first: usize,
     seconds: f64,

@@ -11,6 +11,8 @@ use syncline_store::{Scope, Seed, Store};
 
 /// The account whose syncs are read.
 pub(crate) const ACCOUNT: &str = "111111111111";
+/// How many users share the load.
+pub(crate) const USERS: u32 = 100;
 /// Their region.
 pub(crate) const REGION: &str = "eu-west-1";
 
@@ -18,7 +20,7 @@ pub(crate) const REGION: &str = "eu-west-1";
 pub(crate) fn data_dir(folder: &Path, syncs: u32, attempts: u32, events: u32) -> anyhow::Result<PathBuf> {
     let data = folder.join("data");
     let seeded = data.join("seeded");
-    let recipe = format!("{} {syncs} {attempts} {events}\n", Seed::version());
+    let recipe = format!("{} {USERS} {syncs} {attempts} {events}\n", Seed::version());
     if fs::read_to_string(&seeded).is_ok_and(|found| found == recipe) {
         return Ok(data);
     }
@@ -31,7 +33,7 @@ pub(crate) fn data_dir(folder: &Path, syncs: u32, attempts: u32, events: u32) ->
     let database = data.join("syncline.db");
     let store = Store::open(&database, &data.join("keyring"), Arc::new(SystemClock), Outside::default())?;
     let scope = Scope { account: ACCOUNT.parse()?, region: REGION.parse()? };
-    let seed = Seed { scope, syncs, attempts, events };
+    let seed = Seed { scope, users: USERS, syncs, attempts, events };
     let progress = |done: u32| {
         if done.is_multiple_of(10_000) {
             eprintln!("  {done} after {:.0} s", begun.elapsed().as_secs_f64());

@@ -314,12 +314,15 @@ impl Store {
     /// Runs one read on this thread; a consistent snapshot.
     pub(crate) fn read<T>(&self, body: impl FnOnce(&Tx<'_>) -> StoreResult<T>) -> StoreResult<T> {
         let pooled = self.inner.readers.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        let mut connection = match pooled {
+        let connection = match pooled {
             Some(connection) => connection,
-            None => raw::connect(&self.inner.path)?,
+            None => raw::connect_reader(&self.inner.path)?,
         };
-        let result = raw::read(&mut connection, self.inner.clock.now_ms(), body);
-        self.inner.readers.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
+        let result = raw::read(&connection, self.inner.clock.now_ms(), body);
+        // One whose transaction could not be ended would show the next reader an old snapshot.
+        if connection.is_autocommit() {
+            self.inner.readers.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
+        }
         result
     }
 }

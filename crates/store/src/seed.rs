@@ -6,6 +6,8 @@ use sha2::{Digest as _, Sha256};
 use syncline_model::sync::{AttemptStatus, EventKind, Revision, SyncEvent};
 use uuid::Uuid;
 
+use crate::access::key_owner;
+use crate::keyring::Owner;
 use crate::sql::{Tx, params, to_json};
 use crate::{Scope, Store, StoreResult, events};
 
@@ -17,11 +19,18 @@ const PER_LINK: u32 = 100;
 /// Every one in so many syncs has failed last.
 const FAILED_EVERY: u32 = 10;
 
+/// The policy of every user.
+const POLICY: &str = r#"{"Version": "2012-10-17", "Statement": [
+  {"Effect": "Allow", "Action": ["codeconnections:*", "codestar-connections:*", "iam:PassRole"], "Resource": "*"},
+  {"Effect": "Deny", "Action": ["codeconnections:Delete*", "codestar-connections:Delete*"], "Resource": "*"}]}"#;
+
 /// What to fill a store with.
 #[derive(Debug, Clone)]
 pub struct Seed {
     /// Whose the syncs are.
     pub scope: Scope,
+    /// How many users the account has, each with a policy and an access key.
+    pub users: u32,
     /// How many syncs there are.
     pub syncs: u32,
     /// How many attempts each has had.
@@ -45,6 +54,12 @@ impl Seed {
             hasher.update(text.as_bytes());
         }
         hasher.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    /// Id and secret of the access key of user number `user`, who may do everything but delete.
+    #[must_use]
+    pub fn access_key(user: u32) -> (String, String) {
+        (format!("AKSLSEED{user:012}"), format!("{user:040}"))
     }
 
     /// The branch that every sync follows.
@@ -155,11 +170,40 @@ impl Store {
     /// # Errors
     /// The database's; those of a store that is not empty.
     pub async fn seed(&self, seed: &Seed, progress: impl Fn(u32)) -> StoreResult<()> {
+        let (store, users) = (self.clone(), seed.clone());
+        self.write("store.seed", move |tx| {
+            (0..users.users).try_for_each(|user| store.seed_user(tx, &users, user))
+        })
+        .await?;
         for first in (0..seed.syncs).step_by(AT_ONCE as usize) {
             let (seed, last) = (seed.clone(), seed.syncs.min(first + AT_ONCE));
             self.write("store.seed", move |tx| syncs(tx, &seed, first..last)).await?;
             progress(last);
         }
+        Ok(())
+    }
+}
+
+impl Store {
+    fn seed_user(&self, tx: &Tx<'_>, seed: &Seed, user: u32) -> StoreResult<()> {
+        let account = seed.scope.account.as_str();
+        let (key_id, secret) = Seed::access_key(user);
+        let user_id = format!("AIDA{}", &id(7, user.into()).simple().to_string().to_uppercase()[..16]);
+        let resource = key_owner(&key_id);
+        let sealed = self.keyring().seal(&Owner { account, arn: &resource }, secret.as_bytes())?;
+        tx.execute(
+            "INSERT INTO principal (id, account_id, name, policy_version, created_at_ms) VALUES ($1, $2, $3, 1, $4)",
+            params![&user_id, account, format!("user-{user}"), tx.now_ms()],
+        )?;
+        tx.execute(
+            "INSERT INTO policy (principal_id, name, document) VALUES ($1, 'deploy', $2)",
+            params![&user_id, POLICY],
+        )?;
+        tx.execute(
+            "INSERT INTO access_key (id, account_id, principal_id, secret, active, created_at_ms)
+               VALUES ($1, $2, $3, $4, 1, $5)",
+            params![&key_id, account, &user_id, sealed, tx.now_ms()],
+        )?;
         Ok(())
     }
 }
