@@ -6,6 +6,7 @@ mod branches;
 mod configurations;
 mod faults;
 mod leases;
+mod migrations;
 mod opening;
 mod paging;
 mod resources;
