@@ -122,7 +122,9 @@ impl Load<'_> {
                 connection.send(self.requests)?;
                 let Reply::Whole(body, closes) = connection.receive()? else { continue };
                 let now = Instant::now();
-                if now >= counted_from && now <= until {
+                // On a machine that is too busy the load lasts longer: one reply there must be.
+                let over = now > until && outcome.replies() > 0;
+                if now >= counted_from && !over {
                     let (_, kind) = self.requests.get(connection.request);
                     let latencies = if kind == Kind::Read { &mut outcome.reads } else { &mut outcome.writes };
                     let us = (now - connection.since).as_micros();
@@ -130,7 +132,7 @@ impl Load<'_> {
                     outcome.body_bytes += body as u64;
                     last = now;
                 }
-                if now > until {
+                if over {
                     under_way -= 1;
                     continue;
                 }
@@ -141,9 +143,6 @@ impl Load<'_> {
             }
         }
         outcome.seconds = (last - counted_from).as_secs_f64();
-        if outcome.replies() == 0 {
-            bail!("{} did not reply within {} s", self.address, self.duration.as_secs_f32());
-        }
         Ok(outcome)
     }
 }
