@@ -17,6 +17,10 @@ use std::process::ExitCode;
 use clap::Parser;
 use syncline::config::ServeArgs;
 
+/// That of `syncline`, so that the constant answer is on the same footing.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 #[derive(Debug, Parser)]
 #[command(version, about)]
 enum Command {

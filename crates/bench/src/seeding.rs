@@ -1,6 +1,7 @@
 //! The database that is read: made once, and kept for the next run.
 
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
@@ -21,7 +22,10 @@ pub(crate) fn data_dir(folder: &Path, syncs: u32, attempts: u32, events: u32) ->
     let data = folder.join("data");
     let seeded = data.join("seeded");
     let recipe = format!("{} {USERS} {syncs} {attempts} {events}\n", Seed::version());
+    let database = data.join("syncline.db");
     if fs::read_to_string(&seeded).is_ok_and(|found| found == recipe) {
+        // Into the system's cache, where the seeding leaves it too: disks are not what is compared.
+        io::copy(&mut fs::File::open(&database)?, &mut io::sink())?;
         return Ok(data);
     }
     if data.exists() {
@@ -30,7 +34,6 @@ pub(crate) fn data_dir(folder: &Path, syncs: u32, attempts: u32, events: u32) ->
     fs::create_dir_all(&data).with_context(|| format!("making {}", data.display()))?;
     eprintln!("storing {syncs} syncs with {attempts} attempts of {events} events each …");
     let begun = Instant::now();
-    let database = data.join("syncline.db");
     let store = Store::open(&database, &data.join("keyring"), Arc::new(SystemClock), Outside::default())?;
     let scope = Scope { account: ACCOUNT.parse()?, region: REGION.parse()? };
     let seed = Seed { scope, users: USERS, syncs, attempts, events };
