@@ -145,6 +145,11 @@ pub(crate) fn run(args: &ApiArgs) -> anyhow::Result<ExitCode> {
 
 /// Starts the product on the seeded database.
 fn serve(program: &Path, data: &Path, folder: &Path) -> anyhow::Result<Server> {
+    // All limits are in force; those on the rates of an account would measure themselves.
+    let config = folder.join("syncline.toml");
+    let limits = ["reads_per_second", "reads_burst", "writes_per_second", "writes_burst"]
+        .map(|limit| format!("account_{limit} = 10_000_000\n"));
+    fs::write(&config, format!("[limits]\n{}", limits.concat()))?;
     let arguments = [
         "serve".as_ref(),
         "--role=api".as_ref(),
@@ -153,6 +158,8 @@ fn serve(program: &Path, data: &Path, folder: &Path) -> anyhow::Result<Server> {
         "--admin-listen=127.0.0.1:0".as_ref(),
         "--data-dir".as_ref(),
         data.as_os_str(),
+        "--config".as_ref(),
+        config.as_os_str(),
     ];
     let environment = [("SYNCLINE_ROOT_ACCOUNT_ID", ACCOUNT)];
     Server::start(program, arguments, &environment, &folder.join("syncline.log"))

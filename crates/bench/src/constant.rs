@@ -13,8 +13,9 @@ use clap::Args;
 use http::header::CONTENT_TYPE;
 use http::{HeaderValue, Request, Response};
 use http_body_util::BodyExt as _;
-use syncline::config::ServeArgs;
+use syncline::config::{Limits, ServeArgs};
 use syncline::running::{self, Seams};
+use syncline::server::Connections;
 use syncline_seams::{Outside, SystemClock};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -39,8 +40,9 @@ pub(crate) fn run(args: &ConstantArgs) -> anyhow::Result<()> {
     runtime.block_on(async {
         let listener = TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).await?;
         println!("ready http://{}", listener.local_addr()?);
+        let connections = Arc::new(Connections::new(Limits::default()));
         let (_stop, stopped) = watch::channel(false);
-        running::serve(listener, router, stopped).await.context("the listener")
+        running::serve(listener, router, connections, stopped).await.context("the listener")
     })
 }
 
