@@ -203,3 +203,107 @@ pub(crate) fn read<T>(
     ended?;
     Ok(answer)
 }
+
+#[cfg(test)]
+mod tests {
+    use syncline_seams::{Faults, VirtualClock};
+
+    use super::*;
+    use crate::sql::params;
+
+    type Answered = oneshot::Receiver<StoreResult<i64>>;
+
+    /// Sends a write that adds the number, and fails after that if it is odd.
+    fn send(jobs: &mpsc::Sender<Job>, faults: &Arc<Faults>, number: i64) -> Answered {
+        let (answer, answered) = oneshot::channel();
+        let clock: Arc<dyn Clock> = Arc::new(VirtualClock::starting_at(0));
+        let point = if number % 2 == 0 { "even" } else { "odd" };
+        let write = Write { point, outside: faults.outside(), clock, wakes: Arc::default(), answer };
+        let body = move |tx: &mut Tx<'_>| {
+            tx.execute("INSERT INTO number (value) VALUES ($1)", params![number])?;
+            if number % 2 == 0 { Ok(number) } else { Err(StoreError::Corrupt("odd".to_owned())) }
+        };
+        jobs.send(write.job(|_| true, body)).expect("the receiver is there");
+        answered
+    }
+
+    fn database() -> (tempfile::TempDir, rusqlite::Connection) {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let connection = connect(&folder.path().join("numbers.db")).expect("a new database");
+        connection.execute_batch("CREATE TABLE number (value BIGINT PRIMARY KEY)").expect("a table");
+        (folder, connection)
+    }
+
+    fn numbers(connection: &rusqlite::Connection) -> Vec<i64> {
+        let mut statement = connection.prepare("SELECT value FROM number ORDER BY value").expect("SQL");
+        let rows = statement.query_map([], |row| row.get(0)).expect("rows");
+        rows.collect::<Result<_, _>>().expect("numbers")
+    }
+
+    /// The writes are all there before the writer begins.
+    fn done(
+        connection: &rusqlite::Connection,
+        faults: &Arc<Faults>,
+        given: &[i64],
+    ) -> Vec<Result<i64, String>> {
+        let (jobs, waiting) = mpsc::channel();
+        let answers: Vec<_> = given.iter().map(|number| send(&jobs, faults, *number)).collect();
+        drop(jobs);
+        work(connection, &waiting);
+        let answer = |mut answered: Answered| answered.try_recv().expect("every write is answered");
+        answers.into_iter().map(|answered| answer(answered).map_err(|error| error.to_string())).collect()
+    }
+
+    #[test]
+    fn writes_that_wait_together_share_a_commit_and_fail_alone() {
+        let (_folder, connection) = database();
+        let faults = Faults::none();
+        let answers = done(&connection, &faults, &[2, 3, 4]);
+        let odd = "the database holds something unexpected: odd".to_owned();
+        assert_eq!(answers, [Ok(2), Err(odd), Ok(4)]);
+        assert_eq!(numbers(&connection), [2, 4]);
+        // Neither was told before both were committed.
+        let [before, after] = [("even", Moment::Before), ("even", Moment::After)];
+        assert_eq!(faults.seen(), [before, before, after, after]);
+    }
+
+    #[test]
+    fn a_write_that_is_interrupted_before_the_commit_takes_no_other_along() {
+        let (_folder, connection) = database();
+        let faults = Faults::none();
+        faults.fail("even", Moment::Before);
+        let answers = done(&connection, &faults, &[2, 4]);
+        assert!(answers[0].is_err() && answers[1] == Ok(4), "{answers:?}");
+        assert_eq!(numbers(&connection), [4]);
+    }
+
+    #[test]
+    fn more_writes_than_share_a_commit_are_all_done() {
+        let (_folder, connection) = database();
+        let given: Vec<i64> = (0..150).map(|i| 2 * i).collect();
+        let answers = done(&connection, &Faults::none(), &given);
+        assert!(answers.iter().all(Result::is_ok), "{answers:?}");
+        assert_eq!(numbers(&connection), given);
+    }
+
+    #[test]
+    fn a_commit_that_fails_is_told_to_every_write_in_it_and_leaves_nothing() {
+        let (_folder, connection) = database();
+        // A constraint that is checked at the commit fails the commit itself.
+        connection
+            .execute_batch(
+                "CREATE TABLE other (value BIGINT REFERENCES number (value) DEFERRABLE INITIALLY DEFERRED);
+                 CREATE TRIGGER fail AFTER INSERT ON number WHEN new.value = 4
+                   BEGIN INSERT INTO other (value) VALUES (99); END;",
+            )
+            .expect("a trap");
+        let answers = done(&connection, &Faults::none(), &[2, 4, 6]);
+        assert!(answers.iter().all(Result::is_err), "{answers:?}");
+        assert!(numbers(&connection).is_empty());
+        assert_eq!(
+            done(&connection, &Faults::none(), &[8]),
+            [Ok(8)],
+            "the next write finds a clean connection"
+        );
+    }
+}
