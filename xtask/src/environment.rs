@@ -34,6 +34,9 @@ const NODE: Version = Version(20, 0);
 /// Ends the one line that says which Python is missing.
 const NOT_FOUND: &str = "as python3, python3.x or in pyenv: none was found";
 
+/// The fakecloud that the bench runs beside us; AGPL, so it is run as a program and never linked.
+const FAKECLOUD: &str = "0.51.0";
+
 /// Written in a part's folder when it is whole.
 const RECIPE: &str = ".recipe";
 
@@ -66,14 +69,36 @@ pub(crate) struct Environment {
     _in_use: File,
 }
 
+impl Environment {
+    /// The fakecloud program, where [`prepare_peers`] made the environment.
+    pub(crate) fn fakecloud(&self) -> PathBuf {
+        self.root.join("fakecloud").join("bin").join("fakecloud")
+    }
+}
+
 /// Makes what is missing or stale and returns the environment; `extended` adds LocalStack.
 pub(crate) fn prepare(extended: bool) -> anyhow::Result<Environment> {
+    prepare_parts(|root| parts(root, extended))
+}
+
+/// Makes only what the bench runs beside us: moto's Python, and fakecloud.
+pub(crate) fn prepare_peers() -> anyhow::Result<Environment> {
+    prepare_parts(|root| {
+        let mut parts = parts(root, false)?;
+        parts.truncate(1);
+        let how = How::Fakecloud;
+        parts.push(Part { folder: root.join("fakecloud"), recipe: format!("fakecloud {FAKECLOUD}"), how });
+        Ok(parts)
+    })
+}
+
+fn prepare_parts(parts: impl Fn(&Path) -> anyhow::Result<Vec<Part>>) -> anyhow::Result<Environment> {
     let root = match command::variable(VARIABLE) {
         Some(root) => std::path::absolute(root)?,
         None => command::workspace_root().join(".test-env"),
     };
     fs::create_dir_all(&root).with_context(|| format!("{}: cannot be created", root.display()))?;
-    let parts = parts(&root, extended)?;
+    let parts = parts(&root)?;
     let lock = File::create(root.join("lock"))?;
     // More than one round only when a checkout with other pins shares the folder and is just as busy.
     for _ in 0..3 {
@@ -165,6 +190,7 @@ enum How {
     Vectors { python: PathBuf, botocore: String },
     RustJson,
     Js { node: Node },
+    Fakecloud,
 }
 
 impl Part {
@@ -188,6 +214,7 @@ impl Part {
             How::Vectors { python, botocore } => self.unpack_vectors(lock, python, botocore)?,
             How::RustJson => self.build_rust_json(lock)?,
             How::Js { node } => self.install_js(lock, node)?,
+            How::Fakecloud => self.install_fakecloud(lock)?,
         }
         let unfinished = self.folder.join(".recipe.unfinished");
         fs::write(&unfinished, &self.recipe)?;
@@ -256,6 +283,23 @@ impl Part {
         fs::create_dir(&bin)?;
         std::os::unix::fs::symlink(&node.path, bin.join("node"))
             .with_context(|| format!("{}: cannot be linked to", node.path.display()))
+    }
+}
+
+impl Part {
+    fn install_fakecloud(&self, lock: &File) -> anyhow::Result<()> {
+        let version = format!("={FAKECLOUD}");
+        let target = command::workspace_root().join("target").join("fakecloud");
+        run(
+            lock,
+            cargo(&["install", "fakecloud", "--quiet", "--locked", "--version", &version, "--root"])
+                .arg(&self.folder)
+                .arg("--target-dir")
+                .arg(&target),
+        )
+        .context("cargo could not install fakecloud; it must reach a crates registry")?;
+        // Hundreds of megabytes that nothing needs again.
+        fs::remove_dir_all(&target).with_context(|| format!("{}: cannot be removed", target.display()))
     }
 }
 

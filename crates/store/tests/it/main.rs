@@ -7,6 +7,7 @@ mod configurations;
 mod faults;
 mod keyring;
 mod leases;
+mod migrations;
 mod opening;
 mod paging;
 mod resources;

@@ -1,5 +1,7 @@
 //! Who sent a request: its signature, its account, its region.
 
+use std::borrow::Cow;
+
 use http::request::Parts;
 use subtle::ConstantTimeEq as _;
 use syncline_model::names::Region;
@@ -27,13 +29,13 @@ pub(super) fn authenticate(
 }
 
 fn prove(front: &Front, parts: &Parts, body: &[u8], service: &str) -> Answer<(Caller, Region)> {
-    let mut headers = parts.headers.clone();
+    let mut headers = Cow::Borrowed(&parts.headers);
     if !headers.contains_key(http::header::HOST)
         && let Some(authority) = parts.uri.authority()
         && let Ok(host) = authority.as_str().parse()
     {
         // HTTP/2 has `:authority` where HTTP/1 has `Host`.
-        headers.insert(http::header::HOST, host);
+        headers.to_mut().insert(http::header::HOST, host);
     }
     let signed = SignedParts {
         method: parts.method.as_str(),

@@ -92,6 +92,7 @@ const ELSEWHERE: &[&str] = &[
     "store.reseal_secrets",
     "store.resolve_blocker",
     "store.rewrap_data_keys",
+    "store.seed",
     "store.set_access_key_active",
     "store.sync_now",
     "store.tag",
