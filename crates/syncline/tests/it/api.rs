@@ -17,6 +17,6 @@ mod replay;
 pub(crate) mod scene;
 mod services;
 mod syncs;
-
 mod tags;
+mod terraform;
 mod updates;
