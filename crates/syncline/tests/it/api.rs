@@ -20,6 +20,6 @@ mod replay;
 pub(crate) mod scene;
 mod services;
 mod syncs;
-
 mod tags;
+mod terraform;
 mod updates;

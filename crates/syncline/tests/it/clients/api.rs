@@ -9,6 +9,7 @@ use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::Value;
 use syncline_seams::Outside;
@@ -18,12 +19,15 @@ use tokio::process::Command;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
-use super::client::{COMMAND_LIMIT, Unseen, seen_by};
+use super::client::{Unseen, seen_by};
 use super::rust_api_walk::{self, Caller};
 use crate::serving::{Aws, KEY_ID, SECRET, Serve};
 
 /// Nobody listens there: these walks read no repository.
 const PROVIDER_ENDPOINT: &str = "http://127.0.0.1:9";
+
+/// The longest that a walk may take: the AWS CLI's needs 50 s of a processor, which it may have to share.
+const WALK_LIMIT: Duration = Duration::from_secs(540);
 
 /// The refusals that every walk provokes, each with its HTTP status.
 const REFUSALS: [(&str, &str); 8] = [
@@ -113,7 +117,7 @@ impl Client {
                 }
             }
         };
-        Outside::default().call("tests.run_client", COMMAND_LIMIT, seen).await
+        Outside::default().call("tests.run_client", WALK_LIMIT, seen).await
     }
 }
 

@@ -18,7 +18,7 @@ use crate::serving::{KEY_ID, SECRET};
 
 /// The longest that one command of a client may take: it bounds its own waiting by 180 s, which is only ever
 /// near on a machine that is busy with much else.
-pub(super) const COMMAND_LIMIT: Duration = Duration::from_secs(300);
+const COMMAND_LIMIT: Duration = Duration::from_secs(300);
 
 /// An AWS client and the name under which it calls the service.
 #[derive(Debug, Clone)]
