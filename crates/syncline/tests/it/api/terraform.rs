@@ -1,6 +1,6 @@
 //! What Terraform does to the API while it applies, changes and destroys.
 //!
-//! This is not the Terraform AWS provider, whose binary is in no package registry: it is a transcript of the calls
+//! This is not the Terraform AWS provider, whose binary is not to be had in the test environment: it is a transcript of the calls
 //! that its resources `aws_codeconnections_host` and `aws_codeconnections_connection` (and their codestar
 //! namesakes) are documented to make, in their order, with what each waits for.
 
