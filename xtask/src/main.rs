@@ -1,5 +1,6 @@
 //! The project's own tasks: `cargo xtask <task>`.
 
+mod bench;
 mod ci;
 mod codegen;
 mod command;
@@ -7,8 +8,10 @@ mod demo;
 mod environment;
 mod kill;
 mod licences;
+mod node;
 mod python;
 mod test;
+mod version;
 
 use std::process::ExitCode;
 
@@ -33,9 +36,10 @@ fn dispatch(arguments: &[&str]) -> anyhow::Result<()> {
         Some((&"test", rest)) => test::run(rest),
         Some((&"ci", rest)) => ci::run(rest),
         Some((&"kill", rest)) => kill::run(rest),
+        Some((&"bench", rest)) => bench::run(rest),
         _ => bail!(
             "usage: cargo xtask test [--extended] [-- <test arguments>] | ci [<step> …] | kill [<random kills>] | \
-             codegen [--check | --import <service-2.json[.gz]>]"
+             bench api [--check] [--no-peers] | codegen [--check | --import <service-2.json[.gz]>]"
         ),
     }
 }

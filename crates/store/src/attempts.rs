@@ -5,6 +5,7 @@ use syncline_model::sync::{AttemptStatus, EventKind, Release, Revision, SyncEven
 use uuid::Uuid;
 
 use crate::blockers::NewBlocker;
+use crate::events::{self, Of};
 use crate::sql::{Tx, params, to_json};
 use crate::work::{self, Claim};
 use crate::{Store, StoreError, StoreResult, blockers};
@@ -97,14 +98,14 @@ pub(crate) fn open(tx: &Tx<'_>, sync_id: &str) -> StoreResult<Option<OpenAttempt
     let found = tx.row(
         "SELECT a.id, a.desired_seq, a.generation, a.phase, a.phase_since_ms, a.target_revision, a.role_arn,
                 a.link_id, a.config_file, a.plan_number, a.change_set_arn, a.stack_id, a.last_stack_event, a.failures,
-                e.kind, e.text
-           FROM attempt a LEFT JOIN event e ON e.attempt_id = a.id AND e.seq = a.event_count - 1
+                a.events
+           FROM attempt a
           WHERE a.sync_id = $1 AND a.status IN ('INITIATED', 'IN_PROGRESS')
           ORDER BY a.number DESC LIMIT 1",
         params![sync_id],
     )?;
     let Some(mut row) = found else { return Ok(None) };
-    Ok(Some(OpenAttempt {
+    let mut attempt = OpenAttempt {
         id: row.text()?,
         wanted: Wanted { seq: row.int()?, generation: row.int()? },
         phase: row.parsed(Phase::from_text)?,
@@ -118,32 +119,13 @@ pub(crate) fn open(tx: &Tx<'_>, sync_id: &str) -> StoreResult<Option<OpenAttempt
         stack_id: row.opt_text()?,
         last_stack_event: row.opt_text()?,
         failures: row.int()?,
-        last_event: row.opt_text()?.as_deref().and_then(EventKind::from_text),
-        last_event_text: row.opt_text()?,
-    }))
-}
-
-/// Adds events behind those an attempt has; they are never changed or reordered.
-pub(crate) fn append_events(
-    tx: &Tx<'_>,
-    attempt_id: &str,
-    first: i64,
-    events: &[SyncEvent],
-) -> StoreResult<()> {
-    for (seq, event) in (first..).zip(events) {
-        tx.execute(
-            "INSERT INTO event (attempt_id, seq, time_ms, kind, text, external_id) VALUES ($1, $2, $3, $4, $5, $6)",
-            params![
-                attempt_id,
-                seq,
-                event.time_ms,
-                event.kind.as_str(),
-                &event.text,
-                event.external_id.as_deref()
-            ],
-        )?;
+        last_event: None,
+        last_event_text: None,
+    };
+    if let Some(last) = events::last(&row.text()?)? {
+        (attempt.last_event, attempt.last_event_text) = (Some(last.kind), Some(last.text));
     }
-    Ok(())
+    Ok(Some(attempt))
 }
 
 /// The other configurations that drive the stack this attempt had: they waited for its end.
@@ -184,21 +166,6 @@ fn end_outages(tx: &Tx<'_>, sync_id: &str) -> StoreResult<()> {
         kind.release() == Release::Recovery && !kind.is_of_repository()
     })?;
     Ok(())
-}
-
-fn add_events(tx: &Tx<'_>, attempt_id: &str, events: &[SyncEvent]) -> StoreResult<()> {
-    if events.is_empty() {
-        return Ok(());
-    }
-    let added = i64::try_from(events.len()).unwrap_or(i64::MAX);
-    let count = tx
-        .row(
-            "UPDATE attempt SET event_count = event_count + $2 WHERE id = $1 RETURNING event_count",
-            params![attempt_id, added],
-        )?
-        .ok_or_else(|| StoreError::Corrupt(format!("attempt {attempt_id} vanished")))?
-        .int()?;
-    append_events(tx, attempt_id, count - added, events)
 }
 
 impl Store {
@@ -261,7 +228,7 @@ impl Store {
                 text: format!("Started syncing commit {} of branch {}", target.sha, target.branch),
                 external_id: Some(target.sha),
             };
-            add_events(tx, &id, &[event])
+            events::append(tx, Of::Sync, &id, vec![event])
         })
         .await
     }
@@ -308,7 +275,7 @@ impl Store {
             if changed == 0 {
                 return Err(StoreError::Stale(format!("attempt {id}, which has ended")));
             }
-            add_events(tx, &id, &progress.events)?;
+            events::append(tx, Of::Sync, &id, progress.events)?;
             if progress.recovered {
                 end_outages(tx, &claim.id)?;
             }
@@ -349,7 +316,7 @@ impl Store {
                 return Err(StoreError::Stale(format!("attempt {id}, which has ended")));
             };
             let (target, stack_id, role_arn) = (ended.text()?, ended.opt_text()?, ended.text()?);
-            add_events(tx, &id, &ending.events)?;
+            events::append(tx, Of::Sync, &id, ending.events)?;
             if ending.status == AttemptStatus::Succeeded {
                 // A role of another account since then means another stack: this one's fate says nothing of it.
                 tx.execute(

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use syncline_model::sync::{BlockerKind, EventKind, Release, RepositoryAttemptStatus, Revision, SyncEvent};
 use uuid::Uuid;
 
-use crate::attempts::append_events;
 use crate::blockers::{self, NewBlocker};
+use crate::events::{self, Of};
 use crate::sql::{Row, Tx, params, to_json};
 use crate::work::{self, Claim};
 use crate::{Store, StoreResult};
@@ -118,8 +118,13 @@ fn insert_attempt(
 }
 
 fn add_event(tx: &Tx<'_>, attempt_id: &str, event: SyncEvent) -> StoreResult<()> {
-    let first = tx.count("SELECT count(*) FROM event WHERE attempt_id = $1", params![attempt_id])?;
-    append_events(tx, attempt_id, first, &[event])
+    events::append(tx, Of::Repository, attempt_id, vec![event])
+}
+
+/// The newest events of an attempt, as stored.
+fn document(tx: &Tx<'_>, attempt_id: &str) -> StoreResult<String> {
+    let found = tx.row("SELECT events FROM repository_attempt WHERE id = $1", params![attempt_id])?;
+    found.ok_or_else(|| crate::StoreError::Corrupt(format!("attempt {attempt_id} vanished")))?.text()
 }
 
 fn set_status(tx: &Tx<'_>, attempt_id: &str, status: RepositoryAttemptStatus) -> StoreResult<()> {
@@ -168,11 +173,7 @@ fn fail_newest(tx: &Tx<'_>, branch_id: &str, kind: EventKind, reason: &str) -> S
     use RepositoryAttemptStatus::{Failed, Succeeded};
     let id = match newest_attempt(tx, branch_id)? {
         Some(newest) if newest.status == Failed => {
-            let said = tx.count(
-                "SELECT count(*) FROM event WHERE attempt_id = $1 AND text = $2",
-                params![&newest.id, reason],
-            )?;
-            if said > 0 {
+            if events::read(&document(tx, &newest.id)?)?.iter().any(|event| event.text == reason) {
                 return Ok(());
             }
             insert_attempt(tx, branch_id, None, Failed)?
@@ -409,12 +410,8 @@ impl Store {
             tx.execute("UPDATE branch SET failures = failures + 1 WHERE id = $1", params![&claim.id])?;
             let sha = branch.head_sha.as_deref();
             let attempt_id = open_or_new(tx, &branch.id, attempt_id, sha)?;
-            let said = tx.row(
-                "SELECT text FROM event WHERE attempt_id = $1 ORDER BY seq DESC LIMIT 1",
-                params![&attempt_id],
-            )?;
-            let said = said.map(|mut row| row.text()).transpose()?;
-            if hopeless || said.as_ref() != Some(&reason) {
+            let said = events::last(&document(tx, &attempt_id)?)?;
+            if hopeless || said.is_none_or(|said| said.text != reason) {
                 let kind = if hopeless { EventKind::RepositoryUnavailable } else { EventKind::Retrying };
                 let event = event(tx, kind, reason.clone(), sha);
                 add_event(tx, &attempt_id, event)?;

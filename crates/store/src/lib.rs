@@ -4,7 +4,7 @@
 //! or `Store::write_while_wanted` for what a request asks for; they hold the fault points. No transaction is
 //! held across I/O: a transaction is a plain function.
 //!
-//! SQLite: one writer thread (`BEGIN IMMEDIATE`, WAL, `synchronous=FULL`), reads on pooled connections of
+//! SQLite: one writer thread (`BEGIN IMMEDIATE`, WAL, `synchronous=FULL`) that commits what waits together, reads on pooled connections of
 //! the calling thread. One process at a time: an operating-system file lock is held while it is open, and
 //! opening voids the leases that a dead process left.
 
@@ -17,11 +17,14 @@ mod branches;
 mod change;
 mod configurations;
 mod connections;
+mod events;
 mod hosts;
 mod keyring;
 mod links;
 mod page;
 mod raw;
+#[cfg(feature = "seed")]
+mod seed;
 mod sql;
 mod status;
 mod syncs;
@@ -53,9 +56,13 @@ pub use configurations::{
 };
 pub use connections::{Connection, ConnectionStatus, CreateConnection, CredentialRow, NewConnection};
 pub use hosts::{CreateHost, DeleteHost, Host, HostChange, NewHost, UpdateHost};
-pub use keyring::{Keyring, Owner};
+pub use keyring::{
+    DataKeyStatus, KeyId, KeySource, Keyring, KeyringStatus, MasterKeys, MasterStatus, Owner, Rotation,
+};
 pub use links::{CreateLink, DeleteLink, Link, LinkChange, LinkConnection, LinkRecord, NewLink, UpdateLink};
 pub use page::{Cursor, Page, PageOf};
+#[cfg(feature = "seed")]
+pub use seed::Seed;
 pub use status::{AttemptStatusRow, RepositoryStatus, SyncStatus};
 pub use syncs::SyncRecord;
 pub use tags::{ChangeTags, TAGS_PER_RESOURCE, Tag, Tagged};
@@ -81,13 +88,16 @@ pub enum StoreError {
     /// The database refused; nothing was written.
     #[error("database: {0}")]
     Database(#[from] rusqlite::Error),
+    /// The commit failed, and nothing was written.
+    #[error("database: {0}")]
+    Commit(String),
     /// The commit may or may not have happened.
     #[error("{0}")]
     Interrupted(#[from] CallError),
     /// A row is not what this version writes.
     #[error("the database holds something unexpected: {0}")]
     Corrupt(String),
-    /// The key file or a sealed secret cannot be used.
+    /// The keyring or a sealed secret cannot be used.
     #[error("{0}")]
     Key(String),
     /// Another process holds the database, or a child that a killed one was about to start still does.
@@ -118,8 +128,6 @@ pub enum StoreError {
 /// A result of the store.
 pub type StoreResult<T> = Result<T, StoreError>;
 
-type Job = Box<dyn FnOnce(&mut rusqlite::Connection) + Send>;
-
 /// The store; cheap to clone.
 #[derive(Clone)]
 pub struct Store {
@@ -130,9 +138,9 @@ pub struct Store {
 
 struct Inner {
     path: PathBuf,
-    writer: Mutex<Option<mpsc::Sender<Job>>>,
+    writer: Mutex<Option<mpsc::Sender<raw::Job>>>,
     readers: Mutex<Vec<rusqlite::Connection>>,
-    keyring: Keyring,
+    keys: Arc<keyring::Keys>,
     // What is opened for access keys that do not exist.
     decoy: Vec<u8>,
     clock: Arc<dyn Clock>,
@@ -152,13 +160,18 @@ impl std::fmt::Debug for Store {
 }
 
 impl Store {
-    /// Opens the SQLite database at `path`, making it and bringing it to the newest schema as needed, and
-    /// the key file at `key_file`.
+    /// Opens the SQLite database at `path`, making it and bringing it to the newest schema as needed, with the
+    /// master keys of `keys`: a path names a key file.
     ///
     /// # Errors
     /// [`StoreError::InUse`] if another process has it open; [`StoreError::Open`] if it cannot be read or written, or it was made by
-    /// a newer version; [`StoreError::Key`] for the key file.
-    pub fn open(path: &Path, key_file: &Path, clock: Arc<dyn Clock>, outside: Outside) -> StoreResult<Self> {
+    /// a newer version; [`StoreError::Key`] if the keyring cannot be read or is not the database's.
+    pub fn open(
+        path: &Path,
+        keys: impl Into<KeySource>,
+        clock: Arc<dyn Clock>,
+        outside: Outside,
+    ) -> StoreResult<Self> {
         let cannot = |reason: String| StoreError::Open { path: path.display().to_string(), reason };
         let lock_path = path.with_extension("lock");
         let lock = std::fs::OpenOptions::new()
@@ -171,8 +184,6 @@ impl Store {
             std::fs::TryLockError::WouldBlock => StoreError::InUse { path: path.display().to_string() },
             std::fs::TryLockError::Error(error) => cannot(format!("{}: {error}", lock_path.display())),
         })?;
-        let keyring = Keyring::open(key_file)?;
-        let decoy = keyring.seal(&Self::NOBODY, &[b'0'; 40])?;
         // Made before SQLite makes it, so that nobody else may read it.
         std::fs::OpenOptions::new()
             .create(true)
@@ -181,27 +192,25 @@ impl Store {
             .open(path)
             .map_err(|error| cannot(error.to_string()))?;
         let mut connection = raw::connect(path)?;
-        raw::migrate(&mut connection).map_err(|error| match error {
+        let is_new = raw::migrate(&mut connection).map_err(|error| match error {
             StoreError::Open { reason, .. } => cannot(reason),
             other => other,
         })?;
         raw::void_leases(&connection)?;
+        let keys = keyring::open(&mut connection, path, &keys.into(), is_new, clock.now_ms())?;
+        let decoy = keys.seal(&Self::NOBODY, &[b'0'; 40])?;
 
-        let (writer, jobs) = mpsc::channel::<Job>();
+        let (writer, jobs) = mpsc::channel();
         std::thread::Builder::new()
             .name("store-writer".into())
-            .spawn(move || {
-                for job in jobs {
-                    job(&mut connection);
-                }
-            })
+            .spawn(move || raw::work(&connection, &jobs))
             .map_err(|error| cannot(format!("no writer thread: {error}")))?;
         Ok(Self {
             inner: Arc::new(Inner {
                 path: path.to_owned(),
                 writer: Mutex::new(Some(writer)),
                 readers: Mutex::new(Vec::new()),
-                keyring,
+                keys: Arc::new(keys),
                 decoy,
                 clock,
                 outside,
@@ -230,8 +239,12 @@ impl Store {
 
     /// The keyring that seals this store's secrets.
     #[must_use]
-    pub fn keyring(&self) -> &Keyring {
-        &self.inner.keyring
+    pub fn keyring(&self) -> Keyring<'_> {
+        Keyring::of(self)
+    }
+
+    pub(crate) fn keys(&self) -> Arc<keyring::Keys> {
+        Arc::clone(&self.inner.keys)
     }
 
     pub(crate) fn decoy(&self) -> &[u8] {
@@ -251,7 +264,8 @@ impl Store {
         self.read(|tx| tx.count("SELECT count(*) FROM schema_migration", &[])).map(drop)
     }
 
-    /// Runs one transaction and commits it. `point` names the commit for fault plans.
+    /// Runs one write and commits it, together with those that wait at the same time: they share an fsync, and each
+    /// fails alone. `point` names the commit for fault plans.
     ///
     /// This and [`Store::write_while_wanted`] are the only ways to commit anything.
     pub(crate) async fn write<T: Send + 'static>(
@@ -289,17 +303,10 @@ impl Store {
         let (outside, clock) = (self.inner.outside.clone(), self.inner.clock.clone());
         let (line, wakes) = (Arc::clone(&self.inner.waiting), Arc::clone(&self.inner.wakes));
         line.fetch_add(1, Ordering::Relaxed);
-        let job: Job = Box::new(move |connection| {
+        let job = raw::Write { point, outside, clock, wakes, answer }.job(is_wanted, body);
+        let job: raw::Job = Box::new(move |connection| {
             line.fetch_sub(1, Ordering::Relaxed);
-            if !is_wanted(&answer) {
-                return;
-            }
-            let committed = raw::commit(connection, &outside, clock.now_ms(), point, body);
-            if let Ok((_, true)) = &committed {
-                wakes.notify_one();
-            }
-            // Whoever asked may have gone meanwhile; the commit stands all the same.
-            let _ = answer.send(committed.map(|(value, _)| value));
+            job(connection)
         });
         let writer = self.inner.writer.lock().unwrap_or_else(PoisonError::into_inner);
         writer.as_ref().and_then(|writer| writer.send(job).ok()).ok_or(StoreError::Closed)?;
@@ -309,12 +316,15 @@ impl Store {
     /// Runs one read on this thread; a consistent snapshot.
     pub(crate) fn read<T>(&self, body: impl FnOnce(&Tx<'_>) -> StoreResult<T>) -> StoreResult<T> {
         let pooled = self.inner.readers.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        let mut connection = match pooled {
+        let connection = match pooled {
             Some(connection) => connection,
-            None => raw::connect(&self.inner.path)?,
+            None => raw::connect_reader(&self.inner.path)?,
         };
-        let result = raw::read(&mut connection, self.inner.clock.now_ms(), body);
-        self.inner.readers.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
+        let result = raw::read(&connection, self.inner.clock.now_ms(), body);
+        // One whose transaction could not be ended would show the next reader an old snapshot.
+        if connection.is_autocommit() {
+            self.inner.readers.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
+        }
         result
     }
 }

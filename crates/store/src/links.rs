@@ -343,7 +343,7 @@ impl Store {
                 return Ok(DeleteLink::InUse);
             }
             tx.execute(
-                "DELETE FROM event WHERE attempt_id IN (SELECT a.id FROM repository_attempt a
+                "DELETE FROM event_page WHERE attempt_id IN (SELECT a.id FROM repository_attempt a
                     JOIN branch b ON b.id = a.branch_id WHERE b.link_id = $1)",
                 params![&id],
             )?;

@@ -1,36 +1,134 @@
 //! The database driver's connections: the one place that opens them, begins transactions and commits.
 //!
 //! clippy.toml bans all of it everywhere else, so that every commit but those of the start goes through
-//! [`commit`], which holds the fault points.
+//! [`work`], whose jobs hold the fault points.
 
 #![expect(clippy::disallowed_methods, reason = "the one place that may")]
 
 use std::path::Path;
+use std::sync::{Arc, mpsc};
 
-use syncline_seams::{Moment, Outside};
+use syncline_seams::{Clock, Moment, Outside};
+use tokio::sync::{Notify, oneshot};
 
 use crate::sql::Tx;
 use crate::{StoreError, StoreResult};
 
-const MIGRATIONS: &[&str] =
-    &[include_str!("../migrations/0001_init.sql"), include_str!("../migrations/0002_access.sql")];
+pub(crate) const MIGRATIONS: &[&str] = &[
+    include_str!("../migrations/0001_init.sql"),
+    include_str!("../migrations/0002_access.sql"),
+    include_str!("../migrations/0003_keyring.sql"),
+    include_str!("../migrations/0004_read_path.sql"),
+];
 
-/// Runs a transaction, commits it between its two fault points, and says whether it made something due.
-pub(crate) fn commit<T>(
-    connection: &mut rusqlite::Connection,
-    outside: &Outside,
-    now_ms: i64,
-    point: &'static str,
-    body: impl FnOnce(&mut Tx<'_>) -> StoreResult<T>,
-) -> StoreResult<(T, bool)> {
-    let transaction = connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
-    let mut tx = Tx::new(&transaction, now_ms);
-    let value = body(&mut tx)?;
-    let woke = tx.woke();
-    outside.point(point, Moment::Before)?;
-    transaction.commit()?;
-    outside.point(point, Moment::After)?;
-    Ok((value, woke))
+/// Writes that arrive together and share a commit, and so an fsync; this bounds how long the first of them waits.
+const TOGETHER: usize = 64;
+
+/// A write that waits for its turn. It is given the connection with a transaction open, or why there is none.
+pub(crate) type Job = Box<dyn FnOnce(StoreResult<&rusqlite::Connection>) -> Told + Send>;
+
+/// Tells whoever waits for a write what came of the commit.
+pub(crate) type Told = Box<dyn FnOnce(StoreResult<()>)>;
+
+/// What surrounds one write.
+pub(crate) struct Write<T> {
+    /// Names it for fault plans.
+    pub(crate) point: &'static str,
+    /// Holds its fault points, before and after the commit that it shares with others.
+    pub(crate) outside: Outside,
+    /// Says when it is.
+    pub(crate) clock: Arc<dyn Clock>,
+    /// Hears that something became due.
+    pub(crate) wakes: Arc<Notify>,
+    /// Whoever asked.
+    pub(crate) answer: oneshot::Sender<StoreResult<T>>,
+}
+
+impl<T: 'static> Write<T> {
+    /// The write as a job, which does nothing if it is not wanted any more when its turn comes.
+    pub(crate) fn job(
+        self,
+        is_wanted: impl FnOnce(&oneshot::Sender<StoreResult<T>>) -> bool + Send + 'static,
+        body: impl FnOnce(&mut Tx<'_>) -> StoreResult<T> + Send + 'static,
+    ) -> Job
+    where
+        T: Send,
+    {
+        Box::new(move |connection| {
+            let Self { point, outside, clock, wakes, answer } = self;
+            if !is_wanted(&answer) {
+                return Box::new(|_| {});
+            }
+            let ran = connection.and_then(|connection| {
+                apart(connection, |connection| {
+                    let mut tx = Tx::new(connection, clock.now_ms());
+                    let value = body(&mut tx)?;
+                    outside.point(point, Moment::Before)?;
+                    Ok((value, tx.woke()))
+                })
+            });
+            Box::new(move |committed| {
+                let told = ran.and_then(|(value, woke)| {
+                    committed?;
+                    outside.point(point, Moment::After)?;
+                    if woke {
+                        wakes.notify_one();
+                    }
+                    Ok(value)
+                });
+                // Whoever asked may have gone meanwhile; the commit stands all the same.
+                let _ = answer.send(told);
+            })
+        })
+    }
+}
+
+/// Runs one write within the transaction so that, if it fails, it leaves nothing and takes no other along.
+fn apart<T>(
+    connection: &rusqlite::Connection,
+    body: impl FnOnce(&rusqlite::Connection) -> StoreResult<T>,
+) -> StoreResult<T> {
+    let run = |sql: &str| connection.prepare_cached(sql)?.execute([]);
+    run("SAVEPOINT job")?;
+    let ran = body(connection);
+    // Some failures, such as a full disk, end the whole transaction.
+    if !connection.is_autocommit() {
+        if ran.is_err() {
+            run("ROLLBACK TO job")?;
+        }
+        run("RELEASE job")?;
+    }
+    ran
+}
+
+/// Does the jobs in their order, those that wait together in one transaction, until nobody can send one any more.
+pub(crate) fn work(connection: &rusqlite::Connection, jobs: &mpsc::Receiver<Job>) {
+    let run = |sql: &str| connection.prepare_cached(sql)?.execute([]);
+    while let Ok(first) = jobs.recv() {
+        if let Err(error) = run("BEGIN IMMEDIATE") {
+            first(Err(error.into()))(Ok(()));
+            continue;
+        }
+        let mut told = vec![first(Ok(connection))];
+        while told.len() < TOGETHER
+            && !connection.is_autocommit()
+            && let Ok(next) = jobs.try_recv()
+        {
+            told.push(next(Ok(connection)));
+        }
+        let committed = if connection.is_autocommit() {
+            Err("a write beside it failed, and the database gave up both".to_owned())
+        } else {
+            run("COMMIT").map_err(|error| {
+                // What cannot be committed must not be there for the next job.
+                let _ = run("ROLLBACK");
+                error.to_string()
+            })
+        };
+        for told in told {
+            told(committed.clone().map(drop).map_err(StoreError::Commit));
+        }
+    }
 }
 
 /// A connection to the database at `path`.
@@ -38,6 +136,9 @@ pub(crate) fn connect(path: &Path) -> StoreResult<rusqlite::Connection> {
     let connection = rusqlite::Connection::open(path)
         .map_err(|error| StoreError::Open { path: path.display().to_string(), reason: error.to_string() })?;
     connection.set_prepared_statement_cache_capacity(128);
+    // Otherwise a statement with a partial index in reach is planned again for every value that is bound to it, which
+    // costs more than running it.
+    connection.set_db_config(rusqlite::config::DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     connection.execute_batch(
         "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA busy_timeout = 5000;
          PRAGMA foreign_keys = ON; PRAGMA trusted_schema = OFF;",
@@ -45,8 +146,19 @@ pub(crate) fn connect(path: &Path) -> StoreResult<rusqlite::Connection> {
     Ok(connection)
 }
 
-/// Brings the schema to the newest version; forward only.
-pub(crate) fn migrate(connection: &mut rusqlite::Connection) -> StoreResult<()> {
+/// The most of the database that is mapped into memory for reading, in bytes; of a greater one the rest is read.
+const MAPPED_BYTES: i64 = 1 << 38;
+
+/// A connection that only reads. It maps the file instead of copying each page out of it, which would be most of what
+/// a read costs; what is mapped is the system's cache of the file and no memory of ours.
+pub(crate) fn connect_reader(path: &Path) -> StoreResult<rusqlite::Connection> {
+    let connection = connect(path)?;
+    connection.execute_batch(&format!("PRAGMA query_only = ON; PRAGMA mmap_size = {MAPPED_BYTES};"))?;
+    Ok(connection)
+}
+
+/// Brings the schema to the newest version; forward only. Whether there was none before.
+pub(crate) fn migrate(connection: &mut rusqlite::Connection) -> StoreResult<bool> {
     connection.execute_batch("CREATE TABLE IF NOT EXISTS schema_migration (version BIGINT PRIMARY KEY)")?;
     let done: i64 =
         connection
@@ -69,7 +181,19 @@ pub(crate) fn migrate(connection: &mut rusqlite::Connection) -> StoreResult<()> 
         // Before anything is served, hence without fault points; a half-made schema is rolled back.
         transaction.commit()?;
     }
-    Ok(())
+    Ok(done == 0)
+}
+
+/// Runs and commits a transaction of the start: before anything is served, hence without fault points.
+pub(crate) fn prepare<T>(
+    connection: &mut rusqlite::Connection,
+    now_ms: i64,
+    body: impl FnOnce(&Tx<'_>) -> StoreResult<T>,
+) -> StoreResult<T> {
+    let transaction = connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
+    let value = body(&Tx::new(&transaction, now_ms))?;
+    transaction.commit()?;
+    Ok(value)
 }
 
 /// Takes back the leases that a dead process left; at the start, while nobody else has the database.
@@ -80,10 +204,119 @@ pub(crate) fn void_leases(connection: &rusqlite::Connection) -> StoreResult<()> 
 
 /// Runs a read on a consistent snapshot; nothing is committed.
 pub(crate) fn read<T>(
-    connection: &mut rusqlite::Connection,
+    connection: &rusqlite::Connection,
     now_ms: i64,
     body: impl FnOnce(&Tx<'_>) -> StoreResult<T>,
 ) -> StoreResult<T> {
-    let snapshot = connection.transaction()?;
-    body(&Tx::new(&snapshot, now_ms))
+    // Prepared once: as a text, each would be parsed again for every read.
+    connection.prepare_cached("BEGIN DEFERRED")?.execute([])?;
+    let answer = body(&Tx::new(connection, now_ms));
+    let ended = connection.prepare_cached("ROLLBACK").and_then(|mut end| end.execute([]));
+    let answer = answer?;
+    ended?;
+    Ok(answer)
+}
+
+#[cfg(test)]
+mod tests {
+    use syncline_seams::{Faults, VirtualClock};
+
+    use super::*;
+    use crate::sql::params;
+
+    type Answered = oneshot::Receiver<StoreResult<i64>>;
+
+    /// Sends a write that adds the number, and fails after that if it is odd.
+    fn send(jobs: &mpsc::Sender<Job>, faults: &Arc<Faults>, number: i64) -> Answered {
+        let (answer, answered) = oneshot::channel();
+        let clock: Arc<dyn Clock> = Arc::new(VirtualClock::starting_at(0));
+        let point = if number % 2 == 0 { "even" } else { "odd" };
+        let write = Write { point, outside: faults.outside(), clock, wakes: Arc::default(), answer };
+        let body = move |tx: &mut Tx<'_>| {
+            tx.execute("INSERT INTO number (value) VALUES ($1)", params![number])?;
+            if number % 2 == 0 { Ok(number) } else { Err(StoreError::Corrupt("odd".to_owned())) }
+        };
+        jobs.send(write.job(|_| true, body)).expect("the receiver is there");
+        answered
+    }
+
+    fn database() -> (tempfile::TempDir, rusqlite::Connection) {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let connection = connect(&folder.path().join("numbers.db")).expect("a new database");
+        connection.execute_batch("CREATE TABLE number (value BIGINT PRIMARY KEY)").expect("a table");
+        (folder, connection)
+    }
+
+    fn numbers(connection: &rusqlite::Connection) -> Vec<i64> {
+        let mut statement = connection.prepare("SELECT value FROM number ORDER BY value").expect("SQL");
+        let rows = statement.query_map([], |row| row.get(0)).expect("rows");
+        rows.collect::<Result<_, _>>().expect("numbers")
+    }
+
+    /// The writes are all there before the writer begins.
+    fn done(
+        connection: &rusqlite::Connection,
+        faults: &Arc<Faults>,
+        given: &[i64],
+    ) -> Vec<Result<i64, String>> {
+        let (jobs, waiting) = mpsc::channel();
+        let answers: Vec<_> = given.iter().map(|number| send(&jobs, faults, *number)).collect();
+        drop(jobs);
+        work(connection, &waiting);
+        let answer = |mut answered: Answered| answered.try_recv().expect("every write is answered");
+        answers.into_iter().map(|answered| answer(answered).map_err(|error| error.to_string())).collect()
+    }
+
+    #[test]
+    fn writes_that_wait_together_share_a_commit_and_fail_alone() {
+        let (_folder, connection) = database();
+        let faults = Faults::none();
+        let answers = done(&connection, &faults, &[2, 3, 4]);
+        let odd = "the database holds something unexpected: odd".to_owned();
+        assert_eq!(answers, [Ok(2), Err(odd), Ok(4)]);
+        assert_eq!(numbers(&connection), [2, 4]);
+        // Neither was told before both were committed.
+        let [before, after] = [("even", Moment::Before), ("even", Moment::After)];
+        assert_eq!(faults.seen(), [before, before, after, after]);
+    }
+
+    #[test]
+    fn a_write_that_is_interrupted_before_the_commit_takes_no_other_along() {
+        let (_folder, connection) = database();
+        let faults = Faults::none();
+        faults.fail("even", Moment::Before);
+        let answers = done(&connection, &faults, &[2, 4]);
+        assert!(answers[0].is_err() && answers[1] == Ok(4), "{answers:?}");
+        assert_eq!(numbers(&connection), [4]);
+    }
+
+    #[test]
+    fn more_writes_than_share_a_commit_are_all_done() {
+        let (_folder, connection) = database();
+        let given: Vec<i64> = (0..150).map(|i| 2 * i).collect();
+        let answers = done(&connection, &Faults::none(), &given);
+        assert!(answers.iter().all(Result::is_ok), "{answers:?}");
+        assert_eq!(numbers(&connection), given);
+    }
+
+    #[test]
+    fn a_commit_that_fails_is_told_to_every_write_in_it_and_leaves_nothing() {
+        let (_folder, connection) = database();
+        // A constraint that is checked at the commit fails the commit itself.
+        connection
+            .execute_batch(
+                "CREATE TABLE other (value BIGINT REFERENCES number (value) DEFERRABLE INITIALLY DEFERRED);
+                 CREATE TRIGGER fail AFTER INSERT ON number WHEN new.value = 4
+                   BEGIN INSERT INTO other (value) VALUES (99); END;",
+            )
+            .expect("a trap");
+        let answers = done(&connection, &Faults::none(), &[2, 4, 6]);
+        assert!(answers.iter().all(Result::is_err), "{answers:?}");
+        assert!(numbers(&connection).is_empty());
+        assert_eq!(
+            done(&connection, &Faults::none(), &[8]),
+            [Ok(8)],
+            "the next write finds a clean connection"
+        );
+    }
 }

@@ -132,8 +132,9 @@ pub(crate) struct Tx<'c> {
 }
 
 impl<'c> Tx<'c> {
-    pub(crate) fn new(transaction: &'c rusqlite::Transaction<'_>, now_ms: i64) -> Self {
-        Self { connection: transaction, now_ms, woke: false }
+    /// The transaction that is open on `connection`.
+    pub(crate) fn new(connection: &'c rusqlite::Connection, now_ms: i64) -> Self {
+        Self { connection, now_ms, woke: false }
     }
 
     /// The time of the transaction, in milliseconds since the Unix epoch.

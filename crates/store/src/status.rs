@@ -1,12 +1,9 @@
 //! What the status operations answer: one read each.
 
-use syncline_model::sync::{AttemptStatus, EventKind, RepositoryAttemptStatus, Revision, SyncEvent};
+use syncline_model::sync::{AttemptStatus, RepositoryAttemptStatus, Revision, SyncEvent};
 
 use crate::sql::{Row, Tx, params};
-use crate::{Scope, Store, StoreResult, links};
-
-/// Events in one answer, newest kept (contract §5).
-const EVENTS: i64 = 100;
+use crate::{Scope, Store, StoreResult, events, links};
 
 /// The status of a sync.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,7 +46,8 @@ pub struct RepositoryStatus {
     pub events: Vec<SyncEvent>,
 }
 
-const ATTEMPT: &str = "a.id, a.status, a.started_at_ms, a.initial_revision, a.target_revision, a.target";
+const ATTEMPT: &str = "a.id, a.status, a.started_at_ms, a.initial_revision, a.target_revision, a.target,
+    a.event_count, a.events";
 
 fn attempt(tx: &Tx<'_>, row: &mut Row) -> StoreResult<AttemptStatusRow> {
     let id = row.text()?;
@@ -59,29 +57,9 @@ fn attempt(tx: &Tx<'_>, row: &mut Row) -> StoreResult<AttemptStatusRow> {
         initial: row.json()?,
         target_revision: row.json()?,
         target: row.text()?,
-        events: events(tx, &id)?,
+        events: events::newest(tx, &id, row.int()?, &row.text()?)?,
         id,
     })
-}
-
-fn events(tx: &Tx<'_>, attempt_id: &str) -> StoreResult<Vec<SyncEvent>> {
-    let mut events = tx
-        .rows(
-            "SELECT time_ms, kind, text, external_id FROM event WHERE attempt_id = $1 ORDER BY seq DESC LIMIT $2",
-            params![attempt_id, EVENTS],
-        )?
-        .into_iter()
-        .map(|mut row| {
-            Ok(SyncEvent {
-                time_ms: row.int()?,
-                kind: row.parsed(EventKind::from_text)?,
-                text: row.text()?,
-                external_id: row.opt_text()?,
-            })
-        })
-        .collect::<StoreResult<Vec<_>>>()?;
-    events.reverse();
-    Ok(events)
 }
 
 impl Store {
@@ -198,7 +176,7 @@ impl Store {
                 return Ok(None);
             }
             let found = tx.row(
-                "SELECT a.id, a.status, a.started_at_ms FROM repository_attempt a
+                "SELECT a.id, a.status, a.started_at_ms, a.event_count, a.events FROM repository_attempt a
                    JOIN branch b ON b.id = a.branch_id
                   WHERE b.link_id = $1 AND b.name = $2 ORDER BY a.number DESC LIMIT 1",
                 params![link_id, branch],
@@ -208,7 +186,7 @@ impl Store {
             Ok(Some(Some(RepositoryStatus {
                 status: row.parsed(RepositoryAttemptStatus::from_text)?,
                 started_at_ms: row.int()?,
-                events: events(tx, &id)?,
+                events: events::newest(tx, &id, row.int()?, &row.text()?)?,
             })))
         })
     }

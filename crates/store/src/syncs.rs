@@ -126,7 +126,7 @@ impl Store {
                 params![id],
             )?;
             tx.execute(
-                "DELETE FROM event WHERE attempt_id IN (SELECT id FROM attempt WHERE sync_id = $1)",
+                "DELETE FROM event_page WHERE attempt_id IN (SELECT id FROM attempt WHERE sync_id = $1)",
                 params![id],
             )?;
             tx.execute("DELETE FROM attempt WHERE sync_id = $1", params![id])?;

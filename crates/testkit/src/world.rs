@@ -474,7 +474,7 @@ async fn parts(config: &Config, seams: &Seams, simulator_url: &str) -> anyhow::R
     let aws = AwsSource::Fixed {
         endpoint_url: simulator_url.to_owned(),
         access_key_id: "simulated".to_owned(),
-        secret_access_key: "simulated".to_owned(),
+        secret_access_key: syncline_seams::Secret::new("simulated"),
     };
     running::parts(config, seams, aws).await
 }
@@ -488,7 +488,7 @@ async fn serve(parts: &Parts, clock: &Arc<VirtualClock>, stopped: watch::Receive
     let http =
         aws_smithy_http_client::Builder::new().tls_provider(Provider::Rustls(CryptoMode::Ring)).build_https();
     let key =
-        Credentials::new(&parts.key.access_key_id, parts.key.secret_access_key.as_str(), None, None, "world");
+        Credentials::new(&parts.key.access_key_id, parts.key.secret_access_key.expose(), None, None, "world");
     let config = aws_sdk_codeconnections::Config::builder()
         .behavior_version(BehaviorVersion::latest())
         .http_client(http)

@@ -6,6 +6,7 @@ mod connection;
 mod demo;
 mod follow;
 mod key;
+mod keyring;
 mod serve;
 mod sync;
 mod terminal;
@@ -54,6 +55,9 @@ enum Command {
     /// Say what roles need to let this server in.
     #[command(subcommand)]
     Account(account::AccountCommand),
+    /// Look at the keys that secrets are sealed with, or rotate them.
+    #[command(subcommand)]
+    Keyring(keyring::KeyringCommand),
 }
 
 /// Runs the command line.
@@ -68,6 +72,7 @@ pub fn main() -> ExitCode {
         Command::User(command) => as_client(async |seams| user::run(command, seams).await),
         Command::Policy(command) => as_client(async |seams| user::run_policy(command, seams).await),
         Command::Account(command) => as_client(async |seams| account::run(command, seams).await),
+        Command::Keyring(command) => as_client(async |seams| keyring::run(command, seams).await),
     };
     done.unwrap_or_else(|error| {
         // Nobody is left to be told if this fails too.

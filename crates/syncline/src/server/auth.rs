@@ -1,5 +1,7 @@
 //! Who sent a request: its signature, its account, its region.
 
+use std::borrow::Cow;
+
 use http::request::Parts;
 use subtle::ConstantTimeEq as _;
 use syncline_model::names::Region;
@@ -27,13 +29,13 @@ pub(super) fn authenticate(
 }
 
 fn prove(front: &Front, parts: &Parts, body: &[u8], service: &str) -> Answer<(Caller, Region)> {
-    let mut headers = parts.headers.clone();
+    let mut headers = Cow::Borrowed(&parts.headers);
     if !headers.contains_key(http::header::HOST)
         && let Some(authority) = parts.uri.authority()
         && let Ok(host) = authority.as_str().parse()
     {
         // HTTP/2 has `:authority` where HTTP/1 has `Host`.
-        headers.insert(http::header::HOST, host);
+        headers.to_mut().insert(http::header::HOST, host);
     }
     let signed = SignedParts {
         method: parts.method.as_str(),
@@ -47,7 +49,7 @@ fn prove(front: &Front, parts: &Parts, body: &[u8], service: &str) -> Answer<(Ca
     let id = presented.access_key_id();
     let (caller, verified) = if id == front.root.access_key_id {
         let verified =
-            presented.verify(Some(front.root.secret_access_key.as_bytes()), &front.signing_keys)?;
+            presented.verify(Some(front.root.secret_access_key.expose().as_bytes()), &front.signing_keys)?;
         if verified.session_token.is_some() {
             return Err(unknown());
         }
@@ -56,7 +58,7 @@ fn prove(front: &Front, parts: &Parts, body: &[u8], service: &str) -> Answer<(Ca
         (caller, verified)
     } else {
         let key = front.store.access_key(id)?;
-        let secret = key.as_ref().map(|key| &key.secret[..]);
+        let secret = key.as_ref().map(|key| key.secret.expose().as_slice());
         let verified = presented.verify(secret, &front.signing_keys)?;
         let key = key.filter(|key| key.is_active).ok_or_else(unknown)?;
         if !is_token_of(verified.session_token.as_ref(), key.token_hash.as_deref()) {

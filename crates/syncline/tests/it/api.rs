@@ -10,6 +10,7 @@ mod foreign;
 mod front_door;
 mod handshake;
 mod hosts;
+mod keyring;
 mod keys;
 mod limits;
 mod load;
@@ -19,5 +20,6 @@ mod replay;
 pub(crate) mod scene;
 mod services;
 mod syncs;
+
 mod tags;
 mod updates;

@@ -3,6 +3,7 @@
 
 mod access;
 mod connections;
+mod keyring;
 mod syncs;
 
 use std::sync::Arc;
@@ -40,6 +41,8 @@ pub(super) fn routes(front: &Arc<Front>) -> Router<Arc<Front>> {
         .route("/connections/{id}/authorize", post(connections::authorize))
         .route("/account", get(syncs::account))
         .nest("/accounts/{account}", access::routes())
+        .route("/keyring", get(keyring::show))
+        .route("/keyring/rotate", post(keyring::rotate))
         .route("/syncs", get(syncs::list))
         .route("/syncs/{name}", get(syncs::show))
         .route("/syncs/{name}/sync-now", post(syncs::sync_now))

@@ -100,14 +100,14 @@ impl Server {
         let mut config = Config::on_loopback(directory.path());
         config.root_account = Some(OURS.account.parse().expect("an account"));
         config.root_key =
-            RootKey::Given { id: OURS.id.to_owned(), secret: syncline_git::Secret::new(OURS.secret) };
+            RootKey::Given { id: OURS.id.to_owned(), secret: syncline_seams::Secret::new(OURS.secret) };
         adjust(&mut config);
         let seams = Seams { clock: Arc::<VirtualClock>::clone(&clock), outside };
         // Nobody listens there: these tests ask nothing of AWS.
         let aws = AwsSource::Fixed {
             endpoint_url: "http://127.0.0.1:9".to_owned(),
             access_key_id: "nobody".to_owned(),
-            secret_access_key: "nobody".to_owned(),
+            secret_access_key: syncline_seams::Secret::new("nobody"),
         };
         let parts = running::parts(&config, &seams, aws).await.expect("the parts fit");
         user_with_key(&parts.store, THEIRS, "them").await;

@@ -43,13 +43,14 @@ impl Server {
         let clock = Arc::new(VirtualClock::starting_at(SystemClock.now_ms()));
         let mut config = Config::on_loopback(directory.path());
         config.root_account = Some(ACCOUNT.parse().expect("an account"));
-        config.root_key = RootKey::Given { id: KEY_ID.to_owned(), secret: syncline_git::Secret::new(SECRET) };
+        config.root_key =
+            RootKey::Given { id: KEY_ID.to_owned(), secret: syncline_seams::Secret::new(SECRET) };
         config.limits = limits;
         let seams = Seams { clock: Arc::<VirtualClock>::clone(&clock), outside: Outside::default() };
         let aws = AwsSource::Fixed {
             endpoint_url: "http://127.0.0.1:9".to_owned(),
             access_key_id: "nobody".to_owned(),
-            secret_access_key: "nobody".to_owned(),
+            secret_access_key: syncline_seams::Secret::new("nobody"),
         };
         let parts = running::parts(&config, &seams, aws).await.expect("the parts fit");
         let time = Arc::clone(&clock);

@@ -1,0 +1,77 @@
+//! The servers that are measured: child processes that say where they listen.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::io::{BufRead as _, BufReader};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::{Child, ChildStdout, Command, Stdio};
+
+use anyhow::{Context, bail};
+
+/// A server of ours; it ends with this value.
+#[derive(Debug)]
+pub(crate) struct Server {
+    /// Where it listens.
+    pub(crate) address: SocketAddr,
+    child: Child,
+    // A server that prints to a closed pipe would end.
+    _stdout: BufReader<ChildStdout>,
+}
+
+impl Server {
+    /// Starts a program, and waits until it prints `ready http://<address>`. What it prints on standard error goes to
+    /// the file `log`.
+    ///
+    /// # Errors
+    /// A program that cannot be started or ends before it is ready.
+    pub(crate) fn start<A: AsRef<OsStr>>(
+        program: &Path,
+        arguments: impl IntoIterator<Item = A>,
+        environment: &[(&str, &str)],
+        log: &Path,
+    ) -> anyhow::Result<Self> {
+        let name = program.display();
+        let mut child = Command::new(program)
+            .args(arguments)
+            .envs(environment.iter().copied())
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(fs::File::create(log)?)
+            .spawn()
+            .with_context(|| format!("{name}: could not be started"))?;
+        let mut stdout = BufReader::new(child.stdout.take().context("a piped standard output")?);
+        let mut line = String::new();
+        stdout.read_line(&mut line)?;
+        let Some(address) = line.trim().strip_prefix("ready http://") else {
+            let _ = child.kill();
+            let _ = child.wait();
+            bail!("{name} printed {line:?} instead of where it listens; {} says more", log.display());
+        };
+        let address = address.parse().with_context(|| format!("{name} listens on {address}"))?;
+        Ok(Self { address, child, _stdout: stdout })
+    }
+
+    /// The processor time that it has used so far, in seconds; `None` where the system does not say.
+    pub(crate) fn cpu_seconds(&self) -> Option<f64> {
+        cpu_seconds(self.child.id())
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // An error means that it has ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The time that the threads of a process have been on a processor.
+fn cpu_seconds(pid: u32) -> Option<f64> {
+    let mut ns = 0_u64;
+    for task in fs::read_dir(format!("/proc/{pid}/task")).ok()? {
+        let Ok(text) = fs::read_to_string(task.ok()?.path().join("schedstat")) else { continue };
+        ns += text.split(' ').next()?.parse::<u64>().ok()?;
+    }
+    Some(ns as f64 / 1e9)
+}

@@ -1,0 +1,44 @@
+//! The bench itself works: a short run on a small database. Nothing is said about speed.
+
+use std::collections::BTreeSet;
+use std::process::Command;
+
+use serde_json::Value;
+
+#[test]
+fn a_short_run_measures_every_load_and_reports_it() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let run = || {
+        let output = Command::new(env!("CARGO_BIN_EXE_syncline-bench"))
+            .args(["api", "--no-peers", "--syncs=40", "--attempts=3", "--events=5"])
+            .args(["--connections=4", "--rounds=2", "--seconds=0.2", "--folder"])
+            .arg(folder.path())
+            .output()
+            .expect("the bench starts");
+        let (table, log) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        assert!(output.status.success(), "{log}");
+        (table.into_owned(), log.into_owned())
+    };
+    let (table, log) = run();
+    assert!(log.contains("storing 40 syncs"), "{log}");
+    assert!(table.contains("\nGetResourceSyncStatus  "), "{table}");
+    let (_, log) = run();
+    assert!(!log.contains("storing"), "the database is kept: {log}");
+
+    let report = std::fs::read(folder.path().join("api.json")).expect("the report");
+    let report: Value = serde_json::from_slice(&report).expect("JSON");
+    assert_eq!(report["stored"], serde_json::json!([40, 3, 5]));
+    let loads = report["loads"].as_array().expect("the loads");
+    let names: BTreeSet<_> = loads.iter().filter_map(|load| load["name"].as_str()).collect();
+    assert_eq!(names.len(), 3, "{names:?}");
+    for load in loads {
+        let samples = load["samples"].as_array().expect("samples");
+        assert_eq!(samples.len(), 2, "{load}");
+        for sample in samples {
+            assert!(sample["per_second"].as_f64().is_some_and(|rate| rate > 0.0), "{load}");
+        }
+    }
+    let ratios = report["ratios"].as_array().expect("the ratios");
+    assert_eq!(ratios.len(), 3, "{ratios:?}");
+    assert!(ratios.iter().all(|ratio| ratio["met"].is_boolean() && ratio["value"].is_f64()), "{ratios:?}");
+}
