@@ -402,3 +402,24 @@ fn a_policy_says_which_keys_it_asks_for() {
     check(r#""Action":"*","Resource":"arn:aws:s3:::${aws:ResourceTag/a}""#, true);
     check(r#""Action":"*","NotResource":"arn:aws:s3:::${aws:username}""#, false);
 }
+
+#[test]
+fn a_pattern_made_to_be_slow_is_answered_all_the_same() {
+    // Matching by trying every way would outlive everybody.
+    let (stars, long) = ("*a".repeat(60), "a".repeat(2000));
+    let like = |pattern: &str| {
+        condition(&format!(r#"{{"StringLike":{{"aws:x":"{pattern}"}}}}"#), &[("aws:x", &long)])
+    };
+    assert!(like(&stars));
+    assert!(!like(&format!("{stars}b")));
+    let of = |pattern: &str, resource: &str| {
+        let text = format!(r#"{{"Statement":{{"Effect":"Allow","Action":"*","Resource":"{pattern}"}}}}"#);
+        decide(&[policy(&text)], "a:b", resource, &[]) == Decision::Allowed
+    };
+    let parts = "*a*a*a*:*a*a*a*";
+    assert!(!of(
+        &format!("arn:{parts}:{parts}:{stars}b"),
+        &format!("arn:{long}:{long}:{long}:{long}:{long}")
+    ));
+    assert!(of(&format!("arn:{parts}:{parts}:{stars}"), &format!("arn:{long}:{long}:{long}:{long}:{long}")));
+}
