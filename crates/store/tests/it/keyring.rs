@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use syncline_seams::{Outside, Secret, VirtualClock};
 use syncline_store::{
-    Change, CredentialRow, KeySource, KeyringStatus, MasterKeys, Owner, Page, Store, StoreError, StoreResult,
+    Change, ConnectionStatus, CredentialRow, KeySource, KeyringStatus, MasterKeys, Owner, Page, Store,
+    StoreError, StoreResult,
 };
 use tempfile::TempDir;
 
@@ -200,6 +201,31 @@ async fn a_wrong_or_missing_keyring_is_told_at_the_start() {
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).expect("chmod");
     assert!(refused((&path).into()).contains("line 1 does not hold 64 hexadecimal digits"));
     open_with(&directory, &away).expect("wherever it is, it opens");
+}
+
+/// What the guide tells whose keyring is gone for good.
+#[tokio::test]
+async fn secrets_can_be_given_up_as_the_guide_says() {
+    let world = World::new();
+    let connection = world.connection(&ours(), "web").await;
+    authorize(&world.store, "web", "token").await;
+    let link = world.link_on(&ours(), &connection, "infra").await;
+    let World { directory, store, .. } = world;
+    drop(store);
+    std::fs::remove_file(directory.path().join("keyring")).expect("removed");
+    let path = directory.path().join("new-keyring");
+    open_with(&directory, &path).expect_err("the secrets are still there");
+
+    let guide = include_str!("../../../../docs/guide.md");
+    let sql = guide.split("sqlite3 syncline.db \"DELETE FROM data_key;").nth(1).expect("the guide tells it");
+    let sql = format!("DELETE FROM data_key;{}", sql.split('"').next().expect("a statement"));
+    outside_of_the_store(&directory.path().join("syncline.db"), &sql);
+    let store = open_with(&directory, &path).expect("it opens with a new keyring");
+    let found = store.connection(&ours(), &connection).expect("read").expect("a connection");
+    assert_eq!(found.status, ConnectionStatus::Pending);
+    assert_eq!((status(&store).data_keys.len(), status(&store).lost_secrets), (2, 0));
+    authorize(&store, "web", "another token").await;
+    assert_eq!(token_of(&store, "web", &link).expect("opens"), "another token");
 }
 
 #[tokio::test]
