@@ -43,7 +43,8 @@ impl Server {
         let clock = Arc::new(VirtualClock::starting_at(SystemClock.now_ms()));
         let mut config = Config::on_loopback(directory.path());
         config.root_account = Some(ACCOUNT.parse().expect("an account"));
-        config.root_key = RootKey::Given { id: KEY_ID.to_owned(), secret: syncline_seams::Secret::new(SECRET) };
+        config.root_key =
+            RootKey::Given { id: KEY_ID.to_owned(), secret: syncline_seams::Secret::new(SECRET) };
         config.limits = limits;
         let seams = Seams { clock: Arc::<VirtualClock>::clone(&clock), outside: Outside::default() };
         let aws = AwsSource::Fixed {
