@@ -221,3 +221,64 @@ async fn what_cannot_be_read_is_refused_by_every_operation() {
         }
     }
 }
+
+/// Values that only CBOR has, and what a refusal calls them.
+fn only_in_cbor() -> [(Cbor, &'static str); 4] {
+    [
+        (Cbor::Bytes(b"a".to_vec()), "bytes"),
+        (Cbor::Tag(1, Box::new(1.into())), "a tagged value"),
+        (Cbor::Tag(0, Box::new("2025-11-23T02:40:00Z".into())), "a tagged value"),
+        (Cbor::Float(f64::NAN), "a number with a fraction"),
+    ]
+}
+
+#[tokio::test]
+async fn no_member_takes_a_value_that_only_cbor_has() {
+    for operation in Operation::ALL {
+        let Shape::Structure(members) = operation.input_shape() else { panic!("an input is a structure") };
+        let stage = Stage::of(operation).await;
+        let client = Client { protocol: Protocol::Cbor, ..stage.client() };
+        let input = stage.input(client, "NextToken").await;
+        let Cbor::Map(entries) = Cbor::serialized(&input).expect("CBOR") else { panic!("an object") };
+        for member in *members {
+            let kind = match member.shape {
+                Shape::Text(_) | Shape::Enum(_) => "a text",
+                Shape::Integer(_) => "a 32-bit integer",
+                Shape::List(_) => "a list",
+                Shape::Structure(_) => "an object",
+                other => panic!("no input holds a {other:?}"),
+            };
+            let (first, rest) = member.name.split_at(1);
+            let path = format!("{}{rest}", first.to_ascii_lowercase());
+            for (value, found) in only_in_cbor() {
+                let mut entries = entries.clone();
+                entries.retain(|(name, _)| name.as_text() != Some(member.name));
+                entries.push((member.name.into(), value));
+                let mut body = Vec::new();
+                ciborium::into_writer(&Cbor::Map(entries), &mut body).expect("CBOR");
+                let draft = Draft::new(client.service, Protocol::Cbor, operation.name(), body);
+                let reply = client.server.send(client.sign(draft)).await;
+                let (code, told) = answers::refusal(operation, Protocol::Cbor, &reply).expect("a refusal");
+                assert_eq!(code.name(), "SerializationException", "{} {path}", operation.name());
+                assert_eq!(
+                    told,
+                    format!("expected {kind} at '{path}', found {found}"),
+                    "{}",
+                    operation.name()
+                );
+            }
+        }
+        // CBOR's undefined says no more than its null: the member is absent.
+        let mut undefined = Vec::new();
+        head(5, members.len(), &mut undefined);
+        for member in *members {
+            write(&member.name.into(), Lengths::Definite, &mut undefined);
+            undefined.push(0xf7);
+        }
+        let draft = Draft::new(client.service, Protocol::Cbor, operation.name(), undefined);
+        let undefined = client.server.send(client.sign(draft)).await;
+        let empty = Draft::new(client.service, Protocol::Cbor, operation.name(), vec![0xa0]);
+        let empty = client.server.send(client.sign(empty)).await;
+        assert_eq!((undefined.status, undefined.value), (empty.status, empty.value), "{}", operation.name());
+    }
+}
