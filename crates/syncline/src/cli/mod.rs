@@ -1,6 +1,7 @@
 //! The subcommands.
 
 mod account;
+mod audit;
 mod client;
 mod connection;
 mod demo;
@@ -43,6 +44,9 @@ enum Command {
     /// Say what roles need to let this server in.
     #[command(subcommand)]
     Account(account::AccountCommand),
+    /// Export the audit log, and check that nobody has changed it.
+    #[command(subcommand)]
+    Audit(audit::AuditCommand),
 }
 
 /// Runs the command line.
@@ -54,6 +58,7 @@ pub fn main() -> ExitCode {
         Command::Connection(command) => as_client(async |seams| connection::run(command, seams).await),
         Command::Sync(command) => as_client(async |seams| sync::run(command, seams).await),
         Command::Account(command) => as_client(async |seams| account::run(command, seams).await),
+        Command::Audit(command) => as_client(async |seams| audit::run(command, seams).await),
     };
     done.unwrap_or_else(|error| {
         // Nobody is left to be told if this fails too.

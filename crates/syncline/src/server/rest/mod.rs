@@ -1,6 +1,7 @@
 //! The REST API under `/api/v1`: what the AWS API has no operation for. Requests are signed with SigV4 for
 //! the service `codeconnections`, as `curl --aws-sigv4` does.
 
+mod audit;
 mod connections;
 mod syncs;
 
@@ -22,15 +23,16 @@ use tracing::info;
 use uuid::Uuid;
 
 use super::api::Call;
-use super::audit::{Asked, Origin};
+use super::audit::{Asked, Origin, hash};
 use super::error::{Answer, ApiError};
-use super::{Front, audit, auth, aws};
+use super::{Front, auth, aws};
 
 /// The routes below `/api/v1`.
 pub(super) fn routes() -> Router<Arc<Front>> {
     Router::new()
         .route("/connections/{id}/authorize", post(connections::authorize))
         .route("/account", get(syncs::account))
+        .route("/audit", get(audit::list))
         .route("/syncs", get(syncs::list))
         .route("/syncs/{name}", get(syncs::show))
         .route("/syncs/{name}/sync-now", post(syncs::sync_now))
@@ -115,7 +117,7 @@ async fn answer<O>(
         event_name: route.name,
         is_read_only: route.is_read_only,
         parameters: route.parameters,
-        body_hash: if route.is_read_only { String::new() } else { audit::hash(&body) },
+        body_hash: if route.is_read_only { String::new() } else { hash(&body) },
     });
     let call = Call { front: Arc::clone(&front), scope, service, asked: Arc::clone(&asked) };
     let answered = handler(call, body).await;
