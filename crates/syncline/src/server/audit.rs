@@ -130,8 +130,7 @@ impl Asked {
     /// Records a refusal that came before any change. What cannot be recorded is logged: the caller is told of
     /// the refusal all the same.
     pub(super) async fn refused(self: &Arc<Self>, front: &Front, refusal: &ApiError) {
-        let is_denial = refusal.error.code == ErrorCode::AccessDenied;
-        if refusal.is_recorded || (self.is_read_only && !is_denial) {
+        if refusal.is_recorded || !is_worth_recording(self.is_read_only, refusal.error.code) {
             return;
         }
         let event_id = Uuid::new_v4().to_string();
@@ -204,6 +203,11 @@ impl Asked {
         }
         identity
     }
+}
+
+/// Whether a refusal with this code is recorded: every refused change, and the questions that are not allowed.
+fn is_worth_recording(is_read_only: bool, code: ErrorCode) -> bool {
+    !is_read_only || code == ErrorCode::AccessDenied
 }
 
 /// What is recorded of parameters or an answer: no secret, and nothing that is too long.
@@ -288,6 +292,19 @@ pub(super) fn hash(bytes: impl AsRef<[u8]>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn refused_changes_and_denied_questions_are_recorded() {
+        let check = |is_read_only: bool, code: ErrorCode, expect: bool| {
+            assert_eq!(is_worth_recording(is_read_only, code), expect, "{is_read_only} {code:?}");
+        };
+        check(true, ErrorCode::AccessDenied, true);
+        check(true, ErrorCode::ResourceNotFound, false);
+        check(true, ErrorCode::Validation, false);
+        check(false, ErrorCode::AccessDenied, true);
+        check(false, ErrorCode::Validation, true);
+        check(false, ErrorCode::InternalServer, true);
+    }
 
     #[test]
     fn a_member_named_like_a_secret_is_hidden_wherever_it_is() {

@@ -1,5 +1,6 @@
 //! The AWS API as a client meets it: signed requests in either protocol against the real router and store.
 
+mod audit;
 mod client;
 mod constraints;
 mod declared_errors;
