@@ -39,6 +39,7 @@ const FRONT_DOOR_ERRORS: &[(&str, u16)] = &[
     ("RequestExpired", 400),
     ("RequestEntityTooLarge", 413),
     ("UnsupportedMediaType", 415),
+    ("InternalFailure", 500),
 ];
 
 /// The model whose shapes are generated; the others only name further services over the same shapes.

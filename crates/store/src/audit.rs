@@ -122,19 +122,19 @@ pub struct AuditPage {
 }
 
 impl Store {
-    /// Records what was refused before it came to a change; `record` is given the time of the transaction in
-    /// milliseconds.
+    /// Records what came to no change: it was refused before one, or there was nothing to do. `record` is given
+    /// the time of the transaction in milliseconds.
     ///
     /// # Errors
     /// The database's.
-    pub async fn record_refusal(
+    pub async fn record_unchanged(
         &self,
         account: &AccountId,
         event_id: &str,
         record: impl FnOnce(i64) -> String + Send + 'static,
     ) -> StoreResult<()> {
         let (account, event_id) = (account.clone(), event_id.to_owned());
-        self.write("store.record_refusal", move |tx| {
+        self.write("store.record_unchanged", move |tx| {
             let record = record(tx.now_ms());
             insert(tx, &account, &event_id, &record)
         })

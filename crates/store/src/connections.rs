@@ -116,6 +116,20 @@ pub(crate) fn find(tx: &Tx<'_>, scope: &Scope, id: &str) -> StoreResult<Option<C
     .transpose()
 }
 
+/// Has every link of the host's connections look again: where their remotes are has changed.
+pub(crate) fn interrupt_links_of_host(tx: &mut Tx<'_>, host_id: &str) -> StoreResult<()> {
+    let links = tx.rows(
+        "SELECT l.id FROM repository_link l JOIN connection c ON c.id = l.connection_id WHERE c.host_id = $1",
+        params![host_id],
+    )?;
+    for mut link in links {
+        let link = link.text()?;
+        branches::forget_failures(tx, &link)?;
+        work::interrupt(tx, &link)?;
+    }
+    Ok(())
+}
+
 /// Makes every link of the connection due, and has its branches read again without waiting out a failure.
 fn wake_links(tx: &mut Tx<'_>, id: &str) -> StoreResult<()> {
     let links = tx.rows("SELECT id FROM repository_link WHERE connection_id = $1", params![id])?;

@@ -4,7 +4,7 @@ use crate::change::Change;
 use crate::page::{Cursor, Page, PageOf};
 use crate::sql::{Row, Tx, params};
 use crate::tags::{self, Tag};
-use crate::{Scope, Store, StoreResult};
+use crate::{Scope, Store, StoreResult, connections};
 
 /// A host, as stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,6 +52,24 @@ pub enum CreateHost {
     Created,
     /// The account has as many as it may.
     LimitExceeded,
+}
+
+/// What to change of a host; `None` leaves it as it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HostChange {
+    /// The forge's URL.
+    pub provider_endpoint: Option<String>,
+    /// The whole VPC configuration, as JSON.
+    pub vpc_configuration: Option<String>,
+}
+
+/// What came of changing a host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum UpdateHost {
+    /// It is as asked.
+    Updated,
+    /// There is none.
+    NotFound,
 }
 
 /// What came of deleting a host.
@@ -162,6 +180,37 @@ impl Store {
             .collect::<StoreResult<Vec<_>>>()
         })?;
         Ok(PageOf::cut(hosts, page, |host| Cursor { created_at_ms: host.created_at_ms, id: host.id.clone() }))
+    }
+
+    /// Changes a host. Where its endpoint or its root certificate changes, the links of its connections look again
+    /// at once, and what a call under way finds at the old place is not written.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn update_host<A: Send + 'static>(
+        &self,
+        scope: &Scope,
+        id: &str,
+        to: HostChange,
+        change: Change<UpdateHost, A>,
+    ) -> StoreResult<A> {
+        let (scope, id) = (scope.clone(), id.to_owned());
+        self.change("store.update_host", change, move |tx| {
+            let Some(host) = find(tx, &scope, &id)? else { return Ok(UpdateHost::NotFound) };
+            let provider_endpoint = to.provider_endpoint.unwrap_or_else(|| host.provider_endpoint.clone());
+            let vpc_configuration = to.vpc_configuration.or_else(|| host.vpc_configuration.clone());
+            if (&provider_endpoint, &vpc_configuration) == (&host.provider_endpoint, &host.vpc_configuration)
+            {
+                return Ok(UpdateHost::Updated);
+            }
+            tx.execute(
+                "UPDATE host SET provider_endpoint = $2, vpc_configuration = $3 WHERE id = $1",
+                params![&id, provider_endpoint, vpc_configuration],
+            )?;
+            connections::interrupt_links_of_host(tx, &id)?;
+            Ok(UpdateHost::Updated)
+        })
+        .await
     }
 
     /// Deletes a host that no connection uses.

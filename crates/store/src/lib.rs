@@ -52,13 +52,13 @@ pub use configurations::{
     UpdateConfiguration,
 };
 pub use connections::{Connection, ConnectionStatus, CreateConnection, CredentialRow, NewConnection};
-pub use hosts::{CreateHost, DeleteHost, Host, NewHost};
+pub use hosts::{CreateHost, DeleteHost, Host, HostChange, NewHost, UpdateHost};
 pub use keyring::{Keyring, Owner};
-pub use links::{CreateLink, DeleteLink, Link, LinkConnection, LinkRecord, NewLink};
+pub use links::{CreateLink, DeleteLink, Link, LinkChange, LinkConnection, LinkRecord, NewLink, UpdateLink};
 pub use page::{Cursor, Page, PageOf};
 pub use status::{AttemptStatusRow, RepositoryStatus, SyncStatus};
 pub use syncs::SyncRecord;
-pub use tags::Tag;
+pub use tags::{ChangeTags, TAGS_PER_RESOURCE, Tag, Tagged};
 pub use work::{Claim, Kind};
 
 use sql::Tx;

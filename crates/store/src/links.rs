@@ -6,7 +6,7 @@ use crate::page::{Cursor, Page, PageOf};
 use crate::sql::{Row, Tx, params};
 use crate::tags::{self, Tag};
 use crate::work::{self, Claim, Kind};
-use crate::{Scope, Store, StoreResult};
+use crate::{Scope, Store, StoreResult, branches};
 
 /// A repository link, as stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,6 +60,37 @@ pub enum CreateLink {
     AlreadyExists,
     /// The account has as many as it may.
     LimitExceeded,
+}
+
+/// What to change of a link; `None` leaves it as it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LinkChange {
+    /// The connection's id.
+    pub connection_id: Option<String>,
+    /// The encryption key's ARN.
+    pub encryption_key_arn: Option<String>,
+}
+
+/// What came of changing a link.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum UpdateLink {
+    /// It is as asked.
+    Updated(Link),
+    /// There is none.
+    NotFound,
+    /// There is no such connection.
+    ConnectionNotFound,
+    /// The other connection is not AVAILABLE.
+    ConnectionNotAvailable(ConnectionStatus),
+    /// The other connection is of another provider type than the link.
+    OtherProviderType {
+        /// The connection's.
+        connection: String,
+        /// The link's.
+        link: String,
+    },
+    /// The other connection has a link of the same owner and repository.
+    AlreadyExists(Link),
 }
 
 /// What came of deleting a link.
@@ -126,6 +157,47 @@ pub(crate) fn find(tx: &Tx<'_>, scope: &Scope, id: &str) -> StoreResult<Option<L
     )?
     .map(|mut row| from_row(&mut row))
     .transpose()
+}
+
+/// Gives a link another connection, or says why not.
+fn reconnect(
+    tx: &mut Tx<'_>,
+    scope: &Scope,
+    link: &Link,
+    connection_id: &str,
+) -> StoreResult<Option<UpdateLink>> {
+    let Some(connection) = connections::find(tx, scope, connection_id)? else {
+        return Ok(Some(UpdateLink::ConnectionNotFound));
+    };
+    let (account, region) = (scope.account.as_str(), scope.region.as_str());
+    let arn = crate::arn(&connection.service, region, account, "connection", connection_id);
+    if arn == link.connection_arn {
+        return Ok(None);
+    }
+    if connection.provider_type != link.provider_type {
+        return Ok(Some(UpdateLink::OtherProviderType {
+            connection: connection.provider_type,
+            link: link.provider_type.clone(),
+        }));
+    }
+    if connection.status != ConnectionStatus::Available {
+        return Ok(Some(UpdateLink::ConnectionNotAvailable(connection.status)));
+    }
+    let same = tx.count(
+        "SELECT count(*) FROM repository_link
+          WHERE connection_id = $1 AND owner_id = $2 AND repository_name = $3",
+        params![connection_id, &link.owner_id, &link.repository_name],
+    )?;
+    if same > 0 {
+        return Ok(Some(UpdateLink::AlreadyExists(link.clone())));
+    }
+    tx.execute(
+        "UPDATE repository_link SET connection_id = $2, connection_arn = $3 WHERE id = $1",
+        params![&link.id, connection_id, arn],
+    )?;
+    branches::forget_failures(tx, &link.id)?;
+    work::interrupt(tx, &link.id)?;
+    Ok(None)
 }
 
 impl Store {
@@ -218,6 +290,37 @@ impl Store {
             .collect::<StoreResult<Vec<_>>>()
         })?;
         Ok(PageOf::cut(links, page, |link| Cursor { created_at_ms: link.created_at_ms, id: link.id.clone() }))
+    }
+
+    /// Changes a link. With another connection it looks again at once, and what a call under way finds through the
+    /// old one is not written.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn update_link<A: Send + 'static>(
+        &self,
+        scope: &Scope,
+        id: &str,
+        to: LinkChange,
+        change: Change<UpdateLink, A>,
+    ) -> StoreResult<A> {
+        let (scope, id) = (scope.clone(), id.to_owned());
+        self.change("store.update_link", change, move |tx| {
+            let Some(link) = find(tx, &scope, &id)? else { return Ok(UpdateLink::NotFound) };
+            if let Some(connection_id) = to.connection_id
+                && let Some(refusal) = reconnect(tx, &scope, &link, &connection_id)?
+            {
+                return Ok(refusal);
+            }
+            if let Some(key) = to.encryption_key_arn {
+                tx.execute(
+                    "UPDATE repository_link SET encryption_key_arn = $2 WHERE id = $1",
+                    params![&id, key],
+                )?;
+            }
+            Ok(find(tx, &scope, &id)?.map_or(UpdateLink::NotFound, UpdateLink::Updated))
+        })
+        .await
     }
 
     /// Deletes a link that no sync configuration uses.

@@ -81,6 +81,13 @@ pub(crate) fn wake(tx: &mut Tx<'_>, id: &str) -> StoreResult<()> {
     Ok(())
 }
 
+/// Makes the work due now and voids the claim on it: what its holder has seen is no longer how things are, and
+/// nothing of it is to be written.
+pub(crate) fn interrupt(tx: &mut Tx<'_>, id: &str) -> StoreResult<()> {
+    tx.execute("UPDATE work SET lease_owner = NULL, lease_until_ms = NULL WHERE id = $1", params![id])?;
+    wake(tx, id)
+}
+
 /// Makes a piece of work, due now or when it is woken.
 pub(crate) fn insert(tx: &mut Tx<'_>, kind: Kind, id: &str, due: bool) -> StoreResult<()> {
     tx.execute(

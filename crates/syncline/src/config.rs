@@ -350,7 +350,7 @@ fn parse_pair(pair: &str) -> anyhow::Result<(AccountId, AccountId)> {
 }
 
 /// A duration such as `500ms`, `60s`, `5m` or `1h`.
-fn parse_duration(text: &str) -> Result<Duration, String> {
+pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
     let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);
     let milliseconds_each: u64 = match unit {

@@ -6,6 +6,7 @@
 
 pub mod cli;
 pub mod config;
+mod credentials;
 pub mod running;
 pub mod server;
 pub mod worker;

@@ -20,10 +20,10 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tracing::{info, warn};
-use uuid::Uuid;
 use zeroize::Zeroizing;
 
 use crate::config::{Config, Role, RootKey};
+use crate::credentials::Fresh;
 use crate::server::{self, Front, PageTokens};
 use crate::worker::Worker;
 
@@ -178,12 +178,7 @@ fn root_key(config: &Config, account: AccountId) -> anyhow::Result<RootCredentia
             Ok(RootCredentials { access_key_id, secret_access_key, account })
         }
         None => {
-            let access_key_id = format!("AKSL{}", &Uuid::new_v4().simple().to_string().to_uppercase()[..16]);
-            let secret = Zeroizing::new(format!(
-                "{}{}",
-                Uuid::new_v4().simple(),
-                &Uuid::new_v4().simple().to_string()[..8]
-            ));
+            let Fresh { id: access_key_id, secret } = Fresh::new("AKIA");
             write_credentials(&path, &access_key_id, &secret)
                 .with_context(|| format!("cannot write {}", path.display()))?;
             info!("made the first access key; it is in {} (profile syncline)", path.display());

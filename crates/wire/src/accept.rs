@@ -10,7 +10,7 @@ use ciborium::Value;
 
 use crate::Protocol;
 use crate::constraint::{Rule, Violations};
-use crate::shape::{IntegerRule, ListRule, MapRule, Member, Shape, TextRule};
+use crate::shape::{IntegerRule, ListRule, MapRule, Member, Pattern, Shape, TextRule};
 use crate::timestamp::EPOCH_TAG;
 
 /// A value of the wrong type: the document cannot be read at all.
@@ -72,7 +72,9 @@ impl Acceptance {
         if let Some(max) = rule.max.filter(|&max| chars > max) {
             broken.push(Rule::MaxLength(max));
         }
-        if let Some(pattern) = rule.pattern.filter(|pattern| !pattern.matches(text)) {
+        // What is too long to be matched is not said to match nothing: its length is told.
+        let untried = !broken.is_empty() && text.len() > Pattern::MAX_MATCHED_BYTES;
+        if let Some(pattern) = rule.pattern.filter(|pattern| !untried && !pattern.matches(text)) {
             broken.push(Rule::Matches(pattern));
         }
         for rule in broken {

@@ -101,6 +101,8 @@ pub enum ErrorCode {
     RequestEntityTooLarge,
     /// HTTP status 415, of every AWS front door.
     UnsupportedMediaType,
+    /// HTTP status 500, of every AWS front door.
+    InternalFailure,
 }
 
 impl ErrorCode {
@@ -134,6 +136,7 @@ impl ErrorCode {
         Self::RequestExpired,
         Self::RequestEntityTooLarge,
         Self::UnsupportedMediaType,
+        Self::InternalFailure,
     ];
 
     /// The code as clients read it.
@@ -168,6 +171,7 @@ impl ErrorCode {
             Self::RequestExpired => "RequestExpired",
             Self::RequestEntityTooLarge => "RequestEntityTooLarge",
             Self::UnsupportedMediaType => "UnsupportedMediaType",
+            Self::InternalFailure => "InternalFailure",
         }
     }
 
@@ -203,6 +207,7 @@ impl ErrorCode {
             Self::RequestExpired => 400,
             Self::RequestEntityTooLarge => 413,
             Self::UnsupportedMediaType => 415,
+            Self::InternalFailure => 500,
         }
     }
 }

@@ -41,6 +41,17 @@ impl Operation {
     pub fn validation_code(self) -> ErrorCode {
         if self.declares(ErrorCode::InvalidInput) { ErrorCode::InvalidInput } else { ErrorCode::Validation }
     }
+
+    /// The code under which a failure of the server is told: `InternalServerException` where it is declared, else
+    /// `InternalFailure`, which every AWS service may answer.
+    #[must_use]
+    pub fn failure_code(self) -> ErrorCode {
+        if self.declares(ErrorCode::InternalServer) {
+            ErrorCode::InternalServer
+        } else {
+            ErrorCode::InternalFailure
+        }
+    }
 }
 
 impl Service {

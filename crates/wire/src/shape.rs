@@ -111,11 +111,11 @@ pub struct Pattern {
     compiled: OnceLock<Regex>,
 }
 
-/// The longest text a pattern is tried on, in bytes; longer ones do not match. No text of the model that has a
-/// pattern may be longer, and matching takes time in proportion.
-const MAX_MATCHED_BYTES: usize = 4 * 16_384;
-
 impl Pattern {
+    /// The longest text a pattern is tried on, in bytes; longer ones do not match. No text of the model that has a
+    /// pattern may be longer, and matching takes time in proportion.
+    pub(crate) const MAX_MATCHED_BYTES: usize = 4 * 16_384;
+
     /// The pattern of that text.
     #[must_use]
     pub const fn new(text: &'static str) -> Self {
@@ -135,7 +135,7 @@ impl Pattern {
     /// Panics where the pattern is not a regular expression; a test compiles every generated one.
     #[must_use]
     pub fn matches(&self, value: &str) -> bool {
-        value.len() <= MAX_MATCHED_BYTES && self.regex().is_match(value)
+        value.len() <= Self::MAX_MATCHED_BYTES && self.regex().is_match(value)
     }
 
     fn regex(&self) -> &Regex {

@@ -19,7 +19,7 @@ fn theirs() -> AccountId {
 
 async fn refuse(world: &World, account: &AccountId, event_id: &str) {
     let text = format!("{{\"eventID\":\"{event_id}\"}}");
-    world.store.record_refusal(account, event_id, move |_| text).await.expect("written");
+    world.store.record_unchanged(account, event_id, move |_| text).await.expect("written");
 }
 
 async fn claim(store: &Store, owner: &str) -> Option<Claim> {
@@ -150,7 +150,7 @@ async fn what_waits_is_due_once_it_was_gathered_and_nothing_else_wakes_it() {
     refuse(&world, &ours, "two").await;
     refuse(&world, &theirs, "three").await;
     let passed: BTreeSet<_> = world.faults.seen().into_iter().map(|(point, _)| point).collect();
-    assert_eq!(passed, BTreeSet::from(["store.record_refusal"]));
+    assert_eq!(passed, BTreeSet::from(["store.record_unchanged"]));
     assert_eq!(due(), Some(START_MS + GATHER_MS));
     assert_eq!(world.store.next_due_ms(None).expect("read"), due());
     world.clock.advance_ms(GATHER_MS - 101);
@@ -233,7 +233,11 @@ async fn a_page_of_long_records_is_shorter() {
     let account = ours().account;
     for number in 0..120 {
         let text = "x".repeat(100_000);
-        world.store.record_refusal(&account, &format!("{number:03}"), move |_| text).await.expect("written");
+        world
+            .store
+            .record_unchanged(&account, &format!("{number:03}"), move |_| text)
+            .await
+            .expect("written");
     }
     sequence(&world).await;
     let page = world.store.audit_page(&account, 0, 1000).expect("read");

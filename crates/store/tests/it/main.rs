@@ -11,4 +11,6 @@ mod leases;
 mod opening;
 mod paging;
 mod resources;
+mod tags;
+mod updates;
 mod world;

@@ -2,22 +2,10 @@
 
 use syncline_store::{
     Change, ConnectionStatus, CreateConnection, CreateHost, CreateLink, CredentialRow, DeleteHost,
-    DeleteLink, Kind, NewConnection, NewHost, Owner, Page, Tag,
+    DeleteLink, Kind, NewConnection, Owner, Page,
 };
 
-use crate::world::{World, new_link, ours, scope_of};
-
-fn host(id: &str) -> NewHost {
-    NewHost {
-        id: id.to_owned(),
-        service: "codestar-connections".to_owned(),
-        name: "forge".to_owned(),
-        provider_type: "Git".to_owned(),
-        provider_endpoint: "https://git.example.com".to_owned(),
-        vpc_configuration: Some(r#"{"VpcId":"vpc-01234567"}"#.to_owned()),
-        tags: vec![Tag { key: "team".to_owned(), value: "a".to_owned() }],
-    }
-}
+use crate::world::{World, new_host as host, new_link, ours, scope_of};
 
 fn connection(name: &str, host_id: Option<&str>) -> NewConnection {
     NewConnection {

@@ -7,8 +7,8 @@ use syncline_model::sync::Revision;
 use syncline_seams::{Faults, VirtualClock};
 use syncline_store::{
     BranchRecord, Change, Claim, Configuration, ConfigurationQuotas, Consideration, CreateConfiguration,
-    CreateConnection, CreateLink, CredentialRow, Kind, NewConfiguration, NewConnection, NewLink, Scope,
-    Store, SyncRecord,
+    CreateConnection, CreateLink, CredentialRow, Kind, NewConfiguration, NewConnection, NewHost, NewLink,
+    Scope, Store, SyncRecord, Tag,
 };
 use tempfile::TempDir;
 
@@ -217,6 +217,18 @@ impl World {
 
     pub(crate) fn record(&self, id: &str) -> SyncRecord {
         self.store.sync_record(id).expect("read").expect("a sync")
+    }
+}
+
+pub(crate) fn new_host(id: &str) -> NewHost {
+    NewHost {
+        id: id.to_owned(),
+        service: "codestar-connections".to_owned(),
+        name: "forge".to_owned(),
+        provider_type: "Git".to_owned(),
+        provider_endpoint: "https://git.example.com".to_owned(),
+        vpc_configuration: Some(r#"{"VpcId":"vpc-01234567"}"#.to_owned()),
+        tags: vec![Tag { key: "team".to_owned(), value: "a".to_owned() }],
     }
 }
 

@@ -16,6 +16,7 @@ use syncline_store::chain::{Broken, ChainedRecord, Checker, Head};
 
 use super::client::{Client, KEY_HELP, ServerArgs};
 use super::terminal::{self, BOLD, paint, plain};
+use super::user::AccountArgs;
 use crate::running::Seams;
 
 /// The longest line of an exported file, in bytes: a record's JSON, escaped once more, is well below.
@@ -54,6 +55,8 @@ pub(super) struct Export {
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
     #[command(flatten)]
+    account: AccountArgs,
+    #[command(flatten)]
     server: ServerArgs,
 }
 
@@ -75,6 +78,8 @@ pub(super) struct Verify {
     /// The log must still hold the record that was its head then.
     #[arg(long, value_name = "SEQUENCE:HASH")]
     expect: Option<Head>,
+    #[command(flatten)]
+    account: AccountArgs,
     #[command(flatten)]
     server: ServerArgs,
 }
@@ -107,11 +112,13 @@ struct Records {
 /// waits, and the head that the server claims.
 async fn read_log(
     client: &Client,
+    account: &AccountArgs,
     mut after: i64,
     mut take: impl FnMut(ChainedRecord) -> anyhow::Result<bool>,
 ) -> anyhow::Result<(u64, Option<Head>)> {
+    let path = account.named().map_or("/audit".to_owned(), |account| format!("/accounts/{account}/audit"));
     loop {
-        let page: Records = client.get(&format!("/audit?after={after}&limit=1000")).await?;
+        let page: Records = client.get(&format!("{path}?after={after}&limit=1000")).await?;
         let is_end = page.head.as_ref().is_none_or(|head| after >= head.sequence);
         if page.records.is_empty() || is_end {
             return Ok((page.waiting, page.head));
@@ -139,7 +146,7 @@ async fn export(args: Export, seams: &Seams) -> anyhow::Result<ExitCode> {
         }
     };
     let mut written = Written { format: args.format, count: 0, last: None };
-    let (waiting, _) = read_log(&client, args.after, |record| {
+    let (waiting, _) = read_log(&client, &args.account, args.after, |record| {
         if args.from.is_some_and(|from_ms| written.count == 0 && record.time_ms < from_ms) {
             return Ok(true);
         }
@@ -221,7 +228,8 @@ async fn verify(args: Verify, seams: &Seams) -> anyhow::Result<ExitCode> {
         }
         None => {
             let client = args.server.client(seams).await?;
-            let (waits, head) = read_log(&client, 0, |record| check(&mut checker, &record)).await?;
+            let (waits, head) =
+                read_log(&client, &args.account, 0, |record| check(&mut checker, &record)).await?;
             if checker.first().is_some_and(|first| first > 1) {
                 bail!(Broken::Missing { sequence: 1, found: checker.first().unwrap_or_default() });
             }

@@ -66,6 +66,9 @@ pub(super) struct ServerArgs {
     /// The key's secret.
     #[arg(long, env = "SYNCLINE_SECRET_ACCESS_KEY", hide = true, hide_env_values = true)]
     secret_access_key: Option<String>,
+    /// The session token of a temporary key.
+    #[arg(long, env = "SYNCLINE_SESSION_TOKEN", hide = true, hide_env_values = true)]
+    session_token: Option<String>,
 }
 
 /// Says where each command takes its key from, at the end of its help.
@@ -91,7 +94,8 @@ impl ServerArgs {
     async fn credentials(&self, outside: &Outside) -> anyhow::Result<(Credentials, String)> {
         match (set(&self.access_key_id), set(&self.secret_access_key)) {
             (Some(id), Some(secret)) => {
-                return Ok((key(id, secret), "SYNCLINE_ACCESS_KEY_ID".to_owned()));
+                let token = set(&self.session_token).map(str::to_owned);
+                return Ok((key(id, secret, token), "SYNCLINE_ACCESS_KEY_ID".to_owned()));
             }
             (None, None) => {}
             _ => bail!(
@@ -117,7 +121,7 @@ impl ServerArgs {
         }
         let file = self.data_dir.join("credentials");
         if let Some((id, secret)) = read_credentials(&file)? {
-            return Ok((key(&id, &secret), file.display().to_string()));
+            return Ok((key(&id, &secret, None), file.display().to_string()));
         }
         let config = aws_config::defaults(BehaviorVersion::v2026_01_12())
             .http_client(http)
@@ -142,8 +146,8 @@ fn set(value: &Option<String>) -> Option<&str> {
     value.as_deref().filter(|value| !value.is_empty())
 }
 
-fn key(id: &str, secret: &str) -> Credentials {
-    Credentials::new(id, secret, None, None, "syncline")
+fn key(id: &str, secret: &str, session_token: Option<String>) -> Credentials {
+    Credentials::new(id, secret, session_token, None, "syncline")
 }
 
 async fn provided(outside: &Outside, provider: &impl ProvideCredentials) -> anyhow::Result<Credentials> {
@@ -285,6 +289,20 @@ impl Client {
         self.call(Method::POST, path, body).await
     }
 
+    /// `PUT /api/v1<path>` with a JSON body.
+    pub(super) async fn put<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: Zeroizing<Vec<u8>>,
+    ) -> Result<T, ClientError> {
+        self.call(Method::PUT, path, body).await
+    }
+
+    /// `DELETE /api/v1<path>`
+    pub(super) async fn delete<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
+        self.call(Method::DELETE, path, Zeroizing::default()).await
+    }
+
     async fn call<T: DeserializeOwned>(
         &self,
         method: Method,
@@ -322,7 +340,8 @@ impl Client {
             let why = format!("HTTP status {status} without a message of Syncline's");
             return ClientError::Malformed { endpoint: self.endpoint.clone(), why };
         };
-        if matches!(status, 401 | 403) {
+        // A denial is about what is asked, not about the key.
+        if matches!(status, 401 | 403) && code != "AccessDeniedException" {
             return ClientError::KeyRefused {
                 code,
                 message,
@@ -382,6 +401,7 @@ mod tests {
                 data_dir: PathBuf::new(),
                 access_key_id: None,
                 secret_access_key: None,
+                session_token: None,
             };
             assert_eq!(args.region(), expect);
         };

@@ -6,9 +6,11 @@ mod client;
 mod connection;
 mod demo;
 mod follow;
+mod key;
 mod serve;
 mod sync;
 mod terminal;
+mod user;
 
 use std::process::ExitCode;
 
@@ -41,6 +43,15 @@ enum Command {
     /// Look at syncs, follow one, or set one off.
     #[command(subcommand)]
     Sync(sync::SyncCommand),
+    /// Make, list and end access keys.
+    #[command(subcommand)]
+    Key(key::KeyCommand),
+    /// List and delete users.
+    #[command(subcommand)]
+    User(user::UserCommand),
+    /// Say what users may do.
+    #[command(subcommand)]
+    Policy(user::PolicyCommand),
     /// Say what roles need to let this server in.
     #[command(subcommand)]
     Account(account::AccountCommand),
@@ -57,6 +68,9 @@ pub fn main() -> ExitCode {
         Command::Demo(args) => demo::run(&args),
         Command::Connection(command) => as_client(async |seams| connection::run(command, seams).await),
         Command::Sync(command) => as_client(async |seams| sync::run(command, seams).await),
+        Command::Key(command) => as_client(async |seams| key::run(command, seams).await),
+        Command::User(command) => as_client(async |seams| user::run(command, seams).await),
+        Command::Policy(command) => as_client(async |seams| user::run_policy(command, seams).await),
         Command::Account(command) => as_client(async |seams| account::run(command, seams).await),
         Command::Audit(command) => as_client(async |seams| audit::run(command, seams).await),
     };

@@ -5,11 +5,13 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
+use syncline_model::names::{AccountId, Region};
 use syncline_store::{Change, Invocation, StoreError, Told};
 use syncline_wire::{ErrorCode, Timestamp, WireError};
 use tracing::error;
@@ -66,7 +68,9 @@ impl Origin {
 #[derive(Debug)]
 pub(super) struct Asked {
     pub(super) caller: Caller,
-    pub(super) region: syncline_model::names::Region,
+    /// Whose resources it is about, and in whose log it is recorded.
+    pub(super) account: AccountId,
+    pub(super) region: Region,
     pub(super) origin: Origin,
     /// `codeconnections.amazonaws.com`, its other spelling, or `syncline` for what AWS has no operation for.
     pub(super) event_source: &'static str,
@@ -77,6 +81,8 @@ pub(super) struct Asked {
     pub(super) parameters: Value,
     /// A hash of the body.
     pub(super) body_hash: String,
+    /// Whether a change has recorded it.
+    pub(super) is_recorded: AtomicBool,
 }
 
 impl Asked {
@@ -88,7 +94,7 @@ impl Asked {
         let event_id = Uuid::new_v4().to_string();
         let (asked, id) = (Arc::clone(self), event_id.clone());
         Change::recorded(
-            self.caller.account.clone(),
+            self.account.clone(),
             event_id,
             move |outcome| answer(outcome).map_err(ApiError::recorded),
             move |answered, now_ms| asked.told(&id, answered, now_ms),
@@ -117,6 +123,7 @@ impl Asked {
     }
 
     fn told<O: Serialize>(&self, event_id: &str, answered: &Answer<O>, now_ms: i64) -> Told {
+        self.is_recorded.store(true, Ordering::Relaxed);
         let (outcome, answer) = match answered {
             Ok(output) => {
                 let output = serde_json::to_value(output).unwrap_or_default();
@@ -133,11 +140,24 @@ impl Asked {
         if refusal.is_recorded || !is_worth_recording(self.is_read_only, refusal.error.code) {
             return;
         }
+        self.record_unchanged(front, Err(refusal.error.clone())).await;
+    }
+
+    /// Records a change that found nothing to do.
+    pub(super) async fn done<O: Serialize>(self: &Arc<Self>, front: &Front, output: &O) {
+        if self.is_read_only || self.is_recorded.load(Ordering::Relaxed) {
+            return;
+        }
+        let output = serde_json::to_value(output).unwrap_or_default();
+        self.record_unchanged(front, Ok(lower_camel(&output))).await;
+    }
+
+    async fn record_unchanged(self: &Arc<Self>, front: &Front, outcome: Result<Value, WireError>) {
         let event_id = Uuid::new_v4().to_string();
-        let (asked, id, refusal) = (Arc::clone(self), event_id.clone(), refusal.error.clone());
-        let record = move |now_ms| asked.record(&id, Err(&refusal), now_ms);
-        if let Err(error) = front.store.record_refusal(&self.caller.account, &event_id, record).await {
-            error!(%error, request_id = self.origin.request_id, "a refusal could not be recorded");
+        let (asked, id) = (Arc::clone(self), event_id.clone());
+        let record = move |now_ms| asked.record(&id, outcome.as_ref().map(Value::clone), now_ms);
+        if let Err(error) = front.store.record_unchanged(&self.account, &event_id, record).await {
+            error!(%error, request_id = self.origin.request_id, "a request could not be recorded");
         }
     }
 
@@ -162,7 +182,7 @@ impl Asked {
             "readOnly": self.is_read_only,
             "eventType": "AwsApiCall",
             "managementEvent": true,
-            "recipientAccountId": self.caller.account.as_str(),
+            "recipientAccountId": self.account.as_str(),
             "eventCategory": "Management",
         });
         if let Some(user_agent) = &self.origin.user_agent {

@@ -1,6 +1,7 @@
 //! The AWS front door: route, authenticate, decode, dispatch, encode.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use axum::body::Body;
@@ -84,7 +85,8 @@ async fn operate(
     request_id: &str,
 ) -> Answer<Response<Bytes>> {
     let routed = route(&parts.method, parts.uri.path(), &parts.headers)?;
-    let (caller, region) = auth::authenticate(front, parts, body, routed.service.signing_name())?;
+    let (caller, region) = auth::authenticate(front, parts, body, routed.service.signing_name())
+        .map_err(|refusal| refusal.of(routed.operation))?;
     let origin = Origin::of(parts, request_id);
     dispatch(Incoming { front, caller, region, origin, routed, body }).await
 }
@@ -112,6 +114,7 @@ async fn run<I: Input>(
     };
     let scope = Scope { account: caller.account.clone(), region: region.clone() };
     let asked = Arc::new(Asked {
+        account: caller.account.clone(),
         caller,
         region,
         origin,
@@ -123,6 +126,7 @@ async fn run<I: Input>(
         is_read_only,
         parameters,
         body_hash: if is_read_only { String::new() } else { audit::hash(body) },
+        is_recorded: AtomicBool::new(false),
     });
     let call = Call { front: Arc::clone(front), scope, service: routed.service, asked };
     let answered = match decoded {
@@ -130,8 +134,12 @@ async fn run<I: Input>(
         Err(error) => Err(error.into()),
     };
     match answered {
-        Ok(output) => Ok(encode_output(routed, &output, &call.asked.origin.request_id)),
+        Ok(output) => {
+            call.asked.done(front, &output).await;
+            Ok(encode_output(routed, &output, &call.asked.origin.request_id))
+        }
         Err(refusal) => {
+            let refusal = refusal.of(I::OPERATION);
             call.asked.refused(front, &refusal).await;
             Err(refusal)
         }
@@ -140,7 +148,7 @@ async fn run<I: Input>(
 
 /// The API's table of contents.
 async fn dispatch(r: Incoming<'_>) -> Answer<Response<Bytes>> {
-    use api::{blockers, connections, hosts, links, sync_configurations, sync_status};
+    use api::{blockers, connections, hosts, links, sync_configurations, sync_status, tags};
     match r.routed.operation {
         Operation::CreateConnection => run(r, connections::create_connection).await,
         Operation::CreateHost => run(r, hosts::create_host).await,
@@ -164,15 +172,12 @@ async fn dispatch(r: Incoming<'_>) -> Answer<Response<Bytes>> {
             run(r, sync_configurations::list_repository_sync_definitions).await
         }
         Operation::ListSyncConfigurations => run(r, sync_configurations::list_sync_configurations).await,
+        Operation::ListTagsForResource => run(r, tags::list_tags_for_resource).await,
+        Operation::TagResource => run(r, tags::tag_resource).await,
+        Operation::UntagResource => run(r, tags::untag_resource).await,
+        Operation::UpdateHost => run(r, hosts::update_host).await,
+        Operation::UpdateRepositoryLink => run(r, links::update_repository_link).await,
         Operation::UpdateSyncBlocker => run(r, blockers::update_sync_blocker).await,
         Operation::UpdateSyncConfiguration => run(r, sync_configurations::update_sync_configuration).await,
-        operation @ (Operation::ListTagsForResource
-        | Operation::TagResource
-        | Operation::UntagResource
-        | Operation::UpdateHost
-        | Operation::UpdateRepositoryLink) => Err(ApiError::new(
-            ErrorCode::UnknownOperation,
-            format!("{} is not offered by this version of Syncline", operation.name()),
-        )),
     }
 }

@@ -1,7 +1,7 @@
 //! From what went wrong inside to what a client is told.
 
 use syncline_store::StoreError;
-use syncline_wire::{ErrorCode, WireError};
+use syncline_wire::{ErrorCode, Operation, WireError};
 use tracing::error;
 
 /// What an operation answers.
@@ -23,6 +23,14 @@ impl ApiError {
     /// The same, once the audit log has it.
     pub(super) fn recorded(self) -> Self {
         Self { is_recorded: true, ..self }
+    }
+
+    /// The same under a code that the operation has: what it does not declare, a client of it cannot name.
+    pub(super) fn of(mut self, operation: Operation) -> Self {
+        if self.error.code == ErrorCode::InternalServer {
+            self.error.code = operation.failure_code();
+        }
+        self
     }
 
     /// `Could not find <what>:<which>` (contract §5).

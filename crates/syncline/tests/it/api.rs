@@ -1,15 +1,20 @@
 //! The AWS API as a client meets it: signed requests in either protocol against the real router and store.
 
 mod audit;
-mod client;
+pub(crate) mod client;
 mod constraints;
 mod declared_errors;
+mod failures;
 mod foreign;
 mod front_door;
 mod handshake;
 mod hosts;
-mod offered;
+mod keys;
+mod operations;
 mod paging;
-mod scene;
+mod replay;
+pub(crate) mod scene;
 mod services;
 mod syncs;
+mod tags;
+mod updates;

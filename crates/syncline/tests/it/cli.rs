@@ -434,3 +434,66 @@ async fn a_trust_policy_is_ready_to_be_pasted() {
     assert_says(&refused, &["--principal me: it must be like arn:"]);
     here.running.stop().await;
 }
+
+#[tokio::test]
+async fn the_operator_makes_a_key_and_its_holder_uses_it() {
+    let here = Here::start().await;
+    let file = here.directory.path().join("reader.json");
+    let reader = r#"{"Version":"2012-10-17","Statement":{"Effect":"Allow","Action":["syncline:*","codeconnections:List*"],"Resource":"*"}}"#;
+    std::fs::write(&file, reader).expect("written");
+    let file = file.to_str().expect("UTF-8");
+    let account = "123456789012";
+
+    let bare = here.run(&["key", "create", "--user", "nobody", "--account", account]).await;
+    assert_says(&bare.stderr, &["nobody has no policies, so the key may do nothing yet"]);
+    let made = here.run(&["key", "create", "--user", "ci", "--account", account, "--policy", file]).await;
+    assert_says(&made.stderr, &["in account 123456789012", "shown only this once"]);
+    let profile = made.good();
+    assert_says(&profile, &["[ci]\naws_access_key_id = AKIA", "aws_secret_access_key = "]);
+
+    // The holder's files are AWS's own.
+    let credentials = here.directory.path().join("aws-credentials");
+    std::fs::write(&credentials, &profile).expect("written");
+    let as_holder = |arguments: &[&str]| {
+        let mut command = here.command(arguments);
+        command.env("AWS_SHARED_CREDENTIALS_FILE", &credentials).arg("--profile").arg("ci");
+        command
+    };
+    let listed = ended(as_holder(&["key", "list"]), b"").await.good();
+    assert_says(&listed, &["AKIA", "ci", "nobody", "Active"]);
+    let id = profile.split_whitespace().find(|word| word.starts_with("AKIA")).expect("the key's id");
+    let policies = ended(as_holder(&["policy", "list", "--user", "ci"]), b"").await.good();
+    assert_says(&policies, &["\"policyName\": \"reader\"", "codeconnections:List*"]);
+    let users = ended(as_holder(&["user", "list"]), b"").await.good();
+    assert_says(&users, &["arn:aws:iam::123456789012:user/ci"]);
+    let foreign = ended(as_holder(&["key", "list", "--account", "999999999999"]), b"").await.failed();
+    assert_says(&foreign, &["account 999999999999 is not the key's own", "AccessDeniedException"]);
+
+    let temporary =
+        ["key", "create", "--user", "ci", "--account", account, "--temporary", "1h", "--format", "json"];
+    let process: Value = serde_json::from_str(&here.run(&temporary).await.good()).expect("JSON");
+    let text = |name: &str| process[name].as_str().unwrap_or_else(|| panic!("{name}")).to_owned();
+    let mut command = here.command(&["user", "list"]);
+    command
+        .env("SYNCLINE_ACCESS_KEY_ID", text("AccessKeyId"))
+        .env("SYNCLINE_SECRET_ACCESS_KEY", text("SecretAccessKey"))
+        .env("SYNCLINE_SESSION_TOKEN", text("SessionToken"));
+    assert_says(&ended(command, b"").await.good(), &["user/ci"]);
+
+    let done = here.run(&["key", "deactivate", id, "--account", account]).await.good();
+    assert_says(&done, &["is inactive"]);
+    let refused = ended(as_holder(&["key", "list"]), b"").await.failed();
+    assert_says(&refused, &["UnrecognizedClientException", "from profile ci"]);
+    here.run(&["key", "delete", id, "--account", account]).await.good();
+    let gone = here.run(&["policy", "delete", "reader", "--user", "ci", "--account", account]).await.good();
+    assert_says(&gone, &["ci has the policy reader no more"]);
+    here.run(&["user", "delete", "ci", "--account", account]).await.good();
+    let unknown = here.run(&["policy", "put", file, "--user", "ci", "--account", account]).await.failed();
+    assert_says(&unknown, &["Could not find user:ci"]);
+
+    std::fs::write(file, r#"{"Statement":[{"Effect":"Allow"}]}"#).expect("written");
+    let refused = here.run(&["policy", "put", file, "--user", "nobody", "--account", account]).await;
+    assert_eq!(refused.code, Some(2), "{}", refused.stderr);
+    assert_says(&refused.stderr, &["Statement[0]"]);
+    here.running.stop().await;
+}

@@ -3,5 +3,6 @@
 mod api;
 mod cli;
 mod clients;
+mod conformance;
 mod serving;
 mod stories;

@@ -85,12 +85,16 @@ const ELSEWHERE: &[&str] = &[
     "store.delete_user",
     "store.forget_work",
     "store.put_policy",
-    "store.record_refusal",
     "store.record_root_account",
+    "store.record_unchanged",
     "store.resolve_blocker",
     "store.set_access_key_active",
     "store.sync_now",
+    "store.tag",
+    "store.untag",
     "store.update_configuration",
+    "store.update_host",
+    "store.update_link",
     "sts.GetCallerIdentity",
 ];
 

@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::codec::write;
 use super::{Protocol, Routed};
 use crate::constraint::{MAX_MESSAGE_CHARS, cut};
-use crate::{ErrorCode, Output, WireError};
+use crate::{Output, WireError};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-amzn-requestid");
 pub(super) const SMITHY_PROTOCOL: HeaderName = HeaderName::from_static("smithy-protocol");
@@ -32,7 +32,8 @@ pub fn encode_output<O: Output>(routed: Routed, output: &O, request_id: &str) ->
     match write(routed.protocol, output) {
         Ok(body) => respond(routed.protocol, StatusCode::OK, body, request_id),
         Err(reason) => {
-            let error = WireError::new(ErrorCode::InternalServer, format!("writing the answer: {reason}"));
+            let error =
+                WireError::new(routed.operation.failure_code(), format!("writing the answer: {reason}"));
             encode_error(routed.protocol, &error, request_id)
         }
     }

@@ -11,7 +11,7 @@ use uuid::Uuid;
 use super::arns::{arn, id_in_scope};
 use super::hosts::needs_host;
 use super::paging::Listing;
-use super::{Answer, ApiError, Call, stored, tags_to_store};
+use super::{Answer, ApiError, Call, stored, tags};
 
 pub(in crate::server) async fn create_connection(
     call: &Call,
@@ -40,7 +40,7 @@ pub(in crate::server) async fn create_connection(
             Some(id.to_owned())
         }
     };
-    let tags = tags_to_store(input.tags.as_ref(), ApiError::validation)?;
+    let tags = tags::to_store(input.tags.as_ref(), ApiError::validation)?;
     let id = Uuid::new_v4().to_string();
     let new = NewConnection {
         id: id.clone(),

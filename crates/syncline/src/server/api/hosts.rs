@@ -1,16 +1,17 @@
 //! Hosts.
 
 use syncline_git::RemoteUrl;
-use syncline_store::{CreateHost, DeleteHost, Host as StoredHost, NewHost};
+use syncline_store::{CreateHost, DeleteHost, Host as StoredHost, HostChange, NewHost, UpdateHost};
 use syncline_wire::{
     CreateHostInput, CreateHostOutput, DeleteHostInput, DeleteHostOutput, ErrorCode, GetHostInput,
-    GetHostOutput, Host, ListHostsInput, ListHostsOutput, ProviderType, VpcConfiguration,
+    GetHostOutput, Host, ListHostsInput, ListHostsOutput, ProviderType, UpdateHostInput, UpdateHostOutput,
+    VpcConfiguration,
 };
 use uuid::Uuid;
 
 use super::arns::{arn, id_in_scope};
 use super::paging::Listing;
-use super::{Answer, ApiError, Call, tags_to_store};
+use super::{Answer, ApiError, Call, tags};
 
 /// The provider types that are reached through a host (contract §3; the last two are ours).
 pub(super) fn needs_host(provider_type: ProviderType) -> bool {
@@ -31,7 +32,7 @@ pub(in crate::server) async fn create_host(call: &Call, input: CreateHostInput) 
         )));
     }
     check_endpoint(call, input.provider_type, &input.provider_endpoint)?;
-    let tags = tags_to_store(input.tags.as_ref(), ApiError::validation)?;
+    let tags = tags::to_store(input.tags.as_ref(), ApiError::validation)?;
     let suffix = Uuid::new_v4().simple().to_string();
     let id = format!("{}-{}", input.name, &suffix[..8]);
     let vpc_configuration = input.vpc_configuration.as_ref().and_then(|vpc| serde_json::to_string(vpc).ok());
@@ -54,6 +55,22 @@ pub(in crate::server) async fn create_host(call: &Call, input: CreateHostInput) 
         )),
     });
     call.front.store.create_host(&call.scope, new, quota, change).await?
+}
+
+pub(in crate::server) async fn update_host(call: &Call, input: UpdateHostInput) -> Answer<UpdateHostOutput> {
+    let host = find(call, &input.host_arn)?;
+    if let Some(endpoint) = &input.provider_endpoint {
+        check_endpoint(call, provider_type(&host.provider_type)?, endpoint)?;
+    }
+    let to = HostChange {
+        provider_endpoint: input.provider_endpoint,
+        vpc_configuration: input.vpc_configuration.as_ref().and_then(|vpc| serde_json::to_string(vpc).ok()),
+    };
+    let change = call.asked.change(move |outcome| match outcome {
+        UpdateHost::Updated => Ok(UpdateHostOutput {}),
+        UpdateHost::NotFound => Err(not_found(&input.host_arn)),
+    });
+    call.front.store.update_host(&call.scope, &host.id, to, change).await?
 }
 
 /// Syntax, literal addresses and directories only: names are resolved and checked at every call.

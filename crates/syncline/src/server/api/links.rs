@@ -1,16 +1,19 @@
 //! Repository links.
 
-use syncline_store::{CreateLink, DeleteLink, Link, NewLink, Scope};
+use syncline_store::{
+    ConnectionStatus, CreateLink, DeleteLink, Link, LinkChange, NewLink, Scope, UpdateLink,
+};
 use syncline_wire::{
     CreateRepositoryLinkInput, CreateRepositoryLinkOutput, DeleteRepositoryLinkInput,
     DeleteRepositoryLinkOutput, ErrorCode, GetRepositoryLinkInput, GetRepositoryLinkOutput,
-    ListRepositoryLinksInput, ListRepositoryLinksOutput, RepositoryLinkInfo,
+    ListRepositoryLinksInput, ListRepositoryLinksOutput, RepositoryLinkInfo, UpdateRepositoryLinkInput,
+    UpdateRepositoryLinkOutput,
 };
 use uuid::Uuid;
 
 use super::arns::{arn, id_in_scope};
 use super::paging::Listing;
-use super::{Answer, ApiError, Call, stored, tags_to_store};
+use super::{Answer, ApiError, Call, stored, tags};
 
 pub(super) fn not_found(id: &str) -> ApiError {
     ApiError::not_found("repository link", id)
@@ -32,6 +35,17 @@ fn no_connection(arn: &str) -> ApiError {
     ApiError::invalid_input(format!("The connection {arn} does not exist"))
 }
 
+fn not_available(arn: &str, status: ConnectionStatus) -> ApiError {
+    ApiError::invalid_input(format!(
+        "The connection {arn} is {}, not AVAILABLE: complete it with `syncline connection authorize {arn}`",
+        status.as_str()
+    ))
+}
+
+fn already_exists(owner: &str, repository: &str) -> String {
+    format!("A repository link of {owner}/{repository} on this connection already exists")
+}
+
 pub(in crate::server) async fn create_repository_link(
     call: &Call,
     input: CreateRepositoryLinkInput,
@@ -42,7 +56,7 @@ pub(in crate::server) async fn create_repository_link(
     // What cannot be part of a clone URL can never be read.
     syncline_git::RemoteUrl::of_repository("https://host", &input.owner_id, &input.repository_name)
         .map_err(|error| ApiError::invalid_input(format!("OwnerId and RepositoryName: {error}")))?;
-    let tags = tags_to_store(input.tags.as_ref(), ApiError::invalid_input)?;
+    let tags = tags::to_store(input.tags.as_ref(), ApiError::invalid_input)?;
     let new = NewLink {
         id: Uuid::new_v4().to_string(),
         service: call.service.signing_name().to_owned(),
@@ -59,16 +73,10 @@ pub(in crate::server) async fn create_repository_link(
             Ok(CreateRepositoryLinkOutput { repository_link_info: shown(&scope, link)? })
         }
         CreateLink::ConnectionNotFound => Err(no_connection(&given)),
-        CreateLink::ConnectionNotAvailable(status) => Err(ApiError::invalid_input(format!(
-            "The connection {given} is {}, not AVAILABLE: complete it with `syncline connection authorize {given}`",
-            status.as_str()
-        ))),
+        CreateLink::ConnectionNotAvailable(status) => Err(not_available(&given, status)),
         CreateLink::AlreadyExists => Err(ApiError::new(
             ErrorCode::ResourceAlreadyExists,
-            format!(
-                "A repository link of {}/{} on this connection already exists",
-                input.owner_id, input.repository_name
-            ),
+            already_exists(&input.owner_id, &input.repository_name),
         )),
         CreateLink::LimitExceeded => Err(ApiError::new(
             ErrorCode::LimitExceeded,
@@ -104,6 +112,38 @@ pub(in crate::server) async fn list_repository_links(
     let repository_links =
         page.items.into_iter().map(|link| shown(&call.scope, link)).collect::<Answer<Vec<_>>>()?;
     Ok(ListRepositoryLinksOutput { repository_links, next_token: listing.next(page.next.as_ref()) })
+}
+
+pub(in crate::server) async fn update_repository_link(
+    call: &Call,
+    input: UpdateRepositoryLinkInput,
+) -> Answer<UpdateRepositoryLinkOutput> {
+    let id = input.repository_link_id.to_ascii_lowercase();
+    let given = input.repository_link_id;
+    // An ARN of another scope names no connection; whether there is such a link is looked at first all the same.
+    let id_of = |arn: &str| id_in_scope(&call.scope, "connection", arn).unwrap_or_default().to_owned();
+    let to = LinkChange {
+        connection_id: input.connection_arn.as_deref().map(id_of),
+        encryption_key_arn: input.encryption_key_arn,
+    };
+    let connection_arn = input.connection_arn.unwrap_or_default();
+    let scope = call.scope.clone();
+    let change = call.asked.change(move |outcome| match outcome {
+        UpdateLink::Updated(link) => {
+            Ok(UpdateRepositoryLinkOutput { repository_link_info: shown(&scope, link)? })
+        }
+        UpdateLink::NotFound => Err(not_found(&given)),
+        UpdateLink::ConnectionNotFound => Err(no_connection(&connection_arn)),
+        UpdateLink::ConnectionNotAvailable(status) => Err(not_available(&connection_arn, status)),
+        UpdateLink::OtherProviderType { connection, link } => Err(ApiError::invalid_input(format!(
+            "The connection {connection_arn} is of provider type {connection}, the repository link of {link}"
+        ))),
+        // UpdateRepositoryLink does not declare ResourceAlreadyExists.
+        UpdateLink::AlreadyExists(link) => {
+            Err(ApiError::invalid_input(already_exists(&link.owner_id, &link.repository_name)))
+        }
+    });
+    call.front.store.update_link(&call.scope, &id, to, change).await?
 }
 
 pub(in crate::server) async fn delete_repository_link(

@@ -8,11 +8,12 @@ pub(super) mod links;
 pub mod paging;
 pub(super) mod sync_configurations;
 pub(super) mod sync_status;
+pub(super) mod tags;
 
 use std::sync::Arc;
 
-use syncline_store::{Scope, Tag as StoredTag};
-use syncline_wire::{Service, Tag};
+use syncline_store::Scope;
+use syncline_wire::Service;
 
 use super::Front;
 use super::audit::Asked;
@@ -28,24 +29,6 @@ pub(super) struct Call {
     pub(super) service: Service,
     /// Who asks for what, as it is recorded.
     pub(super) asked: Arc<Asked>,
-}
-
-/// Tags of a creation, as stored; keys beginning `aws:` are AWS's own.
-fn tags_to_store(tags: Option<&Vec<Tag>>, refuse: fn(String) -> ApiError) -> Answer<Vec<StoredTag>> {
-    let mut stored: Vec<StoredTag> = Vec::new();
-    for tag in tags.into_iter().flatten() {
-        if tag.key.to_ascii_lowercase().starts_with("aws:") {
-            return Err(refuse(format!(
-                "Tag key '{}' is reserved: keys must not begin with 'aws:'",
-                tag.key
-            )));
-        }
-        if stored.iter().any(|other| other.key == tag.key) {
-            return Err(refuse(format!("Tag key '{}' is given twice", tag.key)));
-        }
-        stored.push(StoredTag { key: tag.key.clone(), value: tag.value.clone() });
-    }
-    Ok(stored)
 }
 
 /// An enumeration's value from its stored text.

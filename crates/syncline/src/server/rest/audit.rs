@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::body::Body;
-use axum::extract::{RawQuery, State};
+use axum::extract::{Path, RawQuery, State};
 use axum::response::Response;
 use http::Request;
 use serde::Serialize;
@@ -12,6 +12,8 @@ use syncline_store::chain::{ChainedRecord, Head};
 use super::super::Front;
 use super::{Answer, ApiError, Route, run};
 
+/// As policies name it.
+const NAME: &str = "ListAuditRecords";
 /// Records in an answer unless the caller says otherwise.
 const DEFAULT_LIMIT: usize = 100;
 /// Records in an answer at the most; fewer if they are long.
@@ -35,7 +37,21 @@ pub(super) async fn list(
     RawQuery(query): RawQuery,
     request: Request<Body>,
 ) -> Response {
-    run(front, request, Route::question("ListAuditRecords"), async move |call, _| {
+    answer(front, Route::question(NAME), query, request).await
+}
+
+/// `GET /api/v1/accounts/{account}/audit`: the same of an account, for the operator.
+pub(super) async fn list_of_account(
+    State(front): State<Arc<Front>>,
+    Path(account): Path<String>,
+    RawQuery(query): RawQuery,
+    request: Request<Body>,
+) -> Response {
+    answer(front, Route::question(NAME).of(account), query, request).await
+}
+
+async fn answer(front: Arc<Front>, route: Route, query: Option<String>, request: Request<Body>) -> Response {
+    run(front, request, route, async move |call, _| {
         let (after, limit) = read_query(query.as_deref().unwrap_or_default())?;
         let account = &call.scope.account;
         let page = call.front.store.audit_page(account, after, limit)?;

@@ -1,11 +1,13 @@
 //! The REST API under `/api/v1`: what the AWS API has no operation for. Requests are signed with SigV4 for
 //! the service `codeconnections`, as `curl --aws-sigv4` does.
 
+mod access;
 mod audit;
 mod connections;
 mod syncs;
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use axum::Router;
 use axum::body::Body;
@@ -17,6 +19,7 @@ use http::{HeaderValue, Request, StatusCode};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+use syncline_model::names::AccountId;
 use syncline_store::Scope;
 use syncline_wire::{ErrorCode, Service, WireError};
 use tracing::info;
@@ -24,6 +27,7 @@ use uuid::Uuid;
 
 use super::api::Call;
 use super::audit::{Asked, Origin, hash};
+use super::caller::{Caller, Principal};
 use super::error::{Answer, ApiError};
 use super::{Front, auth, aws};
 
@@ -32,6 +36,7 @@ pub(super) fn routes() -> Router<Arc<Front>> {
     Router::new()
         .route("/connections/{id}/authorize", post(connections::authorize))
         .route("/account", get(syncs::account))
+        .nest("/accounts/{account}", access::routes())
         .route("/audit", get(audit::list))
         .route("/syncs", get(syncs::list))
         .route("/syncs/{name}", get(syncs::show))
@@ -65,17 +70,38 @@ struct Route {
     is_read_only: bool,
     /// What a change is asked to do; never a secret.
     parameters: Value,
+    /// The member of the parameters that the body is recorded as.
+    body_as: Option<&'static str>,
+    /// Whose resources it is about; the caller's own where it is not said.
+    account: Option<String>,
     /// The status of the answer.
     status: StatusCode,
 }
 
 impl Route {
     fn question(name: &'static str) -> Self {
-        Self { name, is_read_only: true, parameters: Value::Null, status: StatusCode::OK }
+        Self {
+            name,
+            is_read_only: true,
+            parameters: Value::Null,
+            body_as: None,
+            account: None,
+            status: StatusCode::OK,
+        }
     }
 
     fn change(name: &'static str, parameters: Value) -> Self {
-        Self { name, is_read_only: false, parameters, status: StatusCode::OK }
+        Self { is_read_only: false, parameters, ..Self::question(name) }
+    }
+
+    /// The same, about the resources of `account`.
+    fn of(self, account: String) -> Self {
+        Self { account: Some(account), ..self }
+    }
+
+    /// The same, its body recorded as this member of its parameters: a body without a secret.
+    fn recording_body_as(self, member: &'static str) -> Self {
+        Self { body_as: Some(member), ..self }
     }
 }
 
@@ -93,7 +119,7 @@ async fn run<O: Serialize>(
     }
 }
 
-async fn answer<O>(
+async fn answer<O: Serialize>(
     front: Arc<Front>,
     request: Request<Body>,
     route: Route,
@@ -108,23 +134,50 @@ async fn answer<O>(
     let service = Service::CodeConnections;
     let (caller, region) = auth::authenticate(&front, &parts, &body, service.signing_name())?;
     let request_id = parts.extensions.get::<RequestId>().map(|id| id.0.clone()).unwrap_or_default();
-    let scope = Scope { account: caller.account.clone(), region: region.clone() };
+    let (account, foreign) = account_of(&caller, route.account.as_deref());
+    let scope = Scope { account: account.clone(), region: region.clone() };
+    let mut parameters = route.parameters;
+    if let Some(member) = route.body_as {
+        parameters[member] = serde_json::from_slice(&body).unwrap_or_default();
+    }
     let asked = Arc::new(Asked {
         caller,
+        account,
         region,
         origin: Origin::of(&parts, &request_id),
         event_source: "syncline",
         event_name: route.name,
         is_read_only: route.is_read_only,
-        parameters: route.parameters,
+        parameters,
         body_hash: if route.is_read_only { String::new() } else { hash(&body) },
+        is_recorded: AtomicBool::new(false),
     });
     let call = Call { front: Arc::clone(&front), scope, service, asked: Arc::clone(&asked) };
-    let answered = handler(call, body).await;
-    if let Err(refusal) = &answered {
-        asked.refused(&front, refusal).await;
+    let answered = match foreign {
+        None => handler(call, body).await,
+        Some(refusal) => Err(refusal),
+    };
+    match &answered {
+        Ok(output) => asked.done(&front, output).await,
+        Err(refusal) => asked.refused(&front, refusal).await,
     }
     answered
+}
+
+/// Whose resources a request is about, and its refusal if they are no business of the caller's: the operator
+/// manages every account, everybody else their own.
+fn account_of(caller: &Caller, named: Option<&str>) -> (AccountId, Option<ApiError>) {
+    let own = caller.account.clone();
+    let Some(named) = named.filter(|named| *named != own.as_str()) else { return (own, None) };
+    match (&caller.principal, named.parse::<AccountId>()) {
+        (Principal::Root, Ok(named)) => (named, None),
+        (Principal::Root, Err(error)) => (own, Some(ApiError::validation(format!("the account: {error}")))),
+        (Principal::User(_), _) => {
+            let message =
+                format!("account {named} is not the key's own: only the operator's root key manages others");
+            (own, Some(ApiError::new(ErrorCode::AccessDenied, message)))
+        }
+    }
 }
 
 /// What a REST request is refused with: `{"code": …, "message": …}`.

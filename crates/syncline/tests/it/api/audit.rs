@@ -6,7 +6,7 @@ use syncline_store::chain::{ChainedRecord, Checker, GENESIS};
 use syncline_store::{Change, GATHER_MS, Kind, Made, NewAccessKey, Owner, Page, key_owner};
 use syncline_wire::Operation;
 
-use super::client::{Client, Draft, Key, OURS, PROTOCOLS, REGION, Reply, Server, THEIRS};
+use super::client::{Client, Draft, Key, OURS, PROTOCOLS, REGION, Server, THEIRS};
 use super::scene::{NOTHING, ROLE, Scene, by_name, id_of, scope_of, sync_input, text};
 
 /// A secret that is to be seen nowhere.
@@ -37,18 +37,6 @@ async fn log(server: &Server, key: Key) -> Vec<ChainedRecord> {
 async fn records(server: &Server, key: Key) -> Vec<Value> {
     let read = |record: ChainedRecord| serde_json::from_str(&record.record).expect("JSON");
     log(server, key).await.into_iter().map(read).collect()
-}
-
-/// A request to the REST API.
-async fn rest(client: Client<'_>, method: &str, path: &str, body: Value) -> Reply {
-    let draft = Draft {
-        method: method.to_owned(),
-        path: format!("/api/v1{path}"),
-        headers: vec![("host".to_owned(), "127.0.0.1:7962".to_owned())],
-        body: if body.is_null() { Vec::new() } else { serde_json::to_vec(&body).expect("JSON") },
-    };
-    let signed = draft.signed(client.key, client.region, "codeconnections", client.server.now_ms());
-    client.server.send_raw(signed).await
 }
 
 /// What is asked for first, how it succeeds, and how it is refused.
@@ -208,7 +196,7 @@ async fn the_rest_api_s_changes_are_recorded_too_and_without_the_token() {
         ("/syncs/web/sync-now", Value::Null, 202),
         ("/syncs/none/sync-now", Value::Null, 404),
     ] {
-        let reply = rest(client, "POST", path, body).await;
+        let reply = client.rest("POST", path, &body).await;
         assert_eq!(reply.status, status, "{path}: {}", reply.value);
         replies.push(reply);
     }
@@ -346,9 +334,9 @@ async fn questions_are_not_recorded_nor_is_anybody_unknown() {
     client.ok("ListConnections", json!({})).await;
     client.ok("GetHost", json!({"HostArn": scene.host})).await;
     client.refused("GetHost", json!({"HostArn": "nonsense"})).await;
-    assert_eq!(rest(client, "GET", "/syncs/web", Value::Null).await.status, 200);
-    assert_eq!(rest(client, "GET", "/syncs/none", Value::Null).await.status, 404);
-    assert_eq!(rest(client, "GET", "/audit", Value::Null).await.status, 200);
+    assert_eq!(client.rest("GET", "/syncs/web", &Value::Null).await.status, 200);
+    assert_eq!(client.rest("GET", "/syncs/none", &Value::Null).await.status, 404);
+    assert_eq!(client.rest("GET", "/audit", &Value::Null).await.status, 200);
     let forged = Client { key: Key { secret: "a guess", ..OURS }, ..client };
     let input = json!({"ConnectionName": "forged", "ProviderType": "GitHub"});
     assert_eq!(forged.refused("CreateConnection", input).await.0, "InvalidSignatureException");
@@ -454,20 +442,20 @@ async fn an_account_reads_its_own_log_in_pages() {
     }
     let theirs = Client { key: THEIRS, ..client };
     theirs.ok("CreateConnection", json!({"ConnectionName": "x", "ProviderType": "GitHub"})).await;
-    let waiting = rest(client, "GET", "/audit", Value::Null).await.value;
+    let waiting = client.rest("GET", "/audit", &Value::Null).await.value;
     assert_eq!(waiting, json!({"accountId": "111111111111", "records": [], "head": null, "waiting": 5}));
 
     let log = log(&server, OURS).await;
-    let page = rest(client, "GET", "/audit?after=1&limit=2", Value::Null).await.value;
+    let page = client.rest("GET", "/audit?after=1&limit=2", &Value::Null).await.value;
     let head = json!({"sequence": 5, "hash": log[4].hash});
     let expected = json!({"accountId": "111111111111", "records": &log[1..3], "head": head, "waiting": 0});
     assert_eq!(page, expected);
-    let first = rest(client, "GET", "/audit", Value::Null).await.value;
+    let first = client.rest("GET", "/audit", &Value::Null).await.value;
     assert_eq!(first["records"].as_array().map(Vec::len), Some(5));
     assert_eq!(first["records"][0]["previousHash"], GENESIS);
-    let end = rest(client, "GET", "/audit?after=5", Value::Null).await.value;
+    let end = client.rest("GET", "/audit?after=5", &Value::Null).await.value;
     assert_eq!((&end["records"], &end["head"]), (&json!([]), &head));
-    let theirs = rest(theirs, "GET", "/audit", Value::Null).await.value;
+    let theirs = theirs.rest("GET", "/audit", &Value::Null).await.value;
     assert_eq!(
         (theirs["records"].as_array().map(Vec::len), &theirs["head"]["sequence"]),
         (Some(1), &json!(1))
@@ -475,10 +463,10 @@ async fn an_account_reads_its_own_log_in_pages() {
 
     // It is the account's, whatever the region.
     let elsewhere = Client { region: "us-east-1", ..client };
-    assert_eq!(rest(elsewhere, "GET", "/audit", Value::Null).await.value, first);
+    assert_eq!(elsewhere.rest("GET", "/audit", &Value::Null).await.value, first);
 
     for query in ["after=-1", "limit=0", "limit=1001", "from=yesterday"] {
-        let reply = rest(client, "GET", &format!("/audit?{query}"), Value::Null).await;
+        let reply = client.rest("GET", &format!("/audit?{query}"), &Value::Null).await;
         assert_eq!(
             (reply.status, text(&reply.value, "/code").as_str()),
             (400, "ValidationException"),

@@ -1,4 +1,4 @@
-//! A row for every error that the model declares for an operation that is offered: what provokes it, or why
+//! A row for every error that the model declares for an operation: what provokes it, or why
 //! it never happens.
 
 use serde_json::{Value, json};
@@ -7,7 +7,6 @@ use syncline_seams::Moment;
 use syncline_wire::{ErrorCode as Code, Operation as Op};
 
 use super::client::{Client, PROTOCOLS};
-use super::offered::offered;
 use super::scene::{NOTHING, Scene, authorize, by_name, link, of_link, sync_input};
 
 /// How the world is when the operation is called.
@@ -22,6 +21,8 @@ enum World {
     Nonsense(&'static str),
     /// The connection of the link was deleted.
     WithoutConnection,
+    /// The connection has a tag.
+    Tagged,
 }
 
 enum Row {
@@ -31,7 +32,7 @@ enum Row {
     Never(&'static str),
 }
 use Row::{Never, Provoked};
-use World::{Failing, Full, Nonsense, Ordinary, WithoutConnection};
+use World::{Failing, Full, Nonsense, Ordinary, Tagged, WithoutConnection};
 
 const FAILED: &str = "the server could not complete the request; it is safe to try again";
 const NO_POLICIES: &str = "keys have no policies in this version: every key may do everything in its account";
@@ -249,6 +250,40 @@ fn row(operation: Op, code: Code) -> Option<Row> {
             FAILED,
         ),
 
+        (Op::ListTagsForResource | Op::TagResource | Op::UntagResource, Code::ResourceNotFound) => Provoked(
+            Ordinary,
+            json!({"ResourceArn": connection_arn()["ConnectionArn"], "Tags": [], "TagKeys": []}),
+            "Could not find resource:arn:aws:codeconnections:eu-west-1:111111111111:connection/none",
+        ),
+        (Op::TagResource, Code::LimitExceeded) => {
+            let tags: Vec<_> = (0..200).map(|i| json!({"Key": format!("k{i}"), "Value": ""})).collect();
+            Provoked(
+                Tagged,
+                json!({"ResourceArn": "{connection}", "Tags": tags}),
+                "The resource {connection} would have 201 tags, more than its quota of 200",
+            )
+        }
+
+        (Op::UpdateHost, Code::Conflict) => Never(ONE_TRANSACTION),
+        (Op::UpdateHost, Code::ResourceNotFound) => Provoked(Ordinary, host_arn(), NO_HOST),
+        (Op::UpdateHost, Code::ResourceUnavailable) => {
+            Never("a host can be changed from its creation on: no VPC is set up first")
+        }
+        (Op::UpdateHost, Code::UnsupportedOperation) => {
+            Never("endpoint and VPC configuration of every host can be changed, whatever its status")
+        }
+
+        (Op::UpdateRepositoryLink, Code::ConditionalCheckFailed) => Never(ONE_TRANSACTION),
+        (Op::UpdateRepositoryLink, Code::InternalServer) => {
+            Provoked(Failing("store.update_link"), json!({"RepositoryLinkId": "{link}"}), FAILED)
+        }
+        (Op::UpdateRepositoryLink, Code::InvalidInput) => Provoked(
+            Ordinary,
+            json!({"RepositoryLinkId": "{link}", "ConnectionArn": "{pending}"}),
+            "The connection {pending} is of provider type Git, the repository link of GitHub",
+        ),
+        (Op::UpdateRepositoryLink, Code::ResourceNotFound) => Provoked(Ordinary, link_id(), NO_LINK),
+
         (Op::UpdateSyncBlocker, Code::InternalServer) => {
             Provoked(Failing("store.resolve_blocker"), resolve("web", "{blocker}"), FAILED)
         }
@@ -270,7 +305,9 @@ fn row(operation: Op, code: Code) -> Option<Row> {
 }
 
 fn declared() -> impl Iterator<Item = (Op, Code)> {
-    offered().flat_map(|operation| operation.declared_errors().iter().map(move |&code| (operation, code)))
+    Op::ALL
+        .into_iter()
+        .flat_map(|operation| operation.declared_errors().iter().map(move |&code| (operation, code)))
 }
 
 #[test]
@@ -294,6 +331,10 @@ async fn scene(world: &World) -> Scene {
     match world {
         Ordinary | Full | Failing(_) => {}
         Nonsense(sql) => scene.tamper(sql),
+        Tagged => {
+            let tag = json!({"ResourceArn": scene.connection, "Tags": [{"Key": "first", "Value": ""}]});
+            scene.client().ok("TagResource", tag).await;
+        }
         WithoutConnection => {
             scene.client().ok("DeleteConnection", json!({"ConnectionArn": scene.connection})).await;
         }

@@ -9,14 +9,7 @@ use super::scene::{Scene, id_of, text};
 const CANARY: &str = "canary-token-0123456789";
 
 async fn authorize(client: Client<'_>, id: &str, body: &Value) -> Reply {
-    let draft = Draft {
-        method: "POST".to_owned(),
-        path: format!("/api/v1/connections/{id}/authorize"),
-        headers: vec![("host".to_owned(), "127.0.0.1:7962".to_owned())],
-        body: serde_json::to_vec(body).expect("JSON"),
-    };
-    let signed = draft.signed(client.key, client.region, "codeconnections", client.server.now_ms());
-    client.server.send_raw(signed).await
+    client.rest("POST", &format!("/connections/{id}/authorize"), body).await
 }
 
 async fn status(client: Client<'_>, arn: &str) -> String {

@@ -24,7 +24,9 @@ async fn an_endpoint_is_a_public_url_without_secrets() {
         let made = client.ok("CreateHost", host("Git", good)).await;
         let got = client.ok("GetHost", json!({"HostArn": made["HostArn"]})).await;
         assert_eq!(got["ProviderEndpoint"], good, "as it was given");
+        client.ok("UpdateHost", json!({"HostArn": made["HostArn"], "ProviderEndpoint": good})).await;
     }
+    let made = client.ok("CreateHost", host("Git", "https://git.example.com")).await;
     for (bad, why) in [
         ("https://127.0.0.1", "127.0.0.1 is not a public address"),
         ("https://127.0.0.1:3000/git", "127.0.0.1 is not a public address"),
@@ -62,6 +64,8 @@ async fn an_endpoint_is_a_public_url_without_secrets() {
         assert_eq!(code, "ValidationException", "{bad}");
         assert!(message.starts_with("ProviderEndpoint: ") && message.contains(why), "{bad}: {message}");
         assert!(!message.contains("secret"), "{message}");
+        let update = json!({"HostArn": made["HostArn"], "ProviderEndpoint": bad});
+        client.refuses("UpdateHost", update, &code, &message).await;
     }
 }
 
@@ -170,11 +174,16 @@ async fn tags_of_a_creation_are_checked_whatever_is_created() {
     for (operation, mut input, code) in inputs {
         for key in ["aws:cloudformation:stack-name", "AWS:x", "aws:"] {
             input["Tags"] = json!([tag("fine"), tag(key)]);
-            let message = format!("Tag key '{key}' is reserved: keys must not begin with 'aws:'");
+            let message = format!(
+                "1 validation error detected: Value '{key}' at 'tags.2.member.key' failed to satisfy constraint: \
+                 Member must not begin with aws:"
+            );
             client.refuses(operation, input.clone(), code, &message).await;
         }
         input["Tags"] = json!([tag("a"), tag("b"), tag("a")]);
-        client.refuses(operation, input.clone(), code, "Tag key 'a' is given twice").await;
+        let message = "1 validation error detected: Value 'a' at 'tags.3.member.key' failed to satisfy constraint: \
+                       Member must not be given twice";
+        client.refuses(operation, input.clone(), code, message).await;
         // Keys differ by their case, and 200 of them are the most.
         input["Tags"] = (0..198).map(|n| tag(&n.to_string())).chain([tag("a"), tag("A")]).collect();
         client.ok(operation, input).await;

@@ -7,6 +7,7 @@ use syncline_model::sync::{AttemptStatus, BlockerKind, EventKind, Revision, Sync
 use syncline_store::{
     Change, Claim, Consideration, CredentialRow, Ending, Kind, NewBlocker, Progress, Scope, Store,
 };
+use syncline_wire::Service;
 
 use super::client::{Client, Key, OURS, REGION, Server};
 
@@ -68,6 +69,11 @@ pub(crate) async fn link(client: Client<'_>, connection: &str, repository: &str)
     text(&client.ok("CreateRepositoryLink", input).await, "/RepositoryLinkInfo/RepositoryLinkId")
 }
 
+/// The ARN of our link of that id.
+pub(crate) fn link_arn(id: &str) -> String {
+    format!("arn:aws:codeconnections:{REGION}:{}:repository-link/{id}", OURS.account)
+}
+
 /// The input that makes a sync of `main`.
 pub(crate) fn sync_input(link: &str, name: &str) -> Value {
     json!({
@@ -79,6 +85,14 @@ pub(crate) fn sync_input(link: &str, name: &str) -> Value {
 pub(crate) fn text(value: &Value, pointer: &str) -> String {
     let found = value.pointer(pointer).and_then(Value::as_str);
     found.unwrap_or_else(|| panic!("no {pointer} in {value}")).to_owned()
+}
+
+/// The ARN in the other service's spelling.
+pub(crate) fn respelled(arn: &str) -> String {
+    let [one, other] = [Service::CodeConnections, Service::CodeStarConnections].map(Service::signing_name);
+    let mut parts: Vec<_> = arn.split(':').collect();
+    parts[2] = if parts[2] == one { other } else { one };
+    parts.join(":")
 }
 
 /// The input that names a sync.
@@ -201,13 +215,15 @@ impl Scene {
         blockers.first().expect("a blocker").id.clone()
     }
 
-    /// Puts the scene's own names for `{host}`, `{connection}`, `{pending}`, `{link}` and `{blocker}`.
+    /// Puts the scene's own names for `{host}`, `{connection}`, `{pending}`, `{link}`, `{link_arn}` and `{blocker}`.
     pub(crate) fn fill(&self, template: &Value) -> Value {
+        let link_arn = link_arn(&self.link);
         let names = [
             ("{host}", &self.host),
             ("{connection}", &self.connection),
             ("{pending}", &self.pending),
             ("{link}", &self.link),
+            ("{link_arn}", &link_arn),
             ("{blocker}", &self.blocker),
         ];
         let text = names.iter().fold(template.to_string(), |text, (name, value)| text.replace(name, value));

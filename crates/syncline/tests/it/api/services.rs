@@ -4,16 +4,7 @@ use serde_json::{Value, json};
 use syncline_wire::Service;
 
 use super::client::{Client, PROTOCOLS};
-use super::scene::{Scene, by_name, connection, link, of_link, sync_input, text};
-
-/// The ARN in the other service's spelling.
-fn respelled(arn: &str) -> String {
-    if arn.contains(":codeconnections:") {
-        arn.replace(":codeconnections:", ":codestar-connections:")
-    } else {
-        arn.replace(":codestar-connections:", ":codeconnections:")
-    }
-}
+use super::scene::{Scene, by_name, connection, link, of_link, respelled, sync_input, text};
 
 #[tokio::test]
 async fn what_one_service_made_the_other_shows_as_it_was_made() {

@@ -1,28 +1,28 @@
-//! Every operation that is offered, with the shape of its answer, in both protocols.
+//! Every operation, with the shape of its answer, in both protocols.
 
 use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 use syncline_wire::{Operation, Service};
 
-use super::client::{Client, PROTOCOLS, START_MS};
+use super::client::{Client, Draft, PROTOCOLS, START_MS};
 use super::scene::{CFN, SHA, Scene, but, connection, link, sync_input, text};
-
-/// What this version leaves out.
-pub(crate) const NOT_OFFERED: [Operation; 5] = [
-    Operation::ListTagsForResource,
-    Operation::TagResource,
-    Operation::UntagResource,
-    Operation::UpdateHost,
-    Operation::UpdateRepositoryLink,
-];
-
-pub(crate) fn offered() -> impl Iterator<Item = Operation> {
-    Operation::ALL.into_iter().filter(|operation| !NOT_OFFERED.contains(operation))
-}
 
 fn tags() -> Value {
     json!([{"Key": "team", "Value": "web"}, {"Key": "empty", "Value": ""}])
+}
+
+/// Tags of what was made with [`tags`].
+async fn labels(client: Client<'_>, arn: &str) {
+    let named = json!({"ResourceArn": arn});
+    let by_key = json!([{"Key": "empty", "Value": ""}, {"Key": "team", "Value": "web"}]);
+    assert_eq!(client.ok("ListTagsForResource", named.clone()).await, json!({"Tags": by_key}));
+    let tag = but(named.clone(), json!({"Tags": [{"Key": "team", "Value": "data"}]}));
+    assert_eq!(client.ok("TagResource", tag).await, json!({}));
+    let untag = but(named.clone(), json!({"TagKeys": ["empty"]}));
+    assert_eq!(client.ok("UntagResource", untag).await, json!({}));
+    let left = json!({"Tags": [{"Key": "team", "Value": "data"}]});
+    assert_eq!(client.ok("ListTagsForResource", named).await, left);
 }
 
 async fn hosts(client: Client<'_>) {
@@ -49,6 +49,11 @@ async fn hosts(client: Client<'_>) {
     let listed = but(shown, json!({"HostArn": arn}));
     let hosts = client.ok("ListHosts", json!({})).await;
     assert!(hosts["Hosts"].as_array().expect("a list").contains(&listed), "{hosts}");
+    let moved = json!({"HostArn": arn, "ProviderEndpoint": "https://git.example.org"});
+    assert_eq!(client.ok("UpdateHost", moved).await, json!({}));
+    let got = client.ok("GetHost", json!({"HostArn": arn})).await;
+    assert_eq!(got["ProviderEndpoint"], "https://git.example.org");
+    labels(client, &arn).await;
     assert_eq!(client.ok("DeleteHost", json!({"HostArn": arn})).await, json!({}));
     client
         .refuses(
@@ -93,6 +98,7 @@ async fn connections(client: Client<'_>, host: &str) {
     assert_eq!(listed(json!({"ProviderTypeFilter": "Bitbucket"})).await, set(&["mine"]));
     assert_eq!(listed(json!({"HostArnFilter": host})).await, set(&["pending", "hosted"]));
     assert_eq!(listed(json!({"HostArnFilter": host, "ProviderTypeFilter": "GitHub"})).await, set(&[]));
+    labels(client, &arn).await;
     for arn in [arn, on_host] {
         assert_eq!(client.ok("DeleteConnection", json!({"ConnectionArn": arn})).await, json!({}));
     }
@@ -120,7 +126,13 @@ async fn links(client: Client<'_>, connection_arn: &str) {
     }
     let listed = client.ok("ListRepositoryLinks", json!({})).await;
     assert!(listed["RepositoryLinks"].as_array().expect("a list").contains(&info), "{listed}");
+    labels(client, &text(&info, "/RepositoryLinkArn")).await;
+    let other = connection(client, "other").await;
+    let moved = json!({"RepositoryLinkId": id, "ConnectionArn": other});
+    let info = but(info, json!({"ConnectionArn": other}));
+    assert_eq!(client.ok("UpdateRepositoryLink", moved).await, json!({"RepositoryLinkInfo": info}));
     assert_eq!(client.ok("DeleteRepositoryLink", json!({"RepositoryLinkId": id})).await, json!({}));
+    client.ok("DeleteConnection", json!({"ConnectionArn": other})).await;
 }
 
 async fn configurations(client: Client<'_>, link: &str) {
@@ -225,7 +237,7 @@ async fn statuses(client: Client<'_>, scene: &Scene) {
 }
 
 #[tokio::test]
-async fn every_offered_operation_answers_in_its_shape() {
+async fn every_operation_answers_in_its_shape() {
     for protocol in PROTOCOLS {
         for &service in Service::ALL {
             let scene = Scene::new().await;
@@ -235,7 +247,7 @@ async fn every_offered_operation_answers_in_its_shape() {
             connections(client, &scene.host).await;
             links(client, &scene.connection).await;
             configurations(client, &scene.link).await;
-            let names: BTreeSet<_> = offered().map(Operation::name).collect();
+            let names: BTreeSet<_> = Operation::ALL.into_iter().map(Operation::name).collect();
             assert_eq!(scene.server.succeeded(), names);
         }
     }
@@ -251,15 +263,9 @@ async fn a_sync_without_blockers_has_an_empty_list() {
 }
 
 #[tokio::test]
-async fn what_is_not_offered_says_so() {
+async fn what_is_no_operation_says_so() {
     let scene = Scene::new().await;
     for protocol in PROTOCOLS {
-        for operation in NOT_OFFERED {
-            let client = Client { protocol, ..scene.client() };
-            let input = json!({"ResourceArn": scene.connection, "HostArn": scene.host, "RepositoryLinkId": scene.link});
-            let message = format!("{} is not offered by this version of Syncline", operation.name());
-            client.refuses(operation.name(), input, "UnknownOperationException", &message).await;
-        }
         let client = Client { protocol, ..scene.client() };
         let message = "the operation 'DropEverything' does not exist";
         client.refuses("DropEverything", json!({}), "UnknownOperationException", message).await;
@@ -267,22 +273,14 @@ async fn what_is_not_offered_says_so() {
 }
 
 #[tokio::test]
-async fn null_is_absent_and_unknown_members_are_ignored() {
+async fn an_empty_body_is_an_empty_input() {
     let scene = Scene::new().await;
     for protocol in PROTOCOLS {
         let client = Client { protocol, ..scene.client() };
-        let input = json!({"ConnectionArn": scene.connection, "Colour": "blue", "Tags": null});
-        client.ok("GetConnection", input).await;
-        client.ok("ListHosts", json!({"MaxResults": null, "NextToken": null})).await;
+        let empty = Draft::new(client.service, protocol, "ListHosts", Vec::new());
+        let reply = scene.server.send(client.sign(empty)).await;
+        assert_eq!(reply.status, 200, "{}", reply.value);
     }
-    let empty = super::client::Draft::new(
-        Service::CodeConnections,
-        syncline_wire::Protocol::Json,
-        "ListHosts",
-        Vec::new(),
-    );
-    let reply = scene.server.send(scene.client().sign(empty)).await;
-    assert_eq!(reply.status, 200, "an empty body is an empty input: {}", reply.value);
 }
 
 #[tokio::test]

@@ -1,0 +1,139 @@
+//! What can be changed of hosts and links, and that nothing found at the old place is written.
+
+use syncline_store::{
+    Change, Claim, ConnectionStatus, CreateConnection, CreateHost, CredentialRow, HostChange, Kind,
+    LinkChange, NewConnection, StoreError, UpdateHost, UpdateLink,
+};
+
+use crate::world::{World, new_host, ours, scope_of};
+
+const HOST: &str = "forge-1";
+
+impl World {
+    async fn host(&self) {
+        let made =
+            self.store.create_host(&ours(), new_host(HOST), 5, Change::unrecorded()).await.expect("written");
+        assert_eq!(made, CreateHost::Created);
+    }
+
+    /// An AVAILABLE connection on the host.
+    async fn hosted(&self, id: &str) {
+        let new = NewConnection {
+            id: id.to_owned(),
+            service: "codeconnections".to_owned(),
+            name: id.to_owned(),
+            provider_type: None,
+            host_id: Some(HOST.to_owned()),
+            tags: Vec::new(),
+        };
+        let store = &self.store;
+        let made = store.create_connection(&ours(), new, 5, Change::unrecorded()).await.expect("written");
+        assert_eq!(made, CreateConnection::Created);
+        let credential = CredentialRow { sealed: None };
+        let done = store.authorize_connection(&ours(), id, credential, Change::unrecorded()).await;
+        assert!(done.expect("written"));
+    }
+
+    async fn move_host(&self, endpoint: Option<&str>, vpc: Option<&str>) -> UpdateHost {
+        let to = HostChange {
+            provider_endpoint: endpoint.map(str::to_owned),
+            vpc_configuration: vpc.map(str::to_owned),
+        };
+        self.store.update_host(&ours(), HOST, to, Change::unrecorded()).await.expect("written")
+    }
+
+    async fn reconnect(&self, link: &str, connection: &str) -> UpdateLink {
+        let to = LinkChange { connection_id: Some(connection.to_owned()), encryption_key_arn: None };
+        self.store.update_link(&ours(), link, to, Change::unrecorded()).await.expect("written")
+    }
+
+    async fn is_lost(&self, claim: &Claim) -> bool {
+        match self.store.renew(claim, 15_000).await {
+            Ok(()) => false,
+            Err(StoreError::Stale(_)) => true,
+            Err(error) => panic!("{error}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_host_s_move_voids_the_claims_on_its_links_and_on_no_others() {
+    let world = World::new();
+    world.host().await;
+    world.hosted("here").await;
+    let hosted = world.link_on(&ours(), "here", "infra").await;
+    let other = world.link(&ours(), "elsewhere").await;
+    for (link, name) in [(&hosted, "a"), (&other, "b")] {
+        world.sync(link, name, "main").await;
+    }
+    let claims = [world.claim(Kind::Link).await, world.claim(Kind::Link).await];
+    let of = |id: &str| claims.iter().find(|claim| claim.id == id).expect("claimed");
+
+    assert_eq!(world.move_host(None, None).await, UpdateHost::Updated);
+    assert_eq!(world.move_host(Some("https://git.example.com"), None).await, UpdateHost::Updated);
+    assert!(!world.is_lost(of(&hosted)).await, "nothing has changed");
+
+    assert_eq!(world.move_host(Some("https://git.example.org"), Some("{}")).await, UpdateHost::Updated);
+    assert!(world.is_lost(of(&hosted)).await);
+    assert!(!world.is_lost(of(&other)).await);
+    // What was lost is due, also if its holder gives it back.
+    world.store.release(of(&hosted).clone(), None).await.expect("released");
+    let claim = world.claim(Kind::Link).await;
+    assert_eq!(claim.id, hosted);
+    let host = world.store.host(&ours(), HOST).expect("read").expect("a host");
+    let kept = (host.provider_endpoint.as_str(), host.vpc_configuration.as_deref());
+    assert_eq!(kept, ("https://git.example.org", Some("{}")));
+    // A root certificate of its own is another way to look, too.
+    assert_eq!(world.move_host(None, Some("{\"TlsCertificate\":\"x\"}")).await, UpdateHost::Updated);
+    assert!(world.is_lost(&claim).await);
+}
+
+#[tokio::test]
+async fn a_link_is_given_only_a_connection_that_it_could_have_been_made_on() {
+    let world = World::new();
+    let store = &world.store;
+    world.host().await;
+    world.hosted("hosted").await;
+    let link = world.link(&ours(), "infra").await;
+    let before = store.link(&ours(), &link).expect("read").expect("a link");
+    let other = world.available_connection(&ours(), "other").await;
+    let pending = world.connection(&ours(), "pending").await;
+    let taken = world.available_connection(&ours(), "taken").await;
+    world.link_on(&ours(), &taken, "infra").await;
+    let foreign = world.available_connection(&scope_of("222222222222", "eu-west-1"), "foreign").await;
+
+    let refused = UpdateLink::OtherProviderType { connection: "Git".to_owned(), link: "GitHub".to_owned() };
+    assert_eq!(world.reconnect(&link, "hosted").await, refused);
+    let refused = UpdateLink::ConnectionNotAvailable(ConnectionStatus::Pending);
+    assert_eq!(world.reconnect(&link, &pending).await, refused);
+    assert_eq!(world.reconnect(&link, &taken).await, UpdateLink::AlreadyExists(before.clone()));
+    assert_eq!(world.reconnect(&link, &foreign).await, UpdateLink::ConnectionNotFound);
+    assert_eq!(world.reconnect(&link, "").await, UpdateLink::ConnectionNotFound);
+    assert_eq!(world.reconnect("none", &other).await, UpdateLink::NotFound);
+    assert_eq!(store.link(&ours(), &link).expect("read"), Some(before.clone()));
+
+    let UpdateLink::Updated(after) = world.reconnect(&link, &other).await else { panic!("refused") };
+    assert!(after.connection_arn.ends_with(&format!(":connection/{other}")), "{}", after.connection_arn);
+    let record = store.link_record(&link).expect("read").expect("a link");
+    assert_eq!(record.connection.expect("a connection").arn, after.connection_arn);
+    let to = LinkChange { connection_id: None, encryption_key_arn: Some("a key".to_owned()) };
+    let keyed = store.update_link(&ours(), &link, to, Change::unrecorded()).await.expect("written");
+    let UpdateLink::Updated(keyed) = keyed else { panic!("refused") };
+    assert_eq!(
+        (keyed.encryption_key_arn.as_deref(), keyed.connection_arn),
+        (Some("a key"), after.connection_arn)
+    );
+}
+
+#[tokio::test]
+async fn what_a_call_finds_through_the_old_connection_is_not_written() {
+    let (world, link, _) = World::followed("web").await;
+    let other = world.available_connection(&ours(), "other").await;
+    let claim = world.claim(Kind::Link).await;
+    let UpdateLink::Updated(_) = world.reconnect(&link, &other).await else { panic!("refused") };
+    let refusal = world.store.record_credential(&claim, Some("the old token".to_owned())).await;
+    assert!(matches!(refusal, Err(StoreError::Stale(_))), "{refusal:?}");
+    let status = world.store.connection(&ours(), &other).expect("read").expect("a connection").status;
+    assert_eq!(status, ConnectionStatus::Available);
+    world.heads(&[("main", Some(&crate::world::sha('a')))]).await;
+}

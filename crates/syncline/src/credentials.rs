@@ -1,0 +1,56 @@
+//! New access keys: their ids, secrets and session tokens, all from the operating system's randomness.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use uuid::Uuid;
+use zeroize::Zeroizing;
+
+/// An access key, whose secret is shown once.
+pub(crate) struct Fresh {
+    /// Its id.
+    pub(crate) id: String,
+    /// Its secret.
+    pub(crate) secret: Zeroizing<String>,
+}
+
+impl Fresh {
+    /// A key whose id begins with `prefix`: `AKIA` of a lasting one, `ASIA` of a temporary one.
+    pub(crate) fn new(prefix: &str) -> Self {
+        Self { id: new_id(prefix), secret: random_text(2) }
+    }
+}
+
+/// An id as AWS's are: `prefix` and 16 capitals or digits.
+pub(crate) fn new_id(prefix: &str) -> String {
+    format!("{prefix}{}", &Uuid::new_v4().simple().to_string().to_uppercase()[..16])
+}
+
+/// The token that goes with a temporary key.
+pub(crate) fn new_session_token() -> Zeroizing<String> {
+    random_text(4)
+}
+
+/// As many times 122 random bits in base64.
+fn random_text(parts: usize) -> Zeroizing<String> {
+    let bytes: Zeroizing<Vec<u8>> =
+        Zeroizing::new((0..parts).flat_map(|_| Uuid::new_v4().into_bytes()).collect());
+    Zeroizing::new(URL_SAFE_NO_PAD.encode(&bytes[..]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_look_like_aws_s() {
+        let key = Fresh::new("AKIA");
+        assert_eq!(key.id.len(), 20);
+        assert!(
+            key.id.starts_with("AKIA")
+                && key.id.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit())
+        );
+        assert_eq!(key.secret.len(), 43);
+        assert_ne!(*key.secret, *Fresh::new("AKIA").secret);
+        assert_eq!(new_session_token().len(), 86);
+    }
+}

@@ -1,0 +1,180 @@
+//! Users, their policies and their keys: made by the operator, used by their holders, ended at any time.
+
+use aws_credential_types::Credentials;
+use serde_json::{Value, json};
+use syncline_wire::{Protocol, Service};
+
+use super::client::{Client, Draft, EVERYTHING, OURS, REGION, Reply, Server, THEIRS};
+use super::scene::text;
+
+const CUSTOMER: &str = "333333333333";
+
+/// Makes a user of `account` who may do everything there, and a key of it.
+async fn key(client: Client<'_>, account: &str, user: &str, wanted: Value) -> Value {
+    let path = format!("/accounts/{account}/users/{user}");
+    let made = client.rest("PUT", &path, &Value::Null).await;
+    assert_eq!(made.status, 200, "{}", made.value);
+    let everything: Value = serde_json::from_str(EVERYTHING).expect("JSON");
+    let put = client.rest("PUT", &format!("{path}/policies/everything"), &everything).await;
+    assert_eq!(put.status, 200, "{}", put.value);
+    let created = client.rest("POST", &format!("{path}/keys"), &wanted).await;
+    assert_eq!(created.status, 200, "{}", created.value);
+    created.value
+}
+
+fn credentials(key: &Value) -> Credentials {
+    let token = key["sessionToken"].as_str().map(str::to_owned);
+    Credentials::new(text(key, "/accessKeyId"), text(key, "/secretAccessKey"), token, None, "test")
+}
+
+/// Lists connections with these credentials: what the server says to them.
+async fn answers(server: &Server, credentials: Credentials) -> Reply {
+    let draft = Draft::new(Service::CodeConnections, Protocol::Json, "ListConnections", b"{}".to_vec());
+    server.send(draft.signed_by(credentials, REGION, "codeconnections", server.now_ms())).await
+}
+
+async fn check(server: &Server, credentials: Credentials, expect: Result<(), &str>, why: &str) {
+    let reply = answers(server, credentials).await;
+    match expect {
+        Ok(()) => assert_eq!(reply.status, 200, "{why}: {}", reply.value),
+        Err(code) => assert_eq!(reply.refusal().0, code, "{why}"),
+    }
+}
+
+const UNKNOWN: Result<(), &str> = Err("UnrecognizedClientException");
+
+#[tokio::test]
+async fn the_operator_gives_another_account_a_key_that_works_until_it_is_ended() {
+    let server = Server::start().await;
+    let operator = server.client();
+    let made = key(operator, CUSTOMER, "ci", Value::Null).await;
+    assert_eq!(text(&made, "/accountId"), CUSTOMER);
+    let id = text(&made, "/accessKeyId");
+    assert!(id.starts_with("AKIA"), "{id}");
+    let of_key = |what: &str| format!("/accounts/{CUSTOMER}/keys/{id}{what}");
+
+    check(&server, credentials(&made), Ok(()), "a new key").await;
+    let with_token = Credentials::new(&id, text(&made, "/secretAccessKey"), Some("t".into()), None, "test");
+    check(&server, with_token, UNKNOWN, "a token where there is none").await;
+    let wrong = Credentials::new(&id, "wrong", None, None, "test");
+    check(&server, wrong, Err("InvalidSignatureException"), "a wrong secret").await;
+
+    assert_eq!(operator.rest("POST", &of_key("/deactivate"), &Value::Null).await.status, 200);
+    check(&server, credentials(&made), UNKNOWN, "an inactive key").await;
+    assert_eq!(operator.rest("POST", &of_key("/activate"), &Value::Null).await.status, 200);
+    check(&server, credentials(&made), Ok(()), "an active key").await;
+    assert_eq!(operator.rest("DELETE", &of_key(""), &Value::Null).await.status, 200);
+    check(&server, credentials(&made), UNKNOWN, "a deleted key").await;
+    assert_eq!(operator.rest("DELETE", &of_key(""), &Value::Null).await.status, 404);
+
+    let second = key(operator, CUSTOMER, "ci", Value::Null).await;
+    let user = format!("/accounts/{CUSTOMER}/users/ci");
+    assert_eq!(operator.rest("DELETE", &user, &Value::Null).await.status, 200);
+    check(&server, credentials(&second), UNKNOWN, "a key of a deleted user").await;
+}
+
+#[tokio::test]
+async fn a_temporary_key_needs_its_token_and_ends_by_itself() {
+    let server = Server::start().await;
+    let wanted = json!({"temporary": true, "durationSeconds": 900});
+    let made = key(server.client(), CUSTOMER, "ci", wanted).await;
+    assert!(text(&made, "/accessKeyId").starts_with("ASIA"));
+    check(&server, credentials(&made), Ok(()), "with its token").await;
+    let bare =
+        Credentials::new(text(&made, "/accessKeyId"), text(&made, "/secretAccessKey"), None, None, "test");
+    check(&server, bare, UNKNOWN, "without its token").await;
+    let mut other = made.clone();
+    other["sessionToken"] = "another".into();
+    check(&server, credentials(&other), UNKNOWN, "with another token").await;
+    server.clock.advance_ms(900_000);
+    check(&server, credentials(&made), Err("ExpiredTokenException"), "after its end").await;
+}
+
+#[tokio::test]
+async fn what_makes_no_sense_is_refused_and_says_why() {
+    let server = Server::start().await;
+    let operator = server.client();
+    key(operator, CUSTOMER, "ci", Value::Null).await;
+    key(operator, CUSTOMER, "ci", Value::Null).await;
+    let check = async |method: &str, path: &str, body: Value, status: u16, message: &str| {
+        let reply = operator.rest(method, path, &body).await;
+        assert_eq!((reply.status, text(&reply.value, "/message").as_str()), (status, message), "{path}");
+    };
+    let user = format!("/accounts/{CUSTOMER}/users/ci");
+    let keys = format!("{user}/keys");
+    check(
+        "POST",
+        &keys,
+        Value::Null,
+        429,
+        "the user ci has 2 keys that do not expire, which is as many as may be: delete one first",
+    )
+    .await;
+    check(
+        "POST",
+        &keys,
+        json!({"durationSeconds": 900}),
+        400,
+        "durationSeconds: only a temporary key ends by itself",
+    )
+    .await;
+    let short = json!({"temporary": true, "durationSeconds": 899});
+    check("POST", &keys, short, 400, "durationSeconds: 899 is not between 900 and 129600").await;
+    let nobody = format!("/accounts/{CUSTOMER}/users/nobody");
+    check("POST", &format!("{nobody}/keys"), Value::Null, 404, "Could not find user:nobody").await;
+    check("DELETE", &nobody, Value::Null, 404, "Could not find user:nobody").await;
+    check("GET", &format!("{nobody}/policies"), Value::Null, 404, "Could not find user:nobody").await;
+    check("DELETE", &format!("{user}/policies/none"), Value::Null, 404, "Could not find policy:ci/none")
+        .await;
+    let bad_name = "the user's name: it must have 1 to 64 letters, digits or characters of _+=,.@-";
+    check("PUT", &format!("/accounts/{CUSTOMER}/users/c%20i"), Value::Null, 400, bad_name).await;
+    let not_an_account = "the account: '12' is not an AWS account id: it must be 12 digits";
+    check("GET", "/accounts/12/users", Value::Null, 400, not_an_account).await;
+    let refused = operator
+        .rest("PUT", &format!("{user}/policies/bad"), &json!({"Statement": [{"Effect": "Perhaps"}]}))
+        .await;
+    assert_eq!(refused.status, 400, "{}", refused.value);
+    let message = text(&refused.value, "/message");
+    assert!(message.starts_with("the policy document: ") && message.contains("Statement[0]"), "{message}");
+}
+
+#[tokio::test]
+async fn a_user_manages_its_own_account_and_no_other() {
+    let server = Server::start().await;
+    let them = Client { key: THEIRS, ..server.client() };
+    let own = them.rest("GET", &format!("/accounts/{}/users", THEIRS.account), &Value::Null).await;
+    assert_eq!(own.status, 200, "{}", own.value);
+    assert_eq!(text(&own.value, "/users/0/userName"), "them");
+    for (method, path) in [
+        ("GET", format!("/accounts/{}/users", OURS.account)),
+        ("PUT", format!("/accounts/{}/users/spy", OURS.account)),
+        ("POST", format!("/accounts/{CUSTOMER}/users/ci/keys")),
+    ] {
+        let reply = them.rest(method, &path, &Value::Null).await;
+        assert_eq!(
+            (reply.status, text(&reply.value, "/code").as_str()),
+            (403, "AccessDeniedException"),
+            "{path}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_secret_is_shown_once_and_stored_nowhere_in_the_clear() {
+    let server = Server::start().await;
+    let made = key(server.client(), CUSTOMER, "ci", json!({"temporary": true})).await;
+    let listed = server.client().rest("GET", &format!("/accounts/{CUSTOMER}/keys"), &Value::Null).await;
+    assert_eq!(text(&listed.value, "/keys/0/accessKeyId"), text(&made, "/accessKeyId"));
+    assert_eq!(text(&listed.value, "/keys/0/status"), "Active");
+    for secret in [text(&made, "/secretAccessKey"), text(&made, "/sessionToken")] {
+        assert!(!listed.value.to_string().contains(&secret));
+        for entry in std::fs::read_dir(server.directory.path()).expect("read") {
+            let path = entry.expect("read").path();
+            if path.is_file() {
+                let bytes = std::fs::read(&path).expect("read");
+                let found = bytes.windows(secret.len()).any(|window| window == secret.as_bytes());
+                assert!(!found, "a secret is in {}", path.display());
+            }
+        }
+    }
+}
