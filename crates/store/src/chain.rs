@@ -160,9 +160,10 @@ pub enum Broken {
     },
 }
 
-/// Checks a chain record by record, from whichever it begins with.
+/// Checks a chain record by record.
 #[derive(Debug, Clone, Default)]
 pub struct Checker {
+    is_whole: bool,
     expected: Option<Head>,
     first: Option<i64>,
     account: String,
@@ -170,10 +171,17 @@ pub struct Checker {
 }
 
 impl Checker {
-    /// A checker that knows where the chain once was, if `expected` says so.
+    /// A checker of a chain, from whichever record it is given first, that knows where the chain once was, if
+    /// `expected` says so.
     #[must_use]
     pub fn new(expected: Option<Head>) -> Self {
         Self { expected, ..Self::default() }
+    }
+
+    /// The same, of a chain that must begin with its first record.
+    #[must_use]
+    pub fn of_whole_chain(self) -> Self {
+        Self { is_whole: true, ..self }
     }
 
     /// Checks the next record.
@@ -190,6 +198,9 @@ impl Checker {
                 return Err(Broken::Missing { sequence: head.sequence + 1, found: sequence });
             }
             None if sequence < 1 => return Err(Broken::OutOfPlace { sequence, after: 0 }),
+            None if sequence > 1 && self.is_whole => {
+                return Err(Broken::Missing { sequence: 1, found: sequence });
+            }
             _ => {}
         }
         if self.head.is_some() && next.account_id != self.account {

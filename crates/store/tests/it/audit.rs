@@ -50,7 +50,7 @@ fn log(store: &Store, account: &AccountId) -> Vec<ChainedRecord> {
 }
 
 fn check(records: &[ChainedRecord]) -> Result<(), Broken> {
-    let mut checker = Checker::default();
+    let mut checker = Checker::default().of_whole_chain();
     records.iter().try_for_each(|record| checker.check(record))
 }
 

@@ -110,6 +110,14 @@ fn every_way_to_change_a_chain_is_found_where_it_was_changed() {
 }
 
 #[test]
+fn a_whole_chain_begins_with_its_first_record() {
+    let records = chain(&["a", "b"]);
+    let first = |record: &ChainedRecord| Checker::default().of_whole_chain().check(record);
+    assert_eq!(first(&records[0]), Ok(()));
+    assert_eq!(first(&records[1]), Err(Broken::Missing { sequence: 1, found: 2 }));
+}
+
+#[test]
 fn a_noted_head_finds_what_is_sound_in_itself() {
     let ours = chain(&["a", "b", "c", "d", "e"]);
     let rewritten = chain(&["a", "b", "x", "d", "e"]);

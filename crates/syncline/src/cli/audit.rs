@@ -227,12 +227,10 @@ async fn verify(args: Verify, seams: &Seams) -> anyhow::Result<ExitCode> {
             check_lines(&mut checker, BufReader::new(opened), file)?;
         }
         None => {
+            checker = checker.of_whole_chain();
             let client = args.server.client(seams).await?;
             let (waits, head) =
                 read_log(&client, &args.account, 0, |record| check(&mut checker, &record)).await?;
-            if checker.first().is_some_and(|first| first > 1) {
-                bail!(Broken::Missing { sequence: 1, found: checker.first().unwrap_or_default() });
-            }
             let last = checker.head().map_or(0, |head| head.sequence);
             if let Some(head) = head.filter(|head| head.sequence > last) {
                 bail!(Broken::CutOff { sequence: head.sequence, last });

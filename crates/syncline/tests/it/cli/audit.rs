@@ -103,7 +103,7 @@ async fn an_audit_log_is_exported_and_checked_wherever_it_is() {
         previous = record.hash.clone();
         rewritten.push_str(&format!("{}\n", serde_json::to_string(&record).expect("JSON")));
     }
-    find(rewritten.clone(), &format!("the log was rewritten (records 1 to 2 are unchanged)")).await;
+    find(rewritten.clone(), "the log was rewritten (records 1 to 2 are unchanged)").await;
     let alone = ended(here.command(&["audit", "verify", "-"]), rewritten.as_bytes()).await;
     assert_says(&alone.good(), &["Records 1 to 3"]);
     find(format!("{one}\nnonsense\n"), "line 2 of - is no record as `syncline audit export` writes it").await;
@@ -134,7 +134,7 @@ async fn times_and_heads_that_make_no_sense_are_refused() {
     let here = Here::start().await;
     for (flags, expect) in [
         (&["export", "--from", "yesterday"][..], "it must be like 2026-11-23T14:00:00Z"),
-        (&["export", "--after", "-1"], "--after"),
+        (&["export", "--after=-1"], "--after"),
         (&["verify", "--expect", "17"], "<sequence>:<hash>"),
     ] {
         let refused = here.run(&[&["audit"], flags].concat()).await;
