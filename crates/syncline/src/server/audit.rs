@@ -129,9 +129,9 @@ impl Asked {
                 let output = serde_json::to_value(output).unwrap_or_default();
                 (Ok(lower_camel(&output)), Some(output.to_string()))
             }
-            Err(error) => (Err(&error.error), None),
+            Err(error) => (Err(error.error.clone()), None),
         };
-        Told { record: self.record(event_id, outcome, now_ms), answer }
+        Told { record: self.record(event_id, &outcome, now_ms), answer }
     }
 
     /// Records a refusal that came before any change. What cannot be recorded is logged: the caller is told of
@@ -155,17 +155,17 @@ impl Asked {
     async fn record_unchanged(self: &Arc<Self>, front: &Front, outcome: Result<Value, WireError>) {
         let event_id = Uuid::new_v4().to_string();
         let (asked, id) = (Arc::clone(self), event_id.clone());
-        let record = move |now_ms| asked.record(&id, outcome.as_ref().map(Value::clone), now_ms);
+        let record = move |now_ms| asked.record(&id, &outcome, now_ms);
         if let Err(error) = front.store.record_unchanged(&self.account, &event_id, record).await {
             error!(%error, request_id = self.origin.request_id, "a request could not be recorded");
         }
     }
 
     /// The record. What does not apply is left out, but for the two members that CloudTrail always has.
-    fn record(&self, event_id: &str, outcome: Result<Value, &WireError>, now_ms: i64) -> String {
+    fn record(&self, event_id: &str, outcome: &Result<Value, WireError>, now_ms: i64) -> String {
         let (response, error) = match outcome {
             Ok(response) => (response, None),
-            Err(error) => (Value::Null, Some(error)),
+            Err(error) => (&Value::Null, Some(error)),
         };
         let mut record = json!({
             "eventVersion": EVENT_VERSION,
@@ -176,7 +176,7 @@ impl Asked {
             "awsRegion": self.region.as_str(),
             "sourceIPAddress": self.origin.source.to_string(),
             "requestParameters": recordable(&self.parameters),
-            "responseElements": recordable(&response),
+            "responseElements": recordable(response),
             "requestID": self.origin.request_id,
             "eventID": event_id,
             "readOnly": self.is_read_only,
@@ -192,7 +192,7 @@ impl Asked {
             record["errorCode"] = error.code.name().into();
             record["errorMessage"] = error.message.chars().take(MAX_TEXT_CHARS).collect::<String>().into();
         }
-        let resources = resources([&self.parameters, &response]);
+        let resources = resources([&self.parameters, response]);
         if !resources.is_empty() {
             record["resources"] = resources.into();
         }

@@ -1,9 +1,12 @@
 //! The audit log on the command line: exported, and checked against whoever changes it.
 
+use std::path::Path;
+
 use serde_json::Value;
 use syncline_store::chain::ChainedRecord;
 
 use super::{Here, assert_says, ended};
+use tokio::process::Command;
 
 /// Runs `audit verify` until every record has its place.
 async fn verified(here: &Here) -> String {
@@ -126,6 +129,33 @@ async fn an_audit_log_is_exported_and_checked_wherever_it_is() {
     assert_says(&cut, &["record 3 is missing: the log ends after record 2"]);
     tamper(&here, "DELETE FROM audit_record WHERE sequence = 1");
     assert_says(&server_says(&[]).await.failed(), &["record 1 is missing: record 2 stands in its place"]);
+    here.running.stop().await;
+}
+
+/// The guide's own words on how a hash is made, run by somebody else's SHA-256.
+#[tokio::test]
+async fn what_the_guide_says_about_hashes_is_true() {
+    let guide = include_str!("../../../../../docs/guide.md");
+    let (_, rest) = guide.split_once("```python\n").expect("a program");
+    let (program, _) = rest.split_once("```").expect("its end");
+    let python = Path::new("/usr/bin/python3");
+    if !python.exists() {
+        println!("skipped: there is no {}", python.display());
+        return;
+    }
+    let here = Here::start().await;
+    here.connection("https://größe.example.com").await;
+    verified(&here).await;
+    let lines = here.run(&["audit", "export"]).await.good();
+    assert_eq!(lines.lines().count(), 2);
+    let check = async |lines: &str| {
+        let mut command = Command::new(python);
+        command.args(["-c", program]).env_clear();
+        ended(command, lines.as_bytes()).await
+    };
+    assert_eq!(check(&lines).await.good(), "");
+    let refused = check(&lines.replace("CreateConnection", "DeleteConnection")).await.failed();
+    assert_says(&refused, &["AssertionError: 2"]);
     here.running.stop().await;
 }
 
