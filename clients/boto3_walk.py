@@ -62,13 +62,16 @@ def check_time(what, actual):
 
 
 class Aws:
-    """The service's client, which checks what every answer must have."""
+    """The service's client, which checks what every answer must have.
+
+    An endpoint or a region that is None is boto3's own affair, which looks for it in the environment.
+    """
 
     def __init__(self, service, endpoint, region):
         self.service = service
-        self.endpoint = endpoint.rstrip("/")
-        self.region = region
+        self.endpoint = endpoint and endpoint.rstrip("/")
         self.session = boto3.Session(region_name=region)
+        self.region = self.session.region_name
         # A proxy of the machine's must not see what goes to loopback.
         config = botocore.config.Config(proxies={}, connect_timeout=5, read_timeout=30)
         self.client = self.session.client(service, endpoint_url=self.endpoint, config=config)

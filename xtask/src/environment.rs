@@ -11,12 +11,15 @@ use std::process::Command;
 use anyhow::{Context, bail};
 
 use crate::command::{self, cargo};
-use crate::python::{self, Python, Version};
+use crate::node::{self, Node};
+use crate::python::{self, Python};
+use crate::version::Version;
 
 /// Says where the environment is, for xtask and for the tests alike.
 pub(crate) const VARIABLE: &str = "SYNCLINE_TEST_ENV";
 
 const REQUIREMENTS: &str = include_str!("../../clients/requirements.txt");
+const REQUIREMENTS_BOTO3_1_36: &str = include_str!("../../clients/requirements-boto3-1.36.txt");
 const REQUIREMENTS_BOTO3_1_43: &str = include_str!("../../clients/requirements-boto3-1.43.txt");
 const REQUIREMENTS_LOCALSTACK: &str = include_str!("../../clients/requirements-localstack.txt");
 
@@ -24,6 +27,9 @@ const REQUIREMENTS_LOCALSTACK: &str = include_str!("../../clients/requirements-l
 const PYTHON: Version = Version(3, 10);
 /// LocalStack imports `warnings.deprecated`.
 const PYTHON_FOR_LOCALSTACK: Version = Version(3, 13);
+
+/// The oldest Node that the pinned SDK for JavaScript runs on.
+const NODE: Version = Version(20, 0);
 
 /// Ends the one line that says which Python is missing.
 const NOT_FOUND: &str = "as python3, python3.x or in pyenv: none was found";
@@ -34,14 +40,23 @@ const RECIPE: &str = ".recipe";
 /// Unpacks the vectors; run with the archive and the folder to unpack into.
 const UNPACK_VECTORS: &str = "clients/unpack_protocol_vectors.py";
 
-/// The walk with an AWS SDK for Rust that the workspace cannot hold, and everything it is built from.
+/// The walks with the AWS SDKs for Rust that the workspace does not hold, and everything they are built from.
 const RUST_JSON: &str = "rust-json";
-const RUST_JSON_SOURCES: [&str; 4] = [
+const RUST_JSON_PROGRAMS: [&str; 2] = [RUST_JSON, "rust-codestar"];
+const RUST_JSON_SOURCES: [&str; 7] = [
     include_str!("../../clients/rust-json/Cargo.toml"),
     include_str!("../../clients/rust-json/Cargo.lock"),
     include_str!("../../clients/rust-json/main.rs"),
+    include_str!("../../clients/rust-json/codestar.rs"),
     include_str!("../../clients/rust_walk.rs"),
+    include_str!("../../clients/rust_api_walk.rs"),
+    include_str!("../../clients/rust_api_answers.rs"),
 ];
+
+/// The AWS SDK for JavaScript.
+const JS: &str = "js";
+const JS_PACKAGE: &str = include_str!("../../clients/js/package.json");
+const JS_LOCK: &str = include_str!("../../clients/js/package-lock.json");
 
 /// The environment, whole, and kept so until this is dropped.
 #[derive(Debug)]
@@ -104,8 +119,19 @@ fn parts(root: &Path, extended: bool) -> anyhow::Result<Vec<Part>> {
     };
     let rust_json =
         Part { folder: root.join(RUST_JSON), recipe: RUST_JSON_SOURCES.concat(), how: How::RustJson };
+    let boto3_1_36 = venv("venv-boto3-1.36", &python, REQUIREMENTS_BOTO3_1_36);
     let boto3_1_43 = venv("venv-boto3-1.43", &python, REQUIREMENTS_BOTO3_1_43);
-    let mut parts = vec![clients, vectors, boto3_1_43, rust_json];
+    let node = node::find(NODE).with_context(|| {
+        format!(
+            "the test environment needs Node.js {NODE} or newer with npm, as `node` and `npm` on the PATH"
+        )
+    })?;
+    let js = Part {
+        folder: root.join(JS),
+        recipe: format!("{} {}\n{JS_PACKAGE}{JS_LOCK}", node.path.display(), node.version),
+        how: How::Js { node },
+    };
+    let mut parts = vec![clients, vectors, boto3_1_36, boto3_1_43, rust_json, js];
     if extended {
         let Some(python) = python::find(PYTHON_FOR_LOCALSTACK) else {
             bail!("--extended needs Python {PYTHON_FOR_LOCALSTACK} or newer for LocalStack, {NOT_FOUND}");
@@ -138,6 +164,7 @@ enum How {
     Venv { python: PathBuf, requirements: &'static str },
     Vectors { python: PathBuf, botocore: String },
     RustJson,
+    Js { node: Node },
 }
 
 impl Part {
@@ -160,6 +187,7 @@ impl Part {
             How::Venv { python, requirements } => self.make_venv(lock, python, requirements)?,
             How::Vectors { python, botocore } => self.unpack_vectors(lock, python, botocore)?,
             How::RustJson => self.build_rust_json(lock)?,
+            How::Js { node } => self.install_js(lock, node)?,
         }
         let unfinished = self.folder.join(".recipe.unfinished");
         fs::write(&unfinished, &self.recipe)?;
@@ -206,9 +234,28 @@ impl Part {
         )?;
         let bin = self.folder.join("bin");
         fs::create_dir(&bin)?;
-        fs::copy(target.join("debug").join(RUST_JSON), bin.join(RUST_JSON))
-            .with_context(|| format!("{}: cannot be copied", target.display()))?;
+        for program in RUST_JSON_PROGRAMS {
+            fs::copy(target.join("debug").join(program), bin.join(program))
+                .with_context(|| format!("{}: cannot be copied", target.display()))?;
+        }
         Ok(())
+    }
+
+    fn install_js(&self, lock: &File, node: &Node) -> anyhow::Result<()> {
+        fs::write(self.folder.join("package.json"), JS_PACKAGE)?;
+        fs::write(self.folder.join("package-lock.json"), JS_LOCK)?;
+        run(
+            lock,
+            Command::new("npm")
+                .args(["ci", "--ignore-scripts", "--no-audit", "--no-fund", "--no-update-notifier"])
+                .arg("--loglevel=error")
+                .current_dir(&self.folder),
+        )
+        .context("npm could not install the AWS SDK for JavaScript; it must reach an npm registry")?;
+        let bin = self.folder.join("bin");
+        fs::create_dir(&bin)?;
+        std::os::unix::fs::symlink(&node.path, bin.join("node"))
+            .with_context(|| format!("{}: cannot be linked to", node.path.display()))
     }
 }
 
@@ -248,13 +295,27 @@ mod tests {
 
     #[test]
     fn every_requirement_is_pinned_exactly() {
-        for requirements in [REQUIREMENTS, REQUIREMENTS_BOTO3_1_43, REQUIREMENTS_LOCALSTACK] {
+        let files = [REQUIREMENTS, REQUIREMENTS_BOTO3_1_36, REQUIREMENTS_BOTO3_1_43, REQUIREMENTS_LOCALSTACK];
+        for requirements in files {
             for line in requirements.lines().filter(|line| !line.is_empty() && !line.starts_with('#')) {
                 let (name, version) = line.split_once("==").expect("a requirement without ==");
                 assert!(!name.is_empty() && version.starts_with(|c: char| c.is_ascii_digit()), "{line}");
                 assert!(!version.contains(['*', ',', '<', '>', ' ']), "{line}");
             }
         }
+    }
+
+    #[test]
+    fn the_sdk_for_javascript_is_pinned_exactly_and_names_no_registry() {
+        for line in JS_PACKAGE.lines().filter(|line| line.contains("\"@")) {
+            let (_, version) = line.split_once("\": \"").expect("a version");
+            assert!(version.starts_with(|c: char| c.is_ascii_digit()), "{line}");
+        }
+        assert!(JS_LOCK.contains("\"integrity\": \"sha512-"), "packages are told by their hash");
+        assert!(
+            !JS_LOCK.contains("resolved") && !JS_LOCK.contains("://"),
+            "a registry's host is in the lock file"
+        );
     }
 
     #[test]

@@ -7,8 +7,10 @@ mod demo;
 mod environment;
 mod kill;
 mod licences;
+mod node;
 mod python;
 mod test;
+mod version;
 
 use std::process::ExitCode;
 

@@ -12,10 +12,11 @@ use std::pin::Pin;
 use std::str::FromStr;
 use std::sync::Arc;
 
+use syncline_seams::Secret;
 use thiserror::Error;
 
 use crate::error::GitError;
-use crate::remote::{Host, Place, RemoteUrl, Secret, file_url};
+use crate::remote::{Host, Place, RemoteUrl, file_url};
 
 /// A text that is not a network in CIDR notation.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]

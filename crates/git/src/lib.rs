@@ -27,5 +27,5 @@ mod verdict;
 pub use egress::{Egress, InvalidNetwork, Network, Resolve, SystemResolver};
 pub use error::{EntryKind, GitError};
 pub use git::{Entry, Git};
-pub use remote::{Credential, InvalidRemoteUrl, Remote, RemoteUrl, Secret};
+pub use remote::{Credential, InvalidRemoteUrl, Remote, RemoteUrl};
 pub use settings::{Limits, Settings};

@@ -9,9 +9,9 @@ use std::path::Path;
 use std::process::{ExitStatus, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process_group};
+use syncline_seams::Secret;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
-use zeroize::Zeroizing;
 
 use crate::error::{GitError, internal};
 use crate::settings::Settings;
@@ -61,7 +61,7 @@ pub(crate) struct Run<'a> {
     pub(crate) git_dir: &'a Path,
     pub(crate) arguments: Vec<String>,
     /// Configuration beyond the hardening; may hold a credential.
-    pub(crate) config: &'a [(String, Zeroizing<String>)],
+    pub(crate) config: &'a [(String, Secret)],
     pub(crate) stdin: String,
     /// The most it may print, in bytes.
     pub(crate) max_stdout_bytes: usize,
@@ -152,7 +152,7 @@ impl Run<'_> {
             // Missing blobs are asked for by name, within their own limits, or not at all.
             .env("GIT_NO_LAZY_FETCH", "1");
         let hardening = HARDENING.iter().copied();
-        let extra = self.config.iter().map(|(key, value)| (key.as_str(), value.as_str()));
+        let extra = self.config.iter().map(|(key, value)| (key.as_str(), value.expose().as_str()));
         let mut count = 0;
         for (key, value) in hardening.chain(extra) {
             command.env(format!("GIT_CONFIG_KEY_{count}"), key);

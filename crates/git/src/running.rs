@@ -3,8 +3,8 @@
 use std::path::Path;
 use std::sync::{Arc, PoisonError};
 
+use syncline_seams::Secret;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
-use zeroize::Zeroizing;
 
 use crate::egress::Route;
 use crate::error::{GitError, internal};
@@ -88,7 +88,7 @@ impl Git {
         &'a self,
         git_dir: &'a Path,
         arguments: &[&str],
-        config: &'a [(String, Zeroizing<String>)],
+        config: &'a [(String, Secret)],
     ) -> Run<'a> {
         Run {
             settings: &self.settings,
@@ -125,12 +125,12 @@ impl Git {
         &self,
         remote: &Remote,
         route: &Route,
-    ) -> Result<Vec<(String, Zeroizing<String>)>, GitError> {
+    ) -> Result<Vec<(String, Secret)>, GitError> {
         let mut config = vec![
-            (format!("protocol.{}.allow", route.protocol), Zeroizing::new("always".to_owned())),
-            ("remote.origin.url".to_owned(), Zeroizing::new(route.url.clone())),
+            (format!("protocol.{}.allow", route.protocol), Secret::new("always")),
+            ("remote.origin.url".to_owned(), Secret::new(route.url.clone())),
         ];
-        let mut set = |key: &str, value: String| config.push((key.to_owned(), Zeroizing::new(value)));
+        let mut set = |key: &str, value: String| config.push((key.to_owned(), Secret::new(value)));
         if let Some(proxy) = self.settings.egress.proxy() {
             set("http.proxy", proxy.expose().to_owned());
         }

@@ -133,7 +133,7 @@ fn without_userinfo(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::remote::Secret;
+    use syncline_seams::Secret;
 
     #[test]
     fn messages_hold_no_credential() {

@@ -1,4 +1,4 @@
-//! Other people's programs that tests run against: moto, LocalStack, and the Pythons that hold AWS's clients.
+//! Other people's programs that tests run against: moto, LocalStack, and the Pythons and the Node.js of AWS's clients.
 //!
 //! They live in the test environment, which `cargo xtask test` makes. Every peer listens on a port of
 //! 127.0.0.1 that the kernel chose, so any number may run at once, and ends with the process that started it,
@@ -30,6 +30,8 @@ const LOG_SHOWN: usize = 8_000;
 /// The AWS clients' generations, each with a Python environment of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Boto3 {
+    /// The first 1.36, the oldest that must work.
+    V1_36,
     /// The last 1.43.
     V1_43,
     /// The 1.44 of today, beside awscli, moto and cfn-lint.
@@ -39,6 +41,7 @@ pub enum Boto3 {
 impl Boto3 {
     fn venv(self) -> &'static str {
         match self {
+            Self::V1_36 => "venv-boto3-1.36",
             Self::V1_43 => "venv-boto3-1.43",
             Self::V1_44 => "venv",
         }
@@ -74,10 +77,25 @@ pub fn cfn_lint() -> Option<PathBuf> {
     in_folder("venv", "cfn-lint")
 }
 
-/// The walk of `clients/rust_walk.rs` with an AWS SDK that speaks JSON; `None` when it has not been built.
+/// The walks of `clients/rust_walk.rs` and `clients/rust_api_walk.rs` with the last AWS SDK for codeconnections
+/// that speaks JSON; `None` when they have not been built.
 #[must_use]
 pub fn rust_json() -> Option<PathBuf> {
     in_folder("rust-json", "rust-json")
+}
+
+/// The walk of `clients/rust_api_walk.rs` with the AWS SDK for codestar-connections; `None` when it has not been
+/// built.
+#[must_use]
+pub fn rust_codestar() -> Option<PathBuf> {
+    in_folder("rust-json", "rust-codestar")
+}
+
+/// The Node.js beside which the AWS SDK for JavaScript is installed; `None` when the test environment has not
+/// been made.
+#[must_use]
+pub fn node() -> Option<PathBuf> {
+    in_folder("js", "node")
 }
 
 /// A script of the repository's `clients` folder, by its file name.
@@ -329,10 +347,12 @@ mod tests {
             assert!(printed.starts_with(expect), "{}: {output:?}", program.display());
         };
         let version = ["-I", "-c", "import boto3; print(boto3.__version__)"];
+        check(python(Boto3::V1_36), &version, "1.36.0");
         check(python(Boto3::V1_43), &version, "1.43.");
         check(python(Boto3::V1_44), &version, "1.44.");
         check(aws(), &["--version"], "aws-cli/1.46.");
         check(cfn_lint(), &["--version"], "cfn-lint 1.");
+        check(node(), &["--version"], "v");
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! The seams between Syncline and the world: time and outside calls.
+//! The seams between Syncline and the world: time, outside calls, and what must not be seen.
 //!
 //! Everything that waits, reads a clock, commits or talks to somebody else does it through this crate, so
 //! that tests can run on virtual time and make any single commit or call fail, hang or be the last thing the
@@ -10,7 +10,9 @@
 mod clock;
 mod faults;
 mod outside;
+mod secret;
 
 pub use clock::{Clock, SystemClock, VirtualClock};
 pub use faults::Faults;
 pub use outside::{CallError, FaultPlan, Injected, Moment, NoFaults, Outside};
+pub use secret::Secret;

@@ -1,10 +1,10 @@
 //! Who may call: users of an account, their policies, their access keys.
 
 use syncline_model::names::AccountId;
-use zeroize::Zeroizing;
+use syncline_seams::Secret;
 
 use crate::change::Change;
-use crate::keyring::Owner;
+use crate::keyring::{Owner, OwnerOf};
 use crate::sql::{Row, Tx, params};
 use crate::{Store, StoreResult};
 
@@ -37,7 +37,7 @@ pub struct AccessKey {
     /// Whose it is.
     pub user: User,
     /// Its secret.
-    pub secret: Zeroizing<Vec<u8>>,
+    pub secret: Secret<Vec<u8>>,
     /// SHA-256 of its session token in hexadecimal, where it is a temporary one.
     pub token_hash: Option<String>,
     /// When it ends, where it is a temporary one, in milliseconds since the Unix epoch.
@@ -103,6 +103,14 @@ pub fn key_owner(key_id: &str) -> String {
     format!("access-key/{key_id}")
 }
 
+/// The columns that [`owner`] reads.
+pub(crate) const OWNED_BY: &str = "account_id, id";
+
+/// Whom an access key's secret is sealed for.
+pub(crate) fn owner(row: &mut Row) -> StoreResult<OwnerOf> {
+    Ok(OwnerOf { account: row.text()?, arn: key_owner(&row.text()?) })
+}
+
 fn user(row: &mut Row) -> StoreResult<User> {
     Ok(User { id: row.text()?, name: row.text()?, policy_version: row.int()?, created_at_ms: row.int()? })
 }
@@ -143,7 +151,7 @@ impl Store {
                 let sealed = row.opt_bytes()?.unwrap_or_default();
                 let (token_hash, expires_at_ms) = (row.opt_text()?, row.opt_int()?);
                 let (is_active, created_at_ms) = (row.bool()?, row.int()?);
-                let secret = Zeroizing::default();
+                let secret = Secret::default();
                 let user = user(&mut row)?;
                 let key =
                     AccessKey { account, user, secret, token_hash, expires_at_ms, is_active, created_at_ms };
@@ -358,7 +366,7 @@ impl Store {
         new: NewAccessKey,
         change: Change<Made, A>,
     ) -> StoreResult<A> {
-        let account = account.clone();
+        let (account, keys) = (account.clone(), self.keys());
         self.change("store.create_access_key", change, move |tx| {
             let Some(user) = find_user(tx, &account, &new.user_name)? else { return Ok(Made::NoUser) };
             tx.execute(
@@ -372,6 +380,9 @@ impl Store {
             if new.expires_at_ms.is_none() && lasting >= i64::from(KEYS_PER_USER) {
                 return Ok(Made::LimitExceeded);
             }
+            let arn = key_owner(&new.id);
+            let owner = Owner { account: account.as_str(), arn: &arn };
+            let sealed = keys.under_active(tx, &owner, new.sealed)?;
             tx.execute(
                 "INSERT INTO access_key (id, account_id, principal_id, secret, token_hash, expires_at_ms,
                                          active, created_at_ms)
@@ -380,7 +391,7 @@ impl Store {
                     new.id,
                     account.as_str(),
                     &user.id,
-                    new.sealed,
+                    sealed,
                     new.token_hash,
                     new.expires_at_ms,
                     tx.now_ms()

@@ -149,6 +149,6 @@ impl Store {
         change: Change<T, A>,
         body: impl FnOnce(&mut Tx<'_>) -> StoreResult<T> + Send + 'static,
     ) -> StoreResult<A> {
-        self.write(point, move |tx| change.run(tx, body)).await
+        self.write_while_wanted(point, move |tx| change.run(tx, body)).await
     }
 }

@@ -1,6 +1,7 @@
 //! Connections and their sealed credentials.
 
 use crate::change::Change;
+use crate::keyring::{Owner, OwnerOf};
 use crate::page::{Cursor, Page, PageOf};
 use crate::sql::{Row, Tx, params};
 use crate::tags::{self, Tag};
@@ -105,6 +106,19 @@ fn from_row(mut row: Row) -> StoreResult<Connection> {
         status_reason: row.opt_text()?,
         created_at_ms: row.int()?,
     })
+}
+
+/// The columns that [`owner`] reads.
+pub(crate) const OWNED_BY: &str = "account_id, region, service, id";
+
+/// Whom a connection's credential is sealed for.
+pub(crate) fn owner(row: &mut Row) -> StoreResult<OwnerOf> {
+    let (account, region, service, id) = (row.text()?, row.text()?, row.text()?, row.text()?);
+    Ok(OwnerOf { arn: arn_of(&service, &region, &account, &id), account })
+}
+
+fn arn_of(service: &str, region: &str, account: &str, id: &str) -> String {
+    crate::arn(service, region, account, "connection", id)
 }
 
 pub(crate) fn find(tx: &Tx<'_>, scope: &Scope, id: &str) -> StoreResult<Option<Connection>> {
@@ -256,14 +270,15 @@ impl Store {
         credential: CredentialRow,
         change: Change<bool, A>,
     ) -> StoreResult<A> {
-        let (scope, id) = (scope.clone(), id.to_owned());
+        let (scope, id, keys) = (scope.clone(), id.to_owned(), self.keys());
         self.change("store.authorize_connection", change, move |tx| {
-            if find(tx, &scope, &id)?.is_none() {
-                return Ok(false);
-            }
+            let Some(connection) = find(tx, &scope, &id)? else { return Ok(false) };
+            let arn = arn_of(&connection.service, scope.region.as_str(), scope.account.as_str(), &id);
+            let owner = Owner { account: scope.account.as_str(), arn: &arn };
+            let sealed = credential.sealed.map(|sealed| keys.under_active(tx, &owner, sealed)).transpose()?;
             tx.execute(
                 "UPDATE connection SET credential = $2, status = 'AVAILABLE', status_reason = NULL WHERE id = $1",
-                params![&id, credential.sealed],
+                params![&id, sealed],
             )?;
             tx.execute(
                 "UPDATE host SET status = 'AVAILABLE'

@@ -1,7 +1,8 @@
 //! The only truth: every row, lease and event of Syncline, in one database.
 //!
 //! **Architecture Invariant:** all SQL lives in this crate, and every commit goes through `Store::write`,
-//! which holds the fault points. No transaction is held across I/O: a transaction is a plain function.
+//! or `Store::write_while_wanted` for what a request asks for; they hold the fault points. No transaction is
+//! held across I/O: a transaction is a plain function.
 //!
 //! SQLite: one writer thread (`BEGIN IMMEDIATE`, WAL, `synchronous=FULL`), reads on pooled connections of
 //! the calling thread. One process at a time: an operating-system file lock is held while it is open, and
@@ -30,6 +31,7 @@ mod work;
 
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 
 use syncline_model::names::{AccountId, Region};
@@ -53,7 +55,9 @@ pub use configurations::{
 };
 pub use connections::{Connection, ConnectionStatus, CreateConnection, CredentialRow, NewConnection};
 pub use hosts::{CreateHost, DeleteHost, Host, HostChange, NewHost, UpdateHost};
-pub use keyring::{Keyring, Owner};
+pub use keyring::{
+    DataKeyStatus, KeyId, KeySource, Keyring, KeyringStatus, MasterKeys, MasterStatus, Owner, Rotation,
+};
 pub use links::{CreateLink, DeleteLink, Link, LinkChange, LinkConnection, LinkRecord, NewLink, UpdateLink};
 pub use page::{Cursor, Page, PageOf};
 pub use status::{AttemptStatusRow, RepositoryStatus, SyncStatus};
@@ -87,7 +91,7 @@ pub enum StoreError {
     /// A row is not what this version writes.
     #[error("the database holds something unexpected: {0}")]
     Corrupt(String),
-    /// The key file or a sealed secret cannot be used.
+    /// The keyring or a sealed secret cannot be used.
     #[error("{0}")]
     Key(String),
     /// Another process holds the database, or a child that a killed one was about to start still does.
@@ -104,6 +108,12 @@ pub enum StoreError {
         /// Why.
         reason: String,
     },
+    /// So many commits of requests wait already that this one was not taken on; nothing was written.
+    #[error("{waiting} commits wait for the database")]
+    Busy {
+        /// How many.
+        waiting: u32,
+    },
     /// The writer is gone: the store is shutting down.
     #[error("the store is closed")]
     Closed,
@@ -118,18 +128,23 @@ type Job = Box<dyn FnOnce(&mut rusqlite::Connection) + Send>;
 #[derive(Clone)]
 pub struct Store {
     inner: Arc<Inner>,
+    /// How many commits may wait when this handle brings another.
+    most_waiting: u32,
 }
 
 struct Inner {
     path: PathBuf,
     writer: Mutex<Option<mpsc::Sender<Job>>>,
     readers: Mutex<Vec<rusqlite::Connection>>,
-    keyring: Keyring,
+    keys: Arc<keyring::Keys>,
     // What is opened for access keys that do not exist.
     decoy: Vec<u8>,
     clock: Arc<dyn Clock>,
     outside: Outside,
-    wakes: Notify,
+    wakes: Arc<Notify>,
+    /// Commits that were handed to the writer and have not begun.
+    waiting: Arc<AtomicU32>,
+    refused_writes: AtomicU64,
     // Held as long as the store is open.
     _lock: std::fs::File,
 }
@@ -141,13 +156,18 @@ impl std::fmt::Debug for Store {
 }
 
 impl Store {
-    /// Opens the SQLite database at `path`, making it and bringing it to the newest schema as needed, and
-    /// the key file at `key_file`.
+    /// Opens the SQLite database at `path`, making it and bringing it to the newest schema as needed, with the
+    /// master keys of `keys`: a path names a key file.
     ///
     /// # Errors
     /// [`StoreError::InUse`] if another process has it open; [`StoreError::Open`] if it cannot be read or written, or it was made by
-    /// a newer version; [`StoreError::Key`] for the key file.
-    pub fn open(path: &Path, key_file: &Path, clock: Arc<dyn Clock>, outside: Outside) -> StoreResult<Self> {
+    /// a newer version; [`StoreError::Key`] if the keyring cannot be read or is not the database's.
+    pub fn open(
+        path: &Path,
+        keys: impl Into<KeySource>,
+        clock: Arc<dyn Clock>,
+        outside: Outside,
+    ) -> StoreResult<Self> {
         let cannot = |reason: String| StoreError::Open { path: path.display().to_string(), reason };
         let lock_path = path.with_extension("lock");
         let lock = std::fs::OpenOptions::new()
@@ -160,8 +180,6 @@ impl Store {
             std::fs::TryLockError::WouldBlock => StoreError::InUse { path: path.display().to_string() },
             std::fs::TryLockError::Error(error) => cannot(format!("{}: {error}", lock_path.display())),
         })?;
-        let keyring = Keyring::open(key_file)?;
-        let decoy = keyring.seal(&Self::NOBODY, &[b'0'; 40])?;
         // Made before SQLite makes it, so that nobody else may read it.
         std::fs::OpenOptions::new()
             .create(true)
@@ -170,11 +188,13 @@ impl Store {
             .open(path)
             .map_err(|error| cannot(error.to_string()))?;
         let mut connection = raw::connect(path)?;
-        raw::migrate(&mut connection).map_err(|error| match error {
+        let is_new = raw::migrate(&mut connection).map_err(|error| match error {
             StoreError::Open { reason, .. } => cannot(reason),
             other => other,
         })?;
         raw::void_leases(&connection)?;
+        let keys = keyring::open(&mut connection, path, &keys.into(), is_new, clock.now_ms())?;
+        let decoy = keys.seal(&Self::NOBODY, &[b'0'; 40])?;
 
         let (writer, jobs) = mpsc::channel::<Job>();
         std::thread::Builder::new()
@@ -190,20 +210,41 @@ impl Store {
                 path: path.to_owned(),
                 writer: Mutex::new(Some(writer)),
                 readers: Mutex::new(Vec::new()),
-                keyring,
+                keys: Arc::new(keys),
                 decoy,
                 clock,
                 outside,
-                wakes: Notify::new(),
+                wakes: Arc::default(),
+                waiting: Arc::default(),
+                refused_writes: AtomicU64::new(0),
                 _lock: lock,
             }),
+            most_waiting: u32::MAX,
         })
+    }
+
+    /// The same store for those of whom any number may come: a change that they ask for is refused
+    /// ([`StoreError::Busy`]) while `most_waiting` commits wait. The worker, whose pieces of work are
+    /// bounded, always gets in line, so that no flood of requests costs it its leases.
+    #[must_use]
+    pub fn for_requests(&self, most_waiting: u32) -> Self {
+        Self { inner: Arc::clone(&self.inner), most_waiting }
+    }
+
+    /// How many commits were refused because too many waited.
+    #[must_use]
+    pub fn refused_writes(&self) -> u64 {
+        self.inner.refused_writes.load(Ordering::Relaxed)
     }
 
     /// The keyring that seals this store's secrets.
     #[must_use]
-    pub fn keyring(&self) -> &Keyring {
-        &self.inner.keyring
+    pub fn keyring(&self) -> Keyring<'_> {
+        Keyring::of(self)
+    }
+
+    pub(crate) fn keys(&self) -> Arc<keyring::Keys> {
+        Arc::clone(&self.inner.keys)
     }
 
     pub(crate) fn decoy(&self) -> &[u8] {
@@ -225,27 +266,57 @@ impl Store {
 
     /// Runs one transaction and commits it. `point` names the commit for fault plans.
     ///
-    /// This is the only way to commit anything.
+    /// This and [`Store::write_while_wanted`] are the only ways to commit anything.
     pub(crate) async fn write<T: Send + 'static>(
         &self,
         point: &'static str,
         body: impl FnOnce(&mut Tx<'_>) -> StoreResult<T> + Send + 'static,
     ) -> StoreResult<T> {
+        self.line_up(point, |_| true, body)?.await.map_err(|_| StoreError::Closed)?
+    }
+
+    /// The same for what a request asks for: refused while too many commits wait ([`Store::for_requests`]), and
+    /// not begun any more when nobody waits for it.
+    pub(crate) async fn write_while_wanted<T: Send + 'static>(
+        &self,
+        point: &'static str,
+        body: impl FnOnce(&mut Tx<'_>) -> StoreResult<T> + Send + 'static,
+    ) -> StoreResult<T> {
+        let waiting = self.inner.waiting.load(Ordering::Relaxed);
+        if waiting >= self.most_waiting {
+            self.inner.refused_writes.fetch_add(1, Ordering::Relaxed);
+            return Err(StoreError::Busy { waiting });
+        }
+        let is_wanted = |answer: &oneshot::Sender<_>| !answer.is_closed();
+        self.line_up(point, is_wanted, body)?.await.map_err(|_| StoreError::Closed)?
+    }
+
+    /// Hands a transaction to the writer.
+    fn line_up<T: Send + 'static>(
+        &self,
+        point: &'static str,
+        is_wanted: impl FnOnce(&oneshot::Sender<StoreResult<T>>) -> bool + Send + 'static,
+        body: impl FnOnce(&mut Tx<'_>) -> StoreResult<T> + Send + 'static,
+    ) -> StoreResult<oneshot::Receiver<StoreResult<T>>> {
         let (answer, answered) = oneshot::channel();
         let (outside, clock) = (self.inner.outside.clone(), self.inner.clock.clone());
+        let (line, wakes) = (Arc::clone(&self.inner.waiting), Arc::clone(&self.inner.wakes));
+        line.fetch_add(1, Ordering::Relaxed);
         let job: Job = Box::new(move |connection| {
-            // The receiver is gone when its request was given up; the commit stands all the same.
-            let _ = answer.send(raw::commit(connection, &outside, clock.now_ms(), point, body));
+            line.fetch_sub(1, Ordering::Relaxed);
+            if !is_wanted(&answer) {
+                return;
+            }
+            let committed = raw::commit(connection, &outside, clock.now_ms(), point, body);
+            if let Ok((_, true)) = &committed {
+                wakes.notify_one();
+            }
+            // Whoever asked may have gone meanwhile; the commit stands all the same.
+            let _ = answer.send(committed.map(|(value, _)| value));
         });
-        {
-            let writer = self.inner.writer.lock().unwrap_or_else(PoisonError::into_inner);
-            writer.as_ref().and_then(|writer| writer.send(job).ok()).ok_or(StoreError::Closed)?;
-        }
-        let (value, woke) = answered.await.map_err(|_| StoreError::Closed)??;
-        if woke {
-            self.inner.wakes.notify_one();
-        }
-        Ok(value)
+        let writer = self.inner.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        writer.as_ref().and_then(|writer| writer.send(job).ok()).ok_or(StoreError::Closed)?;
+        Ok(answered)
     }
 
     /// Runs one read on this thread; a consistent snapshot.

@@ -12,8 +12,11 @@ use syncline_seams::{Moment, Outside};
 use crate::sql::Tx;
 use crate::{StoreError, StoreResult};
 
-const MIGRATIONS: &[&str] =
-    &[include_str!("../migrations/0001_init.sql"), include_str!("../migrations/0002_access.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("../migrations/0001_init.sql"),
+    include_str!("../migrations/0002_access.sql"),
+    include_str!("../migrations/0003_keyring.sql"),
+];
 
 /// Runs a transaction, commits it between its two fault points, and says whether it made something due.
 pub(crate) fn commit<T>(
@@ -45,8 +48,8 @@ pub(crate) fn connect(path: &Path) -> StoreResult<rusqlite::Connection> {
     Ok(connection)
 }
 
-/// Brings the schema to the newest version; forward only.
-pub(crate) fn migrate(connection: &mut rusqlite::Connection) -> StoreResult<()> {
+/// Brings the schema to the newest version; forward only. Whether there was none before.
+pub(crate) fn migrate(connection: &mut rusqlite::Connection) -> StoreResult<bool> {
     connection.execute_batch("CREATE TABLE IF NOT EXISTS schema_migration (version BIGINT PRIMARY KEY)")?;
     let done: i64 =
         connection
@@ -69,7 +72,19 @@ pub(crate) fn migrate(connection: &mut rusqlite::Connection) -> StoreResult<()> 
         // Before anything is served, hence without fault points; a half-made schema is rolled back.
         transaction.commit()?;
     }
-    Ok(())
+    Ok(done == 0)
+}
+
+/// Runs and commits a transaction of the start: before anything is served, hence without fault points.
+pub(crate) fn prepare<T>(
+    connection: &mut rusqlite::Connection,
+    now_ms: i64,
+    body: impl FnOnce(&Tx<'_>) -> StoreResult<T>,
+) -> StoreResult<T> {
+    let transaction = connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
+    let value = body(&Tx::new(&transaction, now_ms))?;
+    transaction.commit()?;
+    Ok(value)
 }
 
 /// Takes back the leases that a dead process left; at the start, while nobody else has the database.

@@ -3,6 +3,8 @@
 //! **Architecture Invariant:** this is the only reader of the server's configuration files and environment.
 //! The commands that call a server read theirs in `cli/client.rs`, through clap as well.
 
+mod limits;
+
 use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -11,8 +13,11 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use clap::{Args, ValueEnum};
 use serde::Deserialize;
-use syncline_git::{Network, Secret};
+use syncline_git::Network;
 use syncline_model::names::AccountId;
+use syncline_seams::Secret;
+
+pub use limits::{Limits, Throttle};
 
 /// Which half of the server runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum, Deserialize)]
@@ -87,6 +92,10 @@ pub struct ServeArgs {
     /// A file of these settings in TOML.
     #[arg(long, env = "SYNCLINE_CONFIG", value_name = "FILE")]
     config: Option<PathBuf>,
+    /// The keys that secrets are sealed with: file:PATH, env:NAME of a variable, or command:PROGRAM ARGUMENTS whose
+    /// output they are; the file keyring in the data directory unless said otherwise.
+    #[arg(long, env = "SYNCLINE_KEYRING", value_name = "SOURCE")]
+    keyring: Option<String>,
     /// Which half of the server runs.
     #[arg(long, env = "SYNCLINE_ROLE", value_enum)]
     role: Option<Role>,
@@ -150,6 +159,7 @@ struct File {
     admin_listen: Option<SocketAddr>,
     data_dir: Option<PathBuf>,
     database_url: Option<String>,
+    keyring: Option<String>,
     role: Option<Role>,
     poll_interval: Option<String>,
     allow_network: Vec<String>,
@@ -159,6 +169,7 @@ struct File {
     insecure_http: Option<bool>,
     log_format: Option<LogFormat>,
     quotas: Quotas,
+    limits: Limits,
 }
 
 /// Where the root access key comes from.
@@ -175,6 +186,70 @@ pub enum RootKey {
     InDataDir,
 }
 
+/// Where the master keys come from.
+#[derive(Debug, Clone)]
+pub enum KeyringSource {
+    /// A file; absolute. Made where nothing is sealed yet.
+    File(PathBuf),
+    /// A variable of the environment.
+    Environment {
+        /// Its name.
+        name: String,
+        /// What it holds.
+        keys: Secret,
+    },
+    /// The output of a program.
+    Command {
+        /// The program, found as the server's `PATH` says.
+        program: String,
+        /// Its arguments.
+        arguments: Vec<String>,
+    },
+}
+
+impl KeyringSource {
+    fn parse(text: &str) -> anyhow::Result<Self> {
+        match text.split_once(':') {
+            Some(("file", path)) if !path.is_empty() => Ok(Self::File(std::path::absolute(path)?)),
+            Some(("env", name)) if is_variable(name) => {
+                let keys = variable(name)
+                    .with_context(|| format!("--keyring env:{name}: the variable {name} is not set"))?;
+                Ok(Self::Environment { name: name.to_owned(), keys: Secret::new(keys) })
+            }
+            Some(("command", line)) => {
+                let mut words = words(line).context("--keyring command: a quote is not closed")?.into_iter();
+                let program = words.next().context("--keyring command: it names no program")?;
+                Ok(Self::Command { program, arguments: words.collect() })
+            }
+            // It may be a key that somebody took for the setting: it is not repeated.
+            _ => bail!("--keyring must be file:PATH, env:NAME or command:PROGRAM ARGUMENTS"),
+        }
+    }
+}
+
+fn is_variable(name: &str) -> bool {
+    !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+}
+
+/// The words of a line: separated by blanks, unless between quotes of either kind. There is no shell, and no other
+/// character means anything. `None` if a quote is not closed.
+fn words(line: &str) -> Option<Vec<String>> {
+    let (mut words, mut word, mut quote) = (Vec::new(), None::<String>, None);
+    for c in line.chars() {
+        match quote {
+            Some(open) if c == open => quote = None,
+            None if c == '"' || c == '\'' => {
+                quote = Some(c);
+                word.get_or_insert_default();
+            }
+            None if c.is_whitespace() => words.extend(word.take()),
+            _ => word.get_or_insert_default().push(c),
+        }
+    }
+    words.extend(word);
+    quote.is_none().then_some(words)
+}
+
 /// What `syncline serve` runs with.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -186,6 +261,8 @@ pub struct Config {
     pub data_dir: PathBuf,
     /// The SQLite database.
     pub database: PathBuf,
+    /// Where the master keys come from.
+    pub keyring: KeyringSource,
     /// Which half runs.
     pub role: Role,
     /// How often each repository is asked for its heads.
@@ -206,6 +283,8 @@ pub struct Config {
     pub root_account: Option<AccountId>,
     /// The quotas.
     pub quotas: Quotas,
+    /// How much is taken on, and for how long.
+    pub limits: Limits,
     /// Where the git program is looked for.
     pub search_path: OsString,
 }
@@ -217,7 +296,8 @@ fn search_path() -> OsString {
 }
 
 impl Config {
-    /// Settings for a server of tests or of the demo: loopback, free ports, everything in `data_dir`.
+    /// Settings for a server of tests or of the demo: loopback, free ports, everything in `data_dir`, any
+    /// number of requests a second.
     #[must_use]
     pub fn on_loopback(data_dir: &Path) -> Self {
         let any_port = SocketAddr::from(([127, 0, 0, 1], 0));
@@ -226,6 +306,7 @@ impl Config {
             admin_listen: any_port,
             data_dir: data_dir.to_owned(),
             database: data_dir.join("syncline.db"),
+            keyring: KeyringSource::File(data_dir.join("keyring")),
             role: Role::All,
             poll_interval: Duration::from_secs(60),
             allow_network: Vec::new(),
@@ -236,6 +317,7 @@ impl Config {
             root_key: RootKey::InDataDir,
             root_account: None,
             quotas: Quotas::default(),
+            limits: Limits::unthrottled(),
             search_path: search_path(),
         }
     }
@@ -265,6 +347,10 @@ impl ServeArgs {
         let database = match self.database_url.or(file.database_url) {
             None => data_dir.join("syncline.db"),
             Some(url) => sqlite_path(&url)?,
+        };
+        let keyring = match self.keyring.or(file.keyring) {
+            None => KeyringSource::File(data_dir.join("keyring")),
+            Some(source) => KeyringSource::parse(&source)?,
         };
         let poll_interval = match (self.poll_interval, &file.poll_interval) {
             (Some(interval), _) => interval,
@@ -296,6 +382,7 @@ impl ServeArgs {
             admin_listen,
             data_dir,
             database,
+            keyring,
             role: self.role.or(file.role).unwrap_or_default(),
             poll_interval,
             allow_network,
@@ -309,6 +396,7 @@ impl ServeArgs {
             root_key,
             root_account: first_key.account,
             quotas: file.quotas,
+            limits: file.limits.check().map_err(anyhow::Error::msg).context("[limits] in the file")?,
             search_path: search_path(),
         })
     }
@@ -412,10 +500,29 @@ mod tests {
             "[quotas]\nhost = 1",
             "allow_network = ['x']",
             "poll_interval = '5 parsecs'",
+            "[limits]\nrequests = 1",
+            "[limits]\nsource_burst = -1",
+            "[limits]\nconnections = 0",
+            "[limits]\nheader_bytes = 8191",
+            "[limits]\nidle_time = 60",
+            "[limits]\nidle_time = '1 ms'",
         ] {
             std::fs::write(&path, bad).expect("write");
             assert!(settle(args()).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn the_file_changes_each_limit_by_name() {
+        let directory = tempfile::tempdir().expect("temporary directory");
+        let path = directory.path().join("syncline.toml");
+        std::fs::write(&path, "[limits]\naccount_writes_per_second = 0\nheader_time = '500ms'\n")
+            .expect("write");
+        let config = settle(ServeArgs { config: Some(path), ..ServeArgs::default() }).expect("valid");
+        let header_time = Duration::from_millis(500);
+        assert_eq!(config.limits, Limits { account_writes_per_second: 0, header_time, ..Limits::default() });
+        let untouched = settle(ServeArgs::default()).expect("valid").limits;
+        assert_eq!(untouched, Limits::default());
     }
 
     #[test]
@@ -447,6 +554,47 @@ mod tests {
         let config = settle(args).expect("valid");
         assert!(!format!("{config:?}").contains("canary"), "{config:?}");
         assert_eq!(config.root_account.expect("given").as_str(), "123456789012");
+    }
+
+    #[test]
+    fn a_keyring_comes_from_a_file_a_variable_or_a_program() {
+        let check = |text: &str, expect: &str| {
+            let got = match KeyringSource::parse(text) {
+                Ok(KeyringSource::File(path)) => format!("file {}", path.display()),
+                Ok(KeyringSource::Environment { name, keys }) => {
+                    assert!(!keys.expose().is_empty() && format!("{keys:?}") == "***", "{name}");
+                    format!("variable {name}")
+                }
+                Ok(KeyringSource::Command { program, arguments }) => format!("run {program} {arguments:?}"),
+                Err(error) => format!("{error:#}"),
+            };
+            assert_eq!(got, expect, "{text}");
+        };
+        let refused = "--keyring must be file:PATH, env:NAME or command:PROGRAM ARGUMENTS";
+        check("file:/etc/syncline/keyring", "file /etc/syncline/keyring");
+        check("file:", refused);
+        check("env:PATH", "variable PATH");
+        check(
+            "env:SYNCLINE_NOT_SET",
+            "--keyring env:SYNCLINE_NOT_SET: the variable SYNCLINE_NOT_SET is not set",
+        );
+        check("env:", refused);
+        check("env:A=B", refused);
+        check("command:pass show syncline/keyring", r#"run pass ["show", "syncline/keyring"]"#);
+        check(
+            "command: 'my program'  --key \"a b'c\" ''x $HOME;",
+            r#"run my program ["--key", "a b'c", "x", "$HOME;"]"#,
+        );
+        check("command:pass ''", r#"run pass [""]"#);
+        check("command:", "--keyring command: it names no program");
+        check("command:pass 'show", "--keyring command: a quote is not closed");
+        check(&"ab".repeat(32), refused);
+        check(&format!("secret:{}", "ab".repeat(32)), refused);
+
+        let data_dir = Some(PathBuf::from("/var/lib/syncline"));
+        let config = settle(ServeArgs { data_dir, ..ServeArgs::default() }).expect("valid");
+        let KeyringSource::File(path) = config.keyring else { panic!("{:?}", config.keyring) };
+        assert_eq!(path, Path::new("/var/lib/syncline/keyring"));
     }
 
     #[test]

@@ -2,15 +2,15 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use syncline_seams::Secret;
 use uuid::Uuid;
-use zeroize::Zeroizing;
 
 /// An access key, whose secret is shown once.
 pub(crate) struct Fresh {
     /// Its id.
     pub(crate) id: String,
     /// Its secret.
-    pub(crate) secret: Zeroizing<String>,
+    pub(crate) secret: Secret,
 }
 
 impl Fresh {
@@ -26,15 +26,15 @@ pub(crate) fn new_id(prefix: &str) -> String {
 }
 
 /// The token that goes with a temporary key.
-pub(crate) fn new_session_token() -> Zeroizing<String> {
+pub(crate) fn new_session_token() -> Secret {
     random_text(4)
 }
 
 /// As many times 122 random bits in base64.
-fn random_text(parts: usize) -> Zeroizing<String> {
-    let bytes: Zeroizing<Vec<u8>> =
-        Zeroizing::new((0..parts).flat_map(|_| Uuid::new_v4().into_bytes()).collect());
-    Zeroizing::new(URL_SAFE_NO_PAD.encode(&bytes[..]))
+fn random_text(parts: usize) -> Secret {
+    let bytes: Secret<Vec<u8>> =
+        (0..parts).flat_map(|_| Uuid::new_v4().into_bytes()).collect::<Vec<_>>().into();
+    Secret::new(URL_SAFE_NO_PAD.encode(bytes.expose()))
 }
 
 #[cfg(test)]
@@ -49,8 +49,8 @@ mod tests {
             key.id.starts_with("AKIA")
                 && key.id.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit())
         );
-        assert_eq!(key.secret.len(), 43);
-        assert_ne!(*key.secret, *Fresh::new("AKIA").secret);
-        assert_eq!(new_session_token().len(), 86);
+        assert_eq!(key.secret.expose().len(), 43);
+        assert_ne!(key.secret, Fresh::new("AKIA").secret);
+        assert_eq!(new_session_token().expose().len(), 86);
     }
 }

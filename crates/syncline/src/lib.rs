@@ -7,6 +7,7 @@
 pub mod cli;
 pub mod config;
 mod credentials;
+mod keyring;
 pub mod running;
 pub mod server;
 pub mod worker;

@@ -1,6 +1,5 @@
 //! A running server, put together from its parts.
 
-use std::future::IntoFuture;
 use std::io::Write;
 use std::net::SocketAddr;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
@@ -12,19 +11,19 @@ use anyhow::{Context, bail};
 use syncline_cloudformation_sim::Simulator;
 use syncline_git::{Egress, Git, Settings as GitSettings};
 use syncline_model::names::AccountId;
-use syncline_seams::{Clock, Outside};
-use syncline_store::{Store, StoreError};
+use syncline_seams::{Clock, Outside, Secret};
+use syncline_store::{Change, KeySource, Keyring, Store, StoreError};
 use syncline_targets::{AwsSource, CloudFormation, Settings as TargetSettings, Target};
 use syncline_wire::sigv4::SigningKeys;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tracing::{info, warn};
-use zeroize::Zeroizing;
 
 use crate::config::{Config, Role, RootKey};
 use crate::credentials::Fresh;
-use crate::server::{self, Front, PageTokens};
+use crate::keyring;
+use crate::server::{self, Connections, Front, Gate, PageTokens};
 use crate::worker::Worker;
 
 /// How long work in progress may take to end after a stop is asked for.
@@ -61,38 +60,37 @@ pub struct Parts {
 }
 
 /// The root access key and its account.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub struct RootCredentials {
     /// The key's id.
     pub access_key_id: String,
     /// Its secret.
-    pub secret_access_key: Zeroizing<String>,
+    pub secret_access_key: Secret,
     /// The account it acts for.
     pub account: AccountId,
-}
-
-impl std::fmt::Debug for RootCredentials {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "RootCredentials({}, ***, {})", self.access_key_id, self.account)
-    }
 }
 
 /// Opens the store and puts the parts together. `aws` says where CloudFormation is.
 ///
 /// # Errors
-/// A data directory, database, key file or credentials file that cannot be used.
+/// A data directory, database, keyring or credentials file that cannot be used.
 pub async fn parts(config: &Config, seams: &Seams, aws: AwsSource) -> anyhow::Result<Parts> {
+    let keys = keyring::read(&config.keyring, &seams.outside).await?;
+    parts_with(config, seams, aws, keys).await
+}
+
+async fn parts_with(
+    config: &Config,
+    seams: &Seams,
+    aws: AwsSource,
+    keys: KeySource,
+) -> anyhow::Result<Parts> {
     std::fs::DirBuilder::new()
         .recursive(true)
         .mode(0o700)
         .create(&config.data_dir)
         .with_context(|| format!("cannot make the data directory {}", config.data_dir.display()))?;
-    let store = Store::open(
-        &config.database,
-        &config.data_dir.join("keyring"),
-        Arc::clone(&seams.clock),
-        seams.outside.clone(),
-    )?;
+    let store = Store::open(&config.database, keys, Arc::clone(&seams.clock), seams.outside.clone())?;
     let fixed = matches!(aws, AwsSource::Fixed { .. });
     let target =
         CloudFormation::new(aws, seams.outside.clone(), Arc::clone(&seams.clock), TargetSettings::default())
@@ -114,14 +112,16 @@ pub async fn parts(config: &Config, seams: &Seams, aws: AwsSource) -> anyhow::Re
         config.poll_interval,
     ));
     let front = Arc::new(Front {
-        tokens: PageTokens::new(*store.keyring().token_key()),
-        store: store.clone(),
+        tokens: PageTokens::new(store.keyring().token_key()),
+        store: store.for_requests(config.limits.writes_waiting),
         clock: Arc::clone(&seams.clock),
         root: key.clone(),
         signing_keys: SigningKeys::default(),
         quotas: config.quotas,
         role_accounts: config.role_accounts.clone(),
         egress,
+        gate: Gate::new(config.limits, Arc::clone(&seams.clock)),
+        connections: Arc::new(Connections::new(config.limits)),
         principal: target,
     });
     Ok(Parts { store, front, worker, key })
@@ -166,11 +166,7 @@ async fn root_account(
 
 fn root_key(config: &Config, account: AccountId) -> anyhow::Result<RootCredentials> {
     if let RootKey::Given { id, secret } = &config.root_key {
-        return Ok(RootCredentials {
-            access_key_id: id.clone(),
-            secret_access_key: Zeroizing::new(secret.expose().to_owned()),
-            account,
-        });
+        return Ok(RootCredentials { access_key_id: id.clone(), secret_access_key: secret.clone(), account });
     }
     let path = config.data_dir.join("credentials");
     match read_credentials(&path)? {
@@ -188,25 +184,26 @@ fn root_key(config: &Config, account: AccountId) -> anyhow::Result<RootCredentia
 }
 
 /// The key in an AWS credentials file's profile `syncline`; `None` if there is no such file.
-pub(crate) fn read_credentials(path: &Path) -> anyhow::Result<Option<(String, Zeroizing<String>)>> {
+pub(crate) fn read_credentials(path: &Path) -> anyhow::Result<Option<(String, Secret)>> {
     let text = match std::fs::read_to_string(path) {
-        Ok(text) => Zeroizing::new(text),
+        Ok(text) => Secret::new(text),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error).with_context(|| format!("cannot read {}", path.display())),
     };
     let value = |name: &str| {
-        text.lines().find_map(|line| {
+        text.expose().lines().find_map(|line| {
             let (key, value) = line.split_once('=')?;
             (key.trim() == name).then(|| value.trim().to_owned())
         })
     };
     match (value("aws_access_key_id"), value("aws_secret_access_key")) {
-        (Some(id), Some(secret)) => Ok(Some((id, Zeroizing::new(secret)))),
+        (Some(id), Some(secret)) => Ok(Some((id, Secret::new(secret)))),
         _ => bail!("{} holds no aws_access_key_id and aws_secret_access_key", path.display()),
     }
 }
 
-fn write_credentials(path: &Path, id: &str, secret: &str) -> std::io::Result<()> {
+fn write_credentials(path: &Path, id: &str, secret: &Secret) -> std::io::Result<()> {
+    let secret = secret.expose();
     let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
     write!(file, "[syncline]\naws_access_key_id = {id}\naws_secret_access_key = {secret}\n")?;
     file.sync_all()
@@ -229,6 +226,12 @@ pub struct Running {
 }
 
 impl Running {
+    /// What seals the store's secrets.
+    #[must_use]
+    pub fn keyring(&self) -> Keyring<'_> {
+        self.store.keyring()
+    }
+
     /// Stops claiming and accepting, lets what runs end within a grace period, and closes the store.
     pub async fn stop(self) {
         let _ = self.stop.send(true);
@@ -249,9 +252,10 @@ impl Running {
 /// The parts, as soon as the database is nobody else's. A server that is killed while it starts a git leaves
 /// its lock to that child until the child has become git: a restart in that moment waits instead of failing.
 async fn parts_once_free(config: &Config, seams: &Seams, aws: AwsSource) -> anyhow::Result<Parts> {
+    let keys = keyring::read(&config.keyring, &seams.outside).await?;
     let mut waited = Duration::ZERO;
     loop {
-        match parts(config, seams, aws.clone()).await {
+        match parts_with(config, seams, aws.clone(), keys.clone()).await {
             Err(error) if is_in_use(&error) && waited < DATABASE_PATIENCE => {
                 seams.clock.sleep(DATABASE_RETRY).await;
                 waited += DATABASE_RETRY;
@@ -284,7 +288,7 @@ pub async fn start(config: &Config, seams: &Seams) -> anyhow::Result<Running> {
         let aws = AwsSource::Fixed {
             endpoint_url,
             access_key_id: "simulated".to_owned(),
-            secret_access_key: "simulated".to_owned(),
+            secret_access_key: Secret::new("simulated"),
         };
         (aws, Some(simulator))
     } else {
@@ -298,14 +302,42 @@ pub async fn start(config: &Config, seams: &Seams) -> anyhow::Result<Running> {
     let main = if config.role == Role::Worker { None } else { Some(bind(config.listen).await?) };
     let address = main.as_ref().map_or(Ok(admin_address), TcpListener::local_addr)?;
     let parts = parts_once_free(config, seams, aws).await?;
-    tasks.push(serve(admin, server::admin_router(Arc::clone(&parts.front)), stopped.clone()));
+    // Connections of its own: whoever asks how the server is must get in when nobody else does.
+    let of_admin = Arc::new(Connections::new(config.limits));
+    tasks.push(serve(admin, server::admin_router(Arc::clone(&parts.front)), of_admin, stopped.clone()));
     if let Some(main) = main {
-        tasks.push(serve(main, server::router(Arc::clone(&parts.front)), stopped.clone()));
+        let connections = Arc::clone(&parts.front.connections);
+        tasks.push(serve(main, server::router(Arc::clone(&parts.front)), connections, stopped.clone()));
+    }
+    if parts.store.keyring().is_rotating()? {
+        tasks.push(tokio::spawn(finish_rotation(parts.store.clone(), stopped.clone())));
     }
     if config.role != Role::Api {
         tasks.push(tokio::spawn(Arc::clone(&parts.worker).run(stopped)));
     }
     Ok(Running { address, admin_address, key: parts.key, simulator, stop, tasks, store: parts.store })
+}
+
+/// Completes a rotation of the keys that an earlier process began.
+async fn finish_rotation(store: Store, mut stopped: watch::Receiver<bool>) {
+    let rotation = async {
+        let keyring = store.keyring();
+        // Somebody else may complete it; another one is not begun.
+        while keyring.is_rotating()? {
+            let (_, done) = keyring.rotate(usize::MAX, Change::unrecorded()).await?;
+            info!(resealed = done.resealed, "went on with a rotation of keys that an earlier process began");
+        }
+        Ok::<_, StoreError>(())
+    };
+    let rotation = async {
+        if let Err(error) = rotation.await {
+            warn!(%error, "a rotation of keys is not complete; run syncline keyring rotate");
+        }
+    };
+    tokio::select! {
+        () = rotation => {}
+        _ = stopped.wait_for(|stop| *stop) => {}
+    }
 }
 
 /// Serves a simulated CloudFormation until the stop is asked for.
@@ -325,17 +357,12 @@ pub fn simulate(
     })
 }
 
-/// Serves a router until the stop is asked for.
+/// Serves a router on bounded connections until the stop is asked for.
 pub fn serve(
     listener: TcpListener,
     router: axum::Router,
-    mut stopped: watch::Receiver<bool>,
+    connections: Arc<Connections>,
+    stopped: watch::Receiver<bool>,
 ) -> JoinHandle<()> {
-    tokio::spawn(async move {
-        let until = async move { while !*stopped.borrow() && stopped.changed().await.is_ok() {} };
-        let served = axum::serve(listener, router).with_graceful_shutdown(until).into_future();
-        if let Err(error) = served.await {
-            warn!(%error, "a listener ended");
-        }
-    })
+    tokio::spawn(connections.serve(listener, router, stopped))
 }

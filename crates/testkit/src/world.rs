@@ -475,7 +475,7 @@ async fn parts(config: &Config, seams: &Seams, simulator_url: &str) -> anyhow::R
     let aws = AwsSource::Fixed {
         endpoint_url: simulator_url.to_owned(),
         access_key_id: "simulated".to_owned(),
-        secret_access_key: "simulated".to_owned(),
+        secret_access_key: syncline_seams::Secret::new("simulated"),
     };
     running::parts(config, seams, aws).await
 }
@@ -484,11 +484,12 @@ async fn parts(config: &Config, seams: &Seams, simulator_url: &str) -> anyhow::R
 async fn serve(parts: &Parts, clock: &Arc<VirtualClock>, stopped: watch::Receiver<bool>) -> Client {
     let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a free port");
     let url = format!("http://{}", listener.local_addr().expect("the bound address"));
-    running::serve(listener, syncline::server::router(Arc::clone(&parts.front)), stopped);
+    let router = syncline::server::router(Arc::clone(&parts.front));
+    running::serve(listener, router, Arc::clone(&parts.front.connections), stopped);
     let http =
         aws_smithy_http_client::Builder::new().tls_provider(Provider::Rustls(CryptoMode::Ring)).build_https();
     let key =
-        Credentials::new(&parts.key.access_key_id, parts.key.secret_access_key.as_str(), None, None, "world");
+        Credentials::new(&parts.key.access_key_id, parts.key.secret_access_key.expose(), None, None, "world");
     let config = aws_sdk_codeconnections::Config::builder()
         .behavior_version(BehaviorVersion::latest())
         .http_client(http)

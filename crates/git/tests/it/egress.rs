@@ -6,8 +6,8 @@ use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 
-use syncline_git::{Egress, Git, GitError, RemoteUrl, Resolve, Secret, Settings};
-use syncline_seams::Outside;
+use syncline_git::{Egress, Git, GitError, RemoteUrl, Resolve, Settings};
+use syncline_seams::{Outside, Secret};
 
 use crate::world::{KEY, World, branch, id, path, remote};
 

@@ -1,6 +1,7 @@
 //! Credentials reach git's environment and nothing else.
 
-use syncline_git::{Credential, GitError, Remote, Secret};
+use syncline_git::{Credential, GitError, Remote};
+use syncline_seams::Secret;
 use syncline_testkit::git_host::Fault;
 
 use crate::world::{KEY, World, branch, http, id, impatient, with_token};

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use syncline_git::{Credential, Egress, Git, GitError, Limits, Remote, Secret, Settings};
+use syncline_git::{Credential, Egress, Git, GitError, Limits, Remote, Settings};
 use syncline_model::names::{BranchName, ObjectId, RepoPath};
-use syncline_seams::Outside;
+use syncline_seams::{Outside, Secret};
 use syncline_testkit::git_host::GitHost;
 use syncline_testkit::repository::Repository;
 use tempfile::TempDir;

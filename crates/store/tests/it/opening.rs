@@ -1,8 +1,8 @@
-//! Opening: one process at a time, the newest schema, a key file of one's own.
+//! Opening: one process at a time, the newest schema.
 
 use std::os::unix::fs::PermissionsExt as _;
 
-use syncline_store::{Change, CredentialRow, Owner, StoreError};
+use syncline_store::StoreError;
 
 use crate::world::{World, open, ours};
 
@@ -68,25 +68,4 @@ async fn a_file_that_is_no_database_is_refused() {
     assert!(open(&directory, &world.clock, &world.faults).is_err());
     std::fs::remove_file(directory.path().join("syncline.db")).expect("removed");
     open(&directory, &world.clock, &world.faults).expect("the lock was given back");
-}
-
-#[tokio::test]
-async fn another_key_file_opens_no_old_secret_and_an_open_one_is_refused() {
-    let world = World::new();
-    let id = world.connection(&ours(), "web").await;
-    let owner = Owner { account: "111111111111", arn: "arn" };
-    let sealed = world.store.keyring().seal(&owner, b"token").expect("sealed");
-    let row = CredentialRow { sealed: Some(sealed.clone()) };
-    world.store.authorize_connection(&ours(), &id, row, Change::unrecorded()).await.expect("written");
-    let keyring = world.directory.path().join("keyring");
-    let World { directory, clock, faults, store } = world;
-    drop(store);
-    std::fs::set_permissions(&keyring, std::fs::Permissions::from_mode(0o640)).expect("chmod");
-    let refused = open(&directory, &clock, &faults).expect_err("others may read it");
-    assert!(matches!(refused, StoreError::Key(_)), "{refused}");
-    std::fs::remove_file(&keyring).expect("removed");
-    let store = open(&directory, &clock, &faults).expect("a new key file is made");
-    let refused = store.keyring().open_sealed(&owner, &sealed).expect_err("another key").to_string();
-    assert!(refused.contains("another key"), "{refused}");
-    assert_eq!(std::fs::metadata(&keyring).expect("made").permissions().mode() & 0o777, 0o600);
 }

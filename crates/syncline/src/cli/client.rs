@@ -20,9 +20,8 @@ use clap::Args;
 use http::{Method, Uri};
 use http_body_util::{BodyExt as _, Limited};
 use serde::de::DeserializeOwned;
-use syncline_seams::{CallError, Clock, Outside};
+use syncline_seams::{CallError, Clock, Outside, Secret};
 use thiserror::Error;
-use zeroize::Zeroizing;
 
 use crate::running::{Seams, read_credentials};
 
@@ -65,10 +64,10 @@ pub(super) struct ServerArgs {
     access_key_id: Option<String>,
     /// The key's secret.
     #[arg(long, env = "SYNCLINE_SECRET_ACCESS_KEY", hide = true, hide_env_values = true)]
-    secret_access_key: Option<String>,
+    secret_access_key: Option<Secret>,
     /// The session token of a temporary key.
     #[arg(long, env = "SYNCLINE_SESSION_TOKEN", hide = true, hide_env_values = true)]
-    session_token: Option<String>,
+    session_token: Option<Secret>,
 }
 
 /// Says where each command takes its key from, at the end of its help.
@@ -92,9 +91,9 @@ impl ServerArgs {
     }
 
     async fn credentials(&self, outside: &Outside) -> anyhow::Result<(Credentials, String)> {
-        match (set(&self.access_key_id), set(&self.secret_access_key)) {
+        match (set(&self.access_key_id), set_secret(&self.secret_access_key)) {
             (Some(id), Some(secret)) => {
-                let token = set(&self.session_token).map(str::to_owned);
+                let token = set_secret(&self.session_token).map(|token| token.expose().clone());
                 return Ok((key(id, secret, token), "SYNCLINE_ACCESS_KEY_ID".to_owned()));
             }
             (None, None) => {}
@@ -146,8 +145,12 @@ fn set(value: &Option<String>) -> Option<&str> {
     value.as_deref().filter(|value| !value.is_empty())
 }
 
-fn key(id: &str, secret: &str, session_token: Option<String>) -> Credentials {
-    Credentials::new(id, secret, session_token, None, "syncline")
+fn set_secret(value: &Option<Secret>) -> Option<&Secret> {
+    value.as_ref().filter(|value| !value.expose().is_empty())
+}
+
+fn key(id: &str, secret: &Secret, session_token: Option<String>) -> Credentials {
+    Credentials::new(id, secret.expose(), session_token, None, "syncline")
 }
 
 async fn provided(outside: &Outside, provider: &impl ProvideCredentials) -> anyhow::Result<Credentials> {
@@ -277,14 +280,14 @@ impl Client {
 
     /// `GET /api/v1<path>`
     pub(super) async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
-        self.call(Method::GET, path, Zeroizing::default()).await
+        self.call(Method::GET, path, Secret::default()).await
     }
 
     /// `POST /api/v1<path>` with a JSON body, which may hold a secret.
     pub(super) async fn post<T: DeserializeOwned>(
         &self,
         path: &str,
-        body: Zeroizing<Vec<u8>>,
+        body: Secret<Vec<u8>>,
     ) -> Result<T, ClientError> {
         self.call(Method::POST, path, body).await
     }
@@ -293,24 +296,24 @@ impl Client {
     pub(super) async fn put<T: DeserializeOwned>(
         &self,
         path: &str,
-        body: Zeroizing<Vec<u8>>,
+        body: Secret<Vec<u8>>,
     ) -> Result<T, ClientError> {
         self.call(Method::PUT, path, body).await
     }
 
     /// `DELETE /api/v1<path>`
     pub(super) async fn delete<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
-        self.call(Method::DELETE, path, Zeroizing::default()).await
+        self.call(Method::DELETE, path, Secret::default()).await
     }
 
     async fn call<T: DeserializeOwned>(
         &self,
         method: Method,
         path: &str,
-        body: Zeroizing<Vec<u8>>,
+        body: Secret<Vec<u8>>,
     ) -> Result<T, ClientError> {
         let malformed = |why: String| ClientError::Malformed { endpoint: self.endpoint.clone(), why };
-        let request = self.signed(method, path, &body).map_err(malformed)?;
+        let request = self.signed(method, path, body.expose()).map_err(malformed)?;
         let exchange = async {
             let sent = self.http.call(request).await.map_err(|error| NoAnswer(chain(&error)))?;
             let status = sent.status().as_u16();

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use anyhow::{Context as _, bail};
 use clap::{Args, Subcommand};
 use serde::{Deserialize, Serialize};
-use zeroize::Zeroizing;
+use syncline_seams::Secret;
 
 use super::client::{Client, ClientError, KEY_HELP, ServerArgs};
 use super::terminal::{self, GOOD, paint};
@@ -73,8 +73,11 @@ pub(super) async fn run(command: ConnectionCommand, seams: &Seams) -> anyhow::Re
             )
         }
     };
-    let body = Body { token: token.as_ref().map(|token| token.as_str()), username: args.username.as_deref() };
-    let body = Zeroizing::new(serde_json::to_vec(&body)?);
+    let body = Body {
+        token: token.as_ref().map(|token| token.expose().as_str()),
+        username: args.username.as_deref(),
+    };
+    let body = serde_json::to_vec(&body)?.into();
     let client = args.server.client(seams).await?;
     let done = authorize(&client, &args.connection, body).await?;
     let status = paint(GOOD, &terminal::plain(&done.connection_status));
@@ -86,7 +89,7 @@ pub(super) async fn run(command: ConnectionCommand, seams: &Seams) -> anyhow::Re
 pub(super) async fn authorize(
     client: &Client,
     arn_or_id: &str,
-    body: Zeroizing<Vec<u8>>,
+    body: Secret<Vec<u8>>,
 ) -> anyhow::Result<Authorized> {
     let id = connection_id(arn_or_id)?;
     let done: Result<_, ClientError> = client.post(&format!("/connections/{id}/authorize"), body).await;
@@ -110,15 +113,19 @@ fn connection_id(arn_or_id: &str) -> anyhow::Result<&str> {
 }
 
 /// The token, without the line break that an editor or `echo` leaves after it.
-fn token_from(input: impl std::io::Read) -> anyhow::Result<Zeroizing<String>> {
-    let mut bytes = Zeroizing::new(Vec::new());
-    input.take(MAX_TOKEN_BYTES).read_to_end(&mut bytes).context("standard input cannot be read")?;
-    let Ok(text) = std::str::from_utf8(&bytes) else { bail!("the token on standard input is not UTF-8") };
+fn token_from(input: impl std::io::Read) -> anyhow::Result<Secret> {
+    let mut bytes = Vec::new();
+    let read = input.take(MAX_TOKEN_BYTES).read_to_end(&mut bytes);
+    let bytes = Secret::from(bytes);
+    read.context("standard input cannot be read")?;
+    let Ok(text) = std::str::from_utf8(bytes.expose()) else {
+        bail!("the token on standard input is not UTF-8")
+    };
     let token = text.trim_end_matches(['\r', '\n']);
     if token.is_empty() {
         bail!("there is no token on standard input");
     }
-    Ok(Zeroizing::new(token.to_owned()))
+    Ok(Secret::new(token))
 }
 
 #[cfg(test)]
@@ -143,7 +150,7 @@ mod tests {
     fn a_token_ends_where_its_line_ends() {
         let check = |input: &[u8], expect: Option<&str>| {
             let token = token_from(input).ok();
-            assert_eq!(token.as_ref().map(|token| token.as_str()), expect, "{input:?}");
+            assert_eq!(token.as_ref().map(|token| token.expose().as_str()), expect, "{input:?}");
         };
         check(b"secret", Some("secret"));
         check(b"secret\n", Some("secret"));

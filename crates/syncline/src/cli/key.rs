@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use anyhow::{Context as _, bail};
 use clap::{Args, Subcommand, ValueEnum};
 use serde::Deserialize;
-use zeroize::Zeroizing;
+use syncline_seams::Secret;
 
 use super::client::{Client, KEY_HELP, ServerArgs};
 use super::terminal::{self, BAD, BOLD, DIM, GOOD, paint};
@@ -99,9 +99,9 @@ struct Created {
     account_id: String,
     access_key_id: String,
     user_name: String,
-    secret_access_key: Zeroizing<String>,
+    secret_access_key: Secret,
     #[serde(default)]
-    session_token: Option<Zeroizing<String>>,
+    session_token: Option<Secret>,
     #[serde(default)]
     expiration: Option<String>,
 }
@@ -147,7 +147,7 @@ async fn create(args: Create, seams: &Seams) -> anyhow::Result<()> {
         None => serde_json::json!({}),
         Some(lifetime) => serde_json::json!({ "temporary": true, "durationSeconds": lifetime.as_secs() }),
     };
-    let body = Zeroizing::new(body.to_string().into_bytes());
+    let body = body.to_string().into_bytes().into();
     let path = format!("/accounts/{account}/users/{}/keys", args.user);
     let created: Created =
         client.post(&path, body).await.with_context(|| format!("{} gets no key", args.user))?;
@@ -167,7 +167,7 @@ async fn create(args: Create, seams: &Seams) -> anyhow::Result<()> {
             "{user} has no policies, so the key may do nothing yet: syncline policy put --user {user} FILE\n"
         ))?;
     }
-    terminal::print(&shown(&created, args.format))?;
+    terminal::print(shown(&created, args.format).expose())?;
     Ok(())
 }
 
@@ -182,10 +182,10 @@ async fn has_no_policy(client: &Client, account: &str, user: &str) -> anyhow::Re
     Ok(found.is_ok_and(|found| found.policies.is_empty()))
 }
 
-fn shown(key: &Created, format: Format) -> Zeroizing<String> {
-    let (id, secret) = (&key.access_key_id, key.secret_access_key.as_str());
-    let token = key.session_token.as_ref().map(|token| token.as_str());
-    Zeroizing::new(match format {
+fn shown(key: &Created, format: Format) -> Secret {
+    let (id, secret) = (&key.access_key_id, key.secret_access_key.expose());
+    let token = key.session_token.as_ref().map(|token| token.expose().as_str());
+    Secret::new(match format {
         Format::Profile => {
             let mut text =
                 format!("[{}]\naws_access_key_id = {id}\naws_secret_access_key = {secret}\n", key.user_name);
@@ -247,7 +247,7 @@ async fn one(args: One, seams: &Seams, what: &str, done: &str) -> anyhow::Result
     let _: serde::de::IgnoredAny = if what.is_empty() {
         client.delete(&path).await?
     } else {
-        client.post(&path, Zeroizing::default()).await?
+        client.post(&path, Secret::default()).await?
     };
     terminal::print(&format!("{} {done}\n", args.id))?;
     Ok(())
@@ -262,8 +262,8 @@ mod tests {
             account_id: "111111111111".to_owned(),
             access_key_id: "AKIAEXAMPLE".to_owned(),
             user_name: "ci".to_owned(),
-            secret_access_key: Zeroizing::new("s3cr3t".to_owned()),
-            session_token: token.map(|token| Zeroizing::new(token.to_owned())),
+            secret_access_key: Secret::new("s3cr3t"),
+            session_token: token.map(|token| Secret::new(token)),
             expiration: token.map(|_| "2026-01-01T00:00:00Z".to_owned()),
         }
     }
@@ -271,7 +271,7 @@ mod tests {
     #[test]
     fn a_key_is_printed_for_the_tool_that_reads_it() {
         let check = |token: Option<&str>, format: Format, expect: &str| {
-            assert_eq!(*shown(&key(token), format), expect);
+            assert_eq!(shown(&key(token), format).expose(), expect);
         };
         check(
             None,

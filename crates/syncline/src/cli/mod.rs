@@ -7,6 +7,7 @@ mod connection;
 mod demo;
 mod follow;
 mod key;
+mod keyring;
 mod serve;
 mod sync;
 mod terminal;
@@ -58,6 +59,9 @@ enum Command {
     /// Export the audit log, and check that nobody has changed it.
     #[command(subcommand)]
     Audit(audit::AuditCommand),
+    /// Look at the keys that secrets are sealed with, or rotate them.
+    #[command(subcommand)]
+    Keyring(keyring::KeyringCommand),
 }
 
 /// Runs the command line.
@@ -73,6 +77,7 @@ pub fn main() -> ExitCode {
         Command::Policy(command) => as_client(async |seams| user::run_policy(command, seams).await),
         Command::Account(command) => as_client(async |seams| account::run(command, seams).await),
         Command::Audit(command) => as_client(async |seams| audit::run(command, seams).await),
+        Command::Keyring(command) => as_client(async |seams| keyring::run(command, seams).await),
     };
     done.unwrap_or_else(|error| {
         // Nobody is left to be told if this fails too.

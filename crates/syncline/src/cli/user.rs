@@ -10,7 +10,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use syncline_model::names::AccountId;
 use syncline_model::policy::Policy;
-use zeroize::Zeroizing;
+use syncline_seams::Secret;
 
 use super::client::{Client, KEY_HELP, ServerArgs};
 use super::terminal::{self, BOLD, DIM};
@@ -252,7 +252,7 @@ fn segment<'n>(what: &str, name: &'n str) -> anyhow::Result<&'n str> {
 /// Makes the user, unless there is one.
 pub(super) async fn ensure_user(client: &Client, account: &str, user: &str) -> anyhow::Result<()> {
     let path = format!("/accounts/{account}/users/{}", segment("user", user)?);
-    let _: Value = client.put(&path, Zeroizing::default()).await?;
+    let _: Value = client.put(&path, Secret::default()).await?;
     Ok(())
 }
 
@@ -267,7 +267,7 @@ pub(super) async fn put_policy(
     let (user, name) = (segment("user", user)?, segment("policy", name)?);
     let path = format!("/accounts/{account}/users/{user}/policies/{name}");
     let _: Value = client
-        .put(&path, Zeroizing::new(document.as_bytes().to_vec()))
+        .put(&path, document.as_bytes().to_vec().into())
         .await
         .with_context(|| format!("{user} does not get the policy {name}"))?;
     Ok(())

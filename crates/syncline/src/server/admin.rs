@@ -19,13 +19,27 @@ pub(super) async fn readyz(State(front): State<Arc<Front>>) -> (StatusCode, Stri
     }
 }
 
-/// Gauges in the Prometheus text format, read from the store when they are asked for.
+/// Metrics in the Prometheus text format: gauges read from the store when they are asked for, and what was
+/// refused since the start.
 pub(super) async fn metrics(State(front): State<Arc<Front>>) -> (StatusCode, String) {
     match front.store.gauges() {
         Ok(gauges) => {
             let mut text = String::new();
             for (name, help, value) in gauges {
                 let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} gauge\n{name} {value}");
+            }
+            let (counters, gauges) = front.gate.metrics();
+            let (of_connections, open) = front.connections.metrics();
+            let of_store = [(
+                "syncline_writes_refused_total",
+                "Commits refused because too many waited for the database.",
+                front.store.refused_writes(),
+            )];
+            let counters = counters.into_iter().chain(of_connections).chain(of_store);
+            let shown = counters.map(|metric| (metric, "counter"));
+            let shown = shown.chain(gauges.into_iter().chain(open).map(|metric| (metric, "gauge")));
+            for ((name, help, value), kind) in shown {
+                let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} {kind}\n{name} {value}");
             }
             (StatusCode::OK, text)
         }

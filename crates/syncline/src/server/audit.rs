@@ -57,7 +57,7 @@ impl Origin {
         };
         Self {
             request_id: request_id.to_owned(),
-            source: SourceAddress::of(&parts.extensions),
+            source: SourceAddress::of(&parts.extensions).0,
             user_agent: text("user-agent", MAX_TEXT_CHARS),
             invocation_id: text("amz-sdk-invocation-id", MAX_INVOCATION_CHARS),
         }
@@ -134,10 +134,12 @@ impl Asked {
         Told { record: self.record(event_id, &outcome, now_ms), answer }
     }
 
-    /// Records a refusal that came before any change. What cannot be recorded is logged: the caller is told of
-    /// the refusal all the same.
+    /// Records a refusal that came before any change, unless it says only that there is too much to do: a
+    /// record of that would be more to do. What cannot be recorded is logged: the caller is told of the
+    /// refusal all the same.
     pub(super) async fn refused(self: &Arc<Self>, front: &Front, refusal: &ApiError) {
-        if refusal.is_recorded || !is_worth_recording(self.is_read_only, refusal.error.code) {
+        let is_for_now = refusal.error.retry_after.is_some();
+        if refusal.is_recorded || is_for_now || !is_worth_recording(self.is_read_only, refusal.error.code) {
             return;
         }
         self.record_unchanged(front, Err(refusal.error.clone())).await;

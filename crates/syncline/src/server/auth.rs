@@ -8,15 +8,25 @@ use syncline_wire::sigv4::{Expected, Presented, SessionToken, SignedParts};
 
 use super::caller::{Caller, Principal};
 use super::error::{Answer, ApiError};
-use super::{Front, audit};
+use super::{Front, SourceAddress, audit};
 
-/// Verifies the signature of a request to `service` and says who sent it, to which region.
+/// Verifies the signature of a request to `service` and says who sent it, to which region. A request that does
+/// not prove it costs its source.
 pub(super) fn authenticate(
     front: &Front,
     parts: &Parts,
     body: &[u8],
     service: &str,
 ) -> Answer<(Caller, Region)> {
+    prove(front, parts, body, service).inspect_err(|refusal| {
+        // What the server itself failed in is nobody's guess at a secret.
+        if refusal.error.code != ErrorCode::InternalServer {
+            front.gate.unproven(SourceAddress::of(&parts.extensions));
+        }
+    })
+}
+
+fn prove(front: &Front, parts: &Parts, body: &[u8], service: &str) -> Answer<(Caller, Region)> {
     let mut headers = parts.headers.clone();
     if !headers.contains_key(http::header::HOST)
         && let Some(authority) = parts.uri.authority()
@@ -37,7 +47,7 @@ pub(super) fn authenticate(
     let id = presented.access_key_id();
     let (caller, verified) = if id == front.root.access_key_id {
         let verified =
-            presented.verify(Some(front.root.secret_access_key.as_bytes()), &front.signing_keys)?;
+            presented.verify(Some(front.root.secret_access_key.expose().as_bytes()), &front.signing_keys)?;
         if verified.session_token.is_some() {
             return Err(unknown());
         }
@@ -50,7 +60,7 @@ pub(super) fn authenticate(
         (caller, verified)
     } else {
         let key = front.store.access_key(id)?;
-        let secret = key.as_ref().map(|key| &key.secret[..]);
+        let secret = key.as_ref().map(|key| key.secret.expose().as_slice());
         let verified = presented.verify(secret, &front.signing_keys)?;
         let key = key.filter(|key| key.is_active).ok_or_else(unknown)?;
         if !is_token_of(verified.session_token.as_ref(), key.token_hash.as_deref()) {

@@ -2,14 +2,13 @@
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::State;
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::request::Parts;
 use http::{HeaderValue, Request, Response};
-use http_body_util::{BodyExt, LengthLimitError, Limited};
+use http_body_util::BodyExt;
 use syncline_model::names::Region;
 use syncline_store::Scope;
 use syncline_wire::{
@@ -23,24 +22,26 @@ use super::api::{self, Call};
 use super::audit::{Asked, Origin};
 use super::caller::Caller;
 use super::error::{Answer, ApiError};
-use super::{Front, audit, auth};
+use super::{Front, SourceAddress, audit, auth};
 
-/// The longest a request's body may take to arrive.
-const BODY_TIMEOUT: Duration = Duration::from_secs(30);
+/// Bodies up to this length are received as many as come; larger ones need a place.
+const ORDINARY_BODY_BYTES: usize = 16 * 1024;
+
+/// How much of a body that is too large is still read, so that its sender reads the answer.
+const MAX_DRAINED_BYTES: usize = 8 * MAX_BODY_BYTES;
 
 /// Answers one request to the AWS API.
 pub(super) async fn answer(State(front): State<Arc<Front>>, request: Request<Body>) -> Response<Body> {
     let request_id = Uuid::new_v4().to_string();
     let (parts, body) = request.into_parts();
     let protocol = protocol_of(parts.uri.path(), &parts.headers);
-    let answered = match read_body(&front, body).await {
-        Ok(body) => operate(&front, &parts, &body, &request_id).await,
-        Err(error) => Err(error.into()),
-    };
-    let mut response = match answered {
+    let mut response = match admitted(&front, &parts, body, &request_id).await {
         Ok(response) => response,
         Err(ApiError { error, .. }) => {
-            info!(request_id, code = error.code.name(), message = error.message, "refused");
+            // What is refused only for now is counted instead: a flood must not fill the log.
+            if error.retry_after.is_none() {
+                info!(request_id, code = error.code.name(), message = error.message, "refused");
+            }
             encode_error(protocol, &error, &request_id)
         }
     };
@@ -48,24 +49,61 @@ pub(super) async fn answer(State(front): State<Arc<Front>>, request: Request<Bod
     response.map(Body::from)
 }
 
+async fn admitted(
+    front: &Arc<Front>,
+    parts: &Parts,
+    body: Body,
+    request_id: &str,
+) -> Answer<Response<Bytes>> {
+    front.gate.admit(SourceAddress::of(&parts.extensions))?;
+    let body = read_body(front, body).await?;
+    front.gate.in_time(operate(front, parts, &body, request_id)).await
+}
+
 /// Reads a request's body, up to the API's limit.
 pub(super) async fn read_body(front: &Front, body: Body) -> Result<Bytes, WireError> {
-    let collected = tokio::select! {
-        collected = Limited::new(body, MAX_BODY_BYTES).collect() => collected,
-        () = front.clock.sleep(BODY_TIMEOUT) => {
-            let message = format!("the body did not arrive within {} s", BODY_TIMEOUT.as_secs());
-            return Err(WireError::new(ErrorCode::Serialization, message));
+    front.gate.body_in_time(collect(front, body)).await
+}
+
+async fn collect(front: &Front, mut body: Body) -> Result<Bytes, WireError> {
+    let mut whole = Bytes::new();
+    let mut pieces = BytesMut::new();
+    let mut large = None;
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| {
+            WireError::new(ErrorCode::Serialization, format!("the body could not be read: {error}"))
+        })?;
+        let Ok(data) = frame.into_data() else { continue };
+        let length = whole.len() + pieces.len() + data.len();
+        if length > MAX_BODY_BYTES {
+            drop((whole, pieces));
+            drain(body, data.len()).await;
+            let message = format!("the body has more than {MAX_BODY_BYTES} bytes");
+            return Err(WireError::new(ErrorCode::RequestEntityTooLarge, message));
         }
-    };
-    match collected {
-        Ok(collected) => Ok(collected.to_bytes()),
-        Err(error) if error.is::<LengthLimitError>() => Err(WireError::new(
-            ErrorCode::RequestEntityTooLarge,
-            format!("the body has more than {MAX_BODY_BYTES} bytes"),
-        )),
-        Err(error) => {
-            Err(WireError::new(ErrorCode::Serialization, format!("the body could not be read: {error}")))
+        if length > ORDINARY_BODY_BYTES && large.is_none() {
+            large = Some(front.gate.large_body()?);
         }
+        if length == data.len() {
+            // The usual body is one piece, which need not be copied.
+            whole = data;
+            continue;
+        }
+        if pieces.is_empty() {
+            pieces.extend_from_slice(&std::mem::take(&mut whole));
+        }
+        pieces.extend_from_slice(&data);
+    }
+    Ok(if pieces.is_empty() { whole } else { pieces.freeze() })
+}
+
+/// Reads on for a while, keeping nothing: a client that is still sending when its connection is closed may
+/// lose the answer.
+async fn drain(mut body: Body, mut read: usize) {
+    while read < MAX_DRAINED_BYTES
+        && let Some(Ok(frame)) = body.frame().await
+    {
+        read += frame.data_ref().map_or(0, Bytes::len);
     }
 }
 
@@ -85,8 +123,11 @@ async fn operate(
     request_id: &str,
 ) -> Answer<Response<Bytes>> {
     let routed = route(&parts.method, parts.uri.path(), &parts.headers)?;
+    let is_read_only = routed.operation.is_read_only();
+    let mut turn = front.gate.turn(&parts.headers, is_read_only)?;
     let (caller, region) = auth::authenticate(front, parts, body, routed.service.signing_name())
         .map_err(|refusal| refusal.of(routed.operation))?;
+    front.gate.charge(&mut turn, &caller, is_read_only)?;
     let origin = Origin::of(parts, request_id);
     dispatch(Incoming { front, caller, region, origin, routed, body }).await
 }

@@ -4,6 +4,8 @@ use syncline_store::StoreError;
 use syncline_wire::{ErrorCode, Operation, WireError};
 use tracing::error;
 
+use super::limits::overloaded;
+
 /// What an operation answers.
 pub(super) type Answer<T> = Result<T, ApiError>;
 
@@ -49,6 +51,10 @@ impl ApiError {
 
 impl From<StoreError> for ApiError {
     fn from(error: StoreError) -> Self {
+        if let StoreError::Busy { .. } = error {
+            // Counted by the store; a flood must not fill the log.
+            return overloaded().into();
+        }
         error!(%error, "a request could not be answered");
         Self::new(
             ErrorCode::InternalServer,

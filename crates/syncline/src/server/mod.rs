@@ -10,35 +10,33 @@ mod auth;
 mod aws;
 mod caller;
 mod error;
+mod limits;
+mod listener;
 mod rest;
+mod source;
 
-use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use axum::Router;
+use axum::body::Body;
 use axum::routing::{any, get};
+use http::{HeaderMap, Response};
 use syncline_git::Egress;
 use syncline_model::names::AccountId;
 use syncline_seams::Clock;
 use syncline_store::Store;
 use syncline_targets::Target;
 use syncline_wire::sigv4::SigningKeys;
+use syncline_wire::{WireError, encode_error, protocol_of};
+use uuid::Uuid;
 
 use crate::config::Quotas;
 use crate::running::RootCredentials;
 
 pub use api::paging::PageTokens;
-
-/// The address that a request came from; an extension of requests that the listener adds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct SourceAddress(pub IpAddr);
-
-impl SourceAddress {
-    /// The address of a request; loopback where no listener added one.
-    fn of(extensions: &http::Extensions) -> IpAddr {
-        extensions.get::<Self>().map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |source| source.0)
-    }
-}
+pub use limits::Gate;
+pub use listener::Connections;
+pub use source::SourceAddress;
 
 /// What every request is answered with.
 #[derive(Debug)]
@@ -59,16 +57,23 @@ pub struct Front {
     pub egress: Egress,
     /// Authenticates paging tokens.
     pub tokens: PageTokens,
+    /// Bounds what is taken on.
+    pub gate: Gate,
+    /// The main listener's connections.
+    pub connections: Arc<Connections>,
     /// Says whom a role's trust policy must name; nothing else is asked of it here.
     pub principal: Arc<dyn Target>,
 }
+
+/// What every path of the REST API begins with.
+const REST_PREFIX: &str = "/api/v1";
 
 /// The main listener's routes.
 pub fn router(front: Arc<Front>) -> Router {
     Router::new()
         // Any method: what is no request of the API is told so in the API's own words.
         .route("/", any(aws::answer).get(landing))
-        .nest("/api/v1", rest::routes())
+        .nest(REST_PREFIX, rest::routes(&front))
         .fallback(aws::answer)
         .with_state(front)
 }
@@ -80,6 +85,15 @@ pub fn admin_router(front: Arc<Front>) -> Router {
         .route("/readyz", get(admin::readyz))
         .route("/metrics", get(admin::metrics))
         .with_state(front)
+}
+
+/// The answer to a request that is refused before it is routed, in the words of whoever sent it.
+fn refuse(path: &str, headers: &HeaderMap, error: &WireError) -> Response<Body> {
+    let request_id = Uuid::new_v4().to_string();
+    if path.starts_with(REST_PREFIX) {
+        return rest::identified(rest::refusal(error), &request_id);
+    }
+    encode_error(protocol_of(path, headers), error, &request_id).map(Body::from)
 }
 
 async fn landing() -> &'static str {

@@ -1,29 +1,24 @@
 //! From a repository link to the remote it names.
 
-use serde::{Deserialize, Serialize};
-use syncline_git::{Credential, GitError, Remote, RemoteUrl, Secret};
+use serde::Deserialize;
+use syncline_git::{Credential, GitError, Remote, RemoteUrl};
 use syncline_model::plan::Trouble;
 use syncline_model::sync::BlockerKind;
+use syncline_seams::Secret;
 use syncline_store::{ConnectionStatus, LinkRecord, Owner, Store};
-use zeroize::Zeroizing;
 
 /// A connection's credential, as it is sealed: JSON of user name and token.
-#[derive(Serialize, Deserialize)]
+#[derive(Deserialize)]
 pub(crate) struct StoredCredential {
     pub(crate) username: String,
-    pub(crate) token: String,
-}
-
-impl Drop for StoredCredential {
-    fn drop(&mut self) {
-        zeroize::Zeroize::zeroize(&mut self.token);
-    }
+    pub(crate) token: Secret,
 }
 
 impl StoredCredential {
     /// The bytes to seal.
-    pub(crate) fn to_bytes(&self) -> Zeroizing<Vec<u8>> {
-        Zeroizing::new(serde_json::to_vec(self).unwrap_or_default())
+    pub(crate) fn to_bytes(&self) -> Secret<Vec<u8>> {
+        let credential = serde_json::json!({ "username": &self.username, "token": self.token.expose() });
+        serde_json::to_vec(&credential).unwrap_or_default().into()
     }
 }
 
@@ -57,12 +52,9 @@ pub(crate) fn remote(store: &Store, record: &LinkRecord) -> Result<Remote, Troub
                 .keyring()
                 .open_sealed(&owner, sealed)
                 .map_err(|error| outage(BlockerKind::CredentialRefused, error.to_string()))?;
-            let stored: StoredCredential = serde_json::from_slice(&opened)
+            let stored: StoredCredential = serde_json::from_slice(opened.expose())
                 .map_err(|_| outage(BlockerKind::CredentialRefused, "the stored credential is unreadable"))?;
-            Some(Credential {
-                username: stored.username.clone(),
-                password: Secret::new(stored.token.clone()),
-            })
+            Some(Credential { username: stored.username, password: stored.token })
         }
     };
     let extra_root_pem = connection

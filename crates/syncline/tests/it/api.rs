@@ -9,12 +9,16 @@ mod foreign;
 mod front_door;
 mod handshake;
 mod hosts;
+mod keyring;
 mod keys;
+mod limits;
+mod load;
 mod operations;
 mod paging;
 mod replay;
 pub(crate) mod scene;
 mod services;
 mod syncs;
+
 mod tags;
 mod updates;

@@ -23,7 +23,7 @@ use syncline_testkit::repository::Repository;
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::process::Command;
 
-const REGION: &str = "eu-central-1";
+pub(crate) const REGION: &str = "eu-central-1";
 const DEPLOYMENT: &str = "template-file-path: queue.yaml\n";
 const TEMPLATE: &str = "Resources:\n  Queue:\n    Type: AWS::SQS::Queue\n";
 const BROKEN: &str = "Resources:\n  Queue:\n    Type: AWS::SQS::Queue\n  Alias:\n    Type: AWS::SSM::Parameter\n    Properties:\n      Type: String\n      Value: !Ref Quue\n";
@@ -47,25 +47,12 @@ impl Here {
         config.poll_interval = Duration::from_secs(3600);
         let seams = Seams { clock: Arc::new(SystemClock), outside: Outside::default() };
         let running = running::start(&config, &seams).await.expect("a server");
-        let key = Credentials::new(
+        let client = sdk(
+            &format!("http://{}", running.address),
             &running.key.access_key_id,
-            running.key.secret_access_key.as_str(),
-            None,
-            None,
-            "test",
+            running.key.secret_access_key.expose(),
         );
-        let http = aws_smithy_http_client::Builder::new()
-            .tls_provider(Provider::Rustls(CryptoMode::Ring))
-            .build_https();
-        let config = aws_sdk_codeconnections::Config::builder()
-            .behavior_version(BehaviorVersion::v2026_01_12())
-            .http_client(http)
-            .retry_config(RetryConfig::disabled())
-            .region(Region::new(REGION))
-            .endpoint_url(format!("http://{}", running.address))
-            .credentials_provider(key)
-            .build();
-        Self { directory, git, running, client: Client::from_conf(config) }
+        Self { directory, git, running, client }
     }
 
     /// `syncline …` with this server's address and data directory in its environment, and nothing else.
@@ -86,11 +73,7 @@ impl Here {
 
     /// A PENDING connection on a host at `provider_endpoint`.
     async fn connection(&self, provider_endpoint: &str) -> String {
-        let host = self.client.create_host().name("host").provider_type(ProviderType::from("Git"));
-        let host = host.provider_endpoint(provider_endpoint).send().await.expect("a host");
-        let connection = self.client.create_connection().connection_name("connection");
-        let made = connection.host_arn(host.host_arn().expect("its ARN")).send().await;
-        made.expect("a connection").connection_arn().to_owned()
+        connection_to(&self.client, provider_endpoint).await
     }
 
     async fn connection_status(&self, arn: &str) -> ConnectionStatus {
@@ -100,49 +83,84 @@ impl Here {
 
     /// A link to the repository and a sync of its main branch.
     async fn sync(&self, connection_arn: &str, repository: &Repository, stack: &str) {
-        let link = self.client.create_repository_link().connection_arn(connection_arn);
-        let link = link.owner_id(repository.owner()).repository_name(repository.name()).send().await;
-        let link = link.expect("a link");
-        let sync = self.client.create_sync_configuration().sync_type(SyncConfigurationType::CfnStackSync);
-        sync.resource_name(stack)
-            .repository_link_id(link.repository_link_info().expect("its info").repository_link_id())
-            .branch("main")
-            .config_file("deployment.yaml")
-            .role_arn("arn:aws:iam::000000000000:role/sync")
-            .send()
-            .await
-            .expect("a sync configuration");
+        sync_of(&self.client, connection_arn, repository, stack, "000000000000").await;
     }
 }
 
+/// The AWS SDK as a client of the server at `endpoint`.
+pub(crate) fn sdk(endpoint: &str, key_id: &str, secret: &str) -> Client {
+    let http =
+        aws_smithy_http_client::Builder::new().tls_provider(Provider::Rustls(CryptoMode::Ring)).build_https();
+    let config = aws_sdk_codeconnections::Config::builder()
+        .behavior_version(BehaviorVersion::v2026_01_12())
+        .http_client(http)
+        .retry_config(RetryConfig::disabled())
+        .region(Region::new(REGION))
+        .endpoint_url(endpoint)
+        .credentials_provider(Credentials::new(key_id, secret, None, None, "test"))
+        .build();
+    Client::from_conf(config)
+}
+
+/// A PENDING connection on a host at `provider_endpoint`.
+pub(crate) async fn connection_to(client: &Client, provider_endpoint: &str) -> String {
+    let host = client.create_host().name("host").provider_type(ProviderType::from("Git"));
+    let host = host.provider_endpoint(provider_endpoint).send().await.expect("a host");
+    let connection = client.create_connection().connection_name("connection");
+    let made = connection.host_arn(host.host_arn().expect("its ARN")).send().await;
+    made.expect("a connection").connection_arn().to_owned()
+}
+
+/// A link to the repository and a sync of its main branch with a role of the account.
+pub(crate) async fn sync_of(
+    client: &Client,
+    connection_arn: &str,
+    repository: &Repository,
+    stack: &str,
+    account: &str,
+) {
+    let link = client.create_repository_link().connection_arn(connection_arn);
+    let link = link.owner_id(repository.owner()).repository_name(repository.name()).send().await;
+    let link = link.expect("a link");
+    let sync = client.create_sync_configuration().sync_type(SyncConfigurationType::CfnStackSync);
+    sync.resource_name(stack)
+        .repository_link_id(link.repository_link_info().expect("its info").repository_link_id())
+        .branch("main")
+        .config_file("deployment.yaml")
+        .role_arn(format!("arn:aws:iam::{account}:role/sync"))
+        .send()
+        .await
+        .expect("a sync configuration");
+}
+
 /// What a command printed and how it ended.
-struct Ended {
-    code: Option<i32>,
-    stdout: String,
-    stderr: String,
+pub(crate) struct Ended {
+    pub(crate) code: Option<i32>,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
 }
 
 impl Ended {
     #[track_caller]
-    fn good(self) -> String {
+    pub(crate) fn good(self) -> String {
         assert_eq!(self.code, Some(0), "{}{}", self.stdout, self.stderr);
         self.stdout
     }
 
     #[track_caller]
-    fn failed(self) -> String {
+    pub(crate) fn failed(self) -> String {
         assert_eq!((self.code, &*self.stdout), (Some(1), ""), "{}", self.stderr);
         self.stderr
     }
 }
 
-fn syncline(arguments: &[&str]) -> Command {
+pub(crate) fn syncline(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_syncline"));
     command.args(arguments).env_clear().kill_on_drop(true);
     command
 }
 
-async fn ended(mut command: Command, input: &[u8]) -> Ended {
+pub(crate) async fn ended(mut command: Command, input: &[u8]) -> Ended {
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().expect("the binary starts");
     let mut stdin = child.stdin.take().expect("a piped stdin");
@@ -349,7 +367,7 @@ async fn a_refused_key_is_named_with_where_it_comes_from() {
     let profile = |name: &str, id: &str, secret: &str| {
         format!("[{name}]\naws_access_key_id = {id}\naws_secret_access_key = {secret}\n")
     };
-    let (id, secret) = (here.running.key.access_key_id.as_str(), here.running.key.secret_access_key.as_str());
+    let (id, secret) = (here.running.key.access_key_id.as_str(), here.running.key.secret_access_key.expose());
     let list = |environment: &[(&str, &str)], data_dir: &Path, flags: &[&str]| {
         let mut command = here.command(&[&["sync", "list"], flags].concat());
         command.env("SYNCLINE_DATA_DIR", data_dir).envs(environment.iter().copied());

@@ -1,6 +1,7 @@
 //! `syncline serve` as a child process, as an operator starts it.
 
 use std::fs::{self, File};
+use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -47,6 +48,15 @@ impl Serve {
     /// # Panics
     /// When it does not start, with its log.
     pub(crate) async fn start(aws: Aws<'_>) -> Self {
+        Self::start_with(aws, |_| {}).await
+    }
+
+    /// The same with more arguments or another environment. The folder that it is started in has the log and the
+    /// data directory.
+    ///
+    /// # Panics
+    /// When it does not start, with its log.
+    pub(crate) async fn start_with(aws: Aws<'_>, adjust: impl FnOnce(&mut Command)) -> Self {
         let folder = TempDir::with_prefix("syncline-serve-").expect("a temporary folder");
         let log = File::create(folder.path().join("log")).expect("a log file");
         let mut command = Command::new(env!("CARGO_BIN_EXE_syncline"));
@@ -73,6 +83,7 @@ impl Serve {
                 .env("AWS_ACCESS_KEY_ID", "AKIASYNCLINESERVER00")
                 .env("AWS_SECRET_ACCESS_KEY", "whatever"),
         };
+        adjust(&mut command);
         let mut child = command.spawn().expect("the binary starts");
         let stdout = child.stdout.take().expect("a piped standard output");
         let mut serve = Self { endpoint: String::new(), _child: child, folder };
@@ -90,6 +101,11 @@ impl Serve {
             .unwrap_or_else(|| panic!("'{line}' is no ready line; the log:\n{}", serve.log()))
             .to_owned();
         serve
+    }
+
+    /// The folder that the server was started in.
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
     }
 
     /// The end of what the server logged.

@@ -17,7 +17,7 @@ use aws_sdk_cloudformation::config::http::HttpResponse;
 use aws_sdk_cloudformation::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_cloudformation::types::{Capability, ChangeSetType, OnStackFailure, Parameter, Tag};
 use syncline_model::names::Region;
-use syncline_seams::{Clock, Outside};
+use syncline_seams::{Clock, Outside, Secret};
 
 use self::guarded::{Guard, Guarded};
 use self::sessions::{Session, Sessions};
@@ -46,7 +46,7 @@ pub enum AwsSource {
         /// The access key's id.
         access_key_id: String,
         /// The access key's secret.
-        secret_access_key: String,
+        secret_access_key: Secret,
     },
 }
 
@@ -394,7 +394,7 @@ mod tests {
         let source = AwsSource::Fixed {
             endpoint_url: "http://127.0.0.1:1".to_owned(),
             access_key_id: "AKIACANARY".to_owned(),
-            secret_access_key: "canary".to_owned(),
+            secret_access_key: Secret::new("canary"),
         };
         let printed = format!("{source:?}").to_lowercase();
         assert!(printed.contains("127.0.0.1") && !printed.contains("canary"), "{printed}");

@@ -80,7 +80,7 @@ pub(super) async fn load(source: &AwsSource, clock: Arc<dyn Clock>, connect_time
                 .build()
         }
         AwsSource::Fixed { endpoint_url, access_key_id, secret_access_key } => {
-            let key = Credentials::new(access_key_id, secret_access_key, None, None, "syncline");
+            let key = Credentials::new(access_key_id, secret_access_key.expose(), None, None, "syncline");
             SdkConfig::builder()
                 .behavior_version(version)
                 .http_client(http)

@@ -160,7 +160,7 @@ async fn an_endpoint_that_does_not_speak_tls_is_no_connection() {
     let source = AwsSource::Fixed {
         endpoint_url: stub.url.replace("http:", "https:"),
         access_key_id: text("AKIA0000000000000000"),
-        secret_access_key: text("server-secret"),
+        secret_access_key: syncline_seams::Secret::new("server-secret"),
     };
     let clock = Arc::clone(&stub.clock);
     let target = CloudFormation::new(source, Outside::default(), clock, Settings::default()).await;

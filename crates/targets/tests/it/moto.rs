@@ -20,7 +20,7 @@ async fn target(moto: &Moto) -> CloudFormation {
     let source = AwsSource::Fixed {
         endpoint_url: moto.endpoint().to_owned(),
         access_key_id: "AKIA0000000000000000".to_owned(),
-        secret_access_key: "anything".to_owned(),
+        secret_access_key: syncline_seams::Secret::new("anything"),
     };
     CloudFormation::new(source, Outside::default(), Arc::new(SystemClock), Settings::default()).await
 }

@@ -157,7 +157,7 @@ impl Stub {
         let source = AwsSource::Fixed {
             endpoint_url: self.url.clone(),
             access_key_id: "AKIA0000000000000000".to_owned(),
-            secret_access_key: "server-secret".to_owned(),
+            secret_access_key: syncline_seams::Secret::new("server-secret"),
         };
         let clock = Arc::clone(&self.clock);
         CloudFormation::new(source, outside, clock, settings).await

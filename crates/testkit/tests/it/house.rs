@@ -267,7 +267,7 @@ impl House {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a free port");
         self.simulator_url = format!("http://{}", listener.local_addr().expect("the bound address"));
         let (stop, stopped) = watch::channel(false);
-        running::serve(listener, self.simulator.router(), stopped);
+        running::serve(listener, self.simulator.router(), Arc::default(), stopped);
         // The one before ends with its sender.
         self.stop = stop;
     }

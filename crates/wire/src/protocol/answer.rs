@@ -46,7 +46,9 @@ pub fn encode_error(protocol: Protocol, error: &WireError, request_id: &str) -> 
     let body = ErrorBody { kind: format!("{NAMESPACE}#{}", error.code.name()), message: &message };
     let status = StatusCode::from_u16(error.code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     // A map of two texts is always written.
-    respond(protocol, status, write(protocol, &body).unwrap_or_default(), request_id)
+    let mut response = respond(protocol, status, write(protocol, &body).unwrap_or_default(), request_id);
+    response.headers_mut().extend(error.retry_headers());
+    response
 }
 
 fn respond(protocol: Protocol, status: StatusCode, body: Vec<u8>, request_id: &str) -> Response<Bytes> {

@@ -19,7 +19,6 @@ use syncline_seams::Clock;
 use syncline_wire::{GetResourceSyncStatusOutput, ResourceSyncStatus};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::filter::LevelFilter;
-use zeroize::Zeroizing;
 
 use super::client::Client;
 use super::follow::Followed;
@@ -136,7 +135,7 @@ impl Stage {
         let endpoint = format!("http://{}", self.running.address);
         let key = Credentials::new(
             &self.running.key.access_key_id,
-            self.running.key.secret_access_key.as_str(),
+            self.running.key.secret_access_key.expose(),
             None,
             None,
             "syncline-demo",
@@ -279,7 +278,7 @@ impl Demo<'_> {
         self.made("CreateHost", &host_arn)?;
         let connection_arn = self.aws.create_connection("demo", &host_arn).await?;
         self.made("CreateConnection", &connection_arn)?;
-        let body = Zeroizing::new(b"{}".to_vec());
+        let body = b"{}".to_vec().into();
         let authorized = connection::authorize(&self.rest, &connection_arn, body).await?;
         self.made(
             "connection authorize",

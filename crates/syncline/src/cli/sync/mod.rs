@@ -9,11 +9,11 @@ use clap::{Args, Subcommand};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use syncline_seams::Secret;
 use syncline_wire::{
     BlockerStatus, GetResourceSyncStatusOutput, ResourceSyncAttempt, ResourceSyncEvent, SyncBlocker,
     SyncConfiguration,
 };
-use zeroize::Zeroizing;
 
 use super::client::{Client, KEY_HELP, ServerArgs};
 use super::terminal::{self, BAD, BOLD, DIM, GOOD, date_time, paint, short, style_of, time_of_day};
@@ -271,7 +271,7 @@ async fn now(args: &Now, seams: &Seams) -> anyhow::Result<ExitCode> {
     let path = args.which.path()?;
     let client = args.server.client(seams).await?;
     let before: Shown = client.get(&path).await?;
-    let accepted: Accepted = client.post(&format!("{path}/sync-now"), Zeroizing::default()).await?;
+    let accepted: Accepted = client.post(&format!("{path}/sync-now"), Secret::default()).await?;
     let name = terminal::plain(&accepted.resource_name);
     if args.watch {
         terminal::print_aside(&format!("Syncing {name} again.\n"))?;

@@ -5,8 +5,8 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use hmac::{Hmac, Mac};
 use serde::{Deserialize, Serialize};
 use sha2::Sha256;
+use syncline_seams::Secret;
 use syncline_store::{Cursor, Page};
-use zeroize::Zeroizing;
 
 use super::{Answer, ApiError, Call};
 
@@ -18,7 +18,7 @@ const TAG_BYTES: usize = 32;
 
 /// Makes and checks paging tokens.
 pub struct PageTokens {
-    key: Zeroizing<[u8; 32]>,
+    key: Secret<[u8; 32]>,
 }
 
 impl std::fmt::Debug for PageTokens {
@@ -37,13 +37,13 @@ struct Content {
 impl PageTokens {
     /// Tokens authenticated with `key`.
     #[must_use]
-    pub fn new(key: [u8; 32]) -> Self {
-        Self { key: Zeroizing::new(key) }
+    pub fn new(key: Secret<[u8; 32]>) -> Self {
+        Self { key }
     }
 
     fn mac(&self, bound_to: &str, content: &[u8]) -> Hmac<Sha256> {
         #[expect(clippy::expect_used, reason = "HMAC takes keys of any length")]
-        let mut mac = Hmac::<Sha256>::new_from_slice(&self.key[..]).expect("any length");
+        let mut mac = Hmac::<Sha256>::new_from_slice(self.key.expose()).expect("any length");
         mac.update(&u64::try_from(bound_to.len()).unwrap_or(u64::MAX).to_be_bytes());
         mac.update(bound_to.as_bytes());
         mac.update(content);
@@ -121,14 +121,14 @@ mod tests {
 
     #[test]
     fn a_token_is_good_only_where_it_came_from() {
-        let tokens = PageTokens::new([1; 32]);
+        let tokens = PageTokens::new(Secret::from([1; 32]));
         let cursor = Cursor { created_at_ms: 5, id: "a".to_owned() };
         let token = tokens.make("111\neu\nListHosts", &cursor, 1000);
         assert_eq!(tokens.check("111\neu\nListHosts", &token, 1000), Some(cursor));
         assert_eq!(tokens.check("222\neu\nListHosts", &token, 1000), None);
         assert_eq!(tokens.check("111\neu\nListConnections", &token, 1000), None);
         assert_eq!(tokens.check("111\neu\nListHosts", &token, 1000 + LIFETIME_MS), None);
-        assert_eq!(PageTokens::new([2; 32]).check("111\neu\nListHosts", &token, 1000), None);
+        assert_eq!(PageTokens::new(Secret::from([2; 32])).check("111\neu\nListHosts", &token, 1000), None);
         for at in 0..token.len() {
             let mut changed = token.clone().into_bytes();
             changed[at] = if changed[at] == b'A' { b'B' } else { b'A' };

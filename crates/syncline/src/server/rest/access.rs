@@ -9,15 +9,15 @@ use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::response::Response;
 use http::Request;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 use serde_json::json;
 use syncline_model::policy::Policy;
+use syncline_seams::Secret;
 use syncline_store::{
     AccessKeyInfo, KEYS_PER_USER, Made, NewAccessKey, Owner, POLICIES_PER_USER, USERS_PER_ACCOUNT, User,
     key_owner,
 };
 use syncline_wire::{ErrorCode, Timestamp};
-use zeroize::Zeroizing;
 
 use super::super::api::Call;
 use super::super::{Front, audit};
@@ -249,9 +249,19 @@ struct CreatedKey {
     account_id: String,
     #[serde(flatten)]
     key: ShownKey,
-    secret_access_key: Zeroizing<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    session_token: Option<Zeroizing<String>>,
+    #[serde(serialize_with = "exposed")]
+    secret_access_key: Secret,
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "exposed_if_any")]
+    session_token: Option<Secret>,
+}
+
+/// The one answer in which a secret goes out.
+fn exposed<S: Serializer>(secret: &Secret, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(secret.expose())
+}
+
+fn exposed_if_any<S: Serializer>(secret: &Option<Secret>, serializer: S) -> Result<S::Ok, S::Error> {
+    secret.as_ref().map(Secret::expose).serialize(serializer)
 }
 
 /// `POST /api/v1/accounts/{account}/users/{name}/keys`
@@ -286,8 +296,8 @@ async fn create_access_key(call: &Call, name: &str, body: &[u8]) -> Answer<Creat
     let new = NewAccessKey {
         id: fresh.id.clone(),
         user_name: name.to_owned(),
-        sealed: call.front.store.keyring().seal(&owner, fresh.secret.as_bytes())?,
-        token_hash: session_token.as_ref().map(|token| audit::hash(token.as_bytes())),
+        sealed: call.front.store.keyring().seal(&owner, fresh.secret.expose().as_bytes())?,
+        token_hash: session_token.as_ref().map(|token| audit::hash(token.expose())),
         expires_at_ms,
     };
     let shown = AccessKeyInfo {

@@ -7,9 +7,9 @@ use axum::extract::{Path, State};
 use axum::response::Response;
 use http::Request;
 use serde::{Deserialize, Serialize};
+use syncline_seams::Secret;
 use syncline_store::{CredentialRow, Owner};
 use syncline_wire::{ErrorCode, ProviderType};
-use zeroize::Zeroizing;
 
 use super::super::Front;
 use super::super::api::Call;
@@ -25,7 +25,7 @@ const MAX_TOKEN_BYTES: usize = 4096;
 struct Authorize {
     /// The token; `null` or absent for a remote that needs none.
     #[serde(default)]
-    token: Option<Zeroizing<String>>,
+    token: Option<Secret>,
     /// The user name the token is sent with; forges that look only at the token take any.
     #[serde(default)]
     username: Option<String>,
@@ -66,13 +66,13 @@ async fn authorize_connection(call: &Call, id: &str, body: &[u8]) -> Answer<Auth
     let sealed = match &input.token {
         None => None,
         Some(token) => {
-            check_token(token, input.username.as_deref())?;
+            check_token(token.expose(), input.username.as_deref())?;
             let stored = StoredCredential {
                 username: input.username.clone().unwrap_or_else(|| "git".to_owned()),
-                token: (**token).clone(),
+                token: token.clone(),
             };
             let owner = Owner { account: call.scope.account.as_str(), arn: &connection_arn };
-            Some(store.keyring().seal(&owner, &stored.to_bytes())?)
+            Some(store.keyring().seal(&owner, stored.to_bytes().expose())?)
         }
     };
     let change = call.asked.change(|found| {

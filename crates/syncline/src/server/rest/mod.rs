@@ -4,6 +4,7 @@
 mod access;
 mod audit;
 mod connections;
+mod keyring;
 mod syncs;
 
 use std::sync::Arc;
@@ -11,10 +12,13 @@ use std::sync::atomic::AtomicBool;
 
 use axum::Router;
 use axum::body::Body;
+use axum::extract::State;
 use axum::middleware::Next;
 use axum::response::Response;
 use axum::routing::{get, post};
 use bytes::Bytes;
+use http::header::RETRY_AFTER;
+use http::request::Parts;
 use http::{HeaderValue, Request, StatusCode};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -29,36 +33,46 @@ use super::api::Call;
 use super::audit::{Asked, Origin, hash};
 use super::caller::{Caller, Principal};
 use super::error::{Answer, ApiError};
-use super::{Front, auth, aws};
+use super::{Front, SourceAddress, auth, aws};
 
 /// The routes below `/api/v1`.
-pub(super) fn routes() -> Router<Arc<Front>> {
+pub(super) fn routes(front: &Arc<Front>) -> Router<Arc<Front>> {
     Router::new()
         .route("/connections/{id}/authorize", post(connections::authorize))
         .route("/account", get(syncs::account))
         .nest("/accounts/{account}", access::routes())
         .route("/audit", get(audit::list))
+        .route("/keyring", get(keyring::show))
+        .route("/keyring/rotate", post(keyring::rotate))
         .route("/syncs", get(syncs::list))
         .route("/syncs/{name}", get(syncs::show))
         .route("/syncs/{name}/sync-now", post(syncs::sync_now))
         .fallback(async || refusal(&WireError::new(ErrorCode::ResourceNotFound, "there is no such path")))
-        .layer(axum::middleware::from_fn(with_request_id))
+        .layer(axum::middleware::from_fn_with_state(Arc::clone(front), admitted))
 }
 
 /// The id under which a request is answered, logged and recorded.
 #[derive(Debug, Clone)]
 struct RequestId(String);
 
-/// Every answer carries the id under which it is logged.
-async fn with_request_id(mut request: Request<Body>, next: Next) -> Response {
+/// Every request costs its source, and every answer carries the id under which it is logged.
+async fn admitted(State(front): State<Arc<Front>>, mut request: Request<Body>, next: Next) -> Response {
     let request_id = Uuid::new_v4().to_string();
+    if let Err(error) = front.gate.admit(SourceAddress::of(request.extensions())) {
+        return identified(refusal(&error), &request_id);
+    }
     request.extensions_mut().insert(RequestId(request_id.clone()));
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
-    let mut response = next.run(request).await;
-    if !response.status().is_success() {
+    let response = next.run(request).await;
+    if !response.status().is_success() && !response.headers().contains_key(RETRY_AFTER) {
         info!(request_id, %method, path, status = response.status().as_u16(), "refused");
     }
-    if let Ok(value) = HeaderValue::from_str(&request_id) {
+    identified(response, &request_id)
+}
+
+/// The answer with its id.
+pub(super) fn identified(mut response: Response, request_id: &str) -> Response {
+    if let Ok(value) = HeaderValue::from_str(request_id) {
         response.headers_mut().insert("x-amzn-requestid", value);
     }
     response
@@ -131,8 +145,20 @@ async fn answer<O: Serialize>(
         parts.uri = original.0.clone();
     }
     let body = aws::read_body(&front, body).await?;
+    front.gate.in_time(operate(&front, &parts, body, route, handler)).await
+}
+
+async fn operate<O: Serialize>(
+    front: &Arc<Front>,
+    parts: &Parts,
+    body: Bytes,
+    route: Route,
+    handler: impl AsyncFnOnce(Call, Bytes) -> Answer<O>,
+) -> Answer<O> {
     let service = Service::CodeConnections;
-    let (caller, region) = auth::authenticate(&front, &parts, &body, service.signing_name())?;
+    let mut turn = front.gate.turn(&parts.headers, route.is_read_only)?;
+    let (caller, region) = auth::authenticate(front, parts, &body, service.signing_name())?;
+    front.gate.charge(&mut turn, &caller, route.is_read_only)?;
     let request_id = parts.extensions.get::<RequestId>().map(|id| id.0.clone()).unwrap_or_default();
     let (account, foreign) = account_of(&caller, route.account.as_deref());
     let scope = Scope { account: account.clone(), region: region.clone() };
@@ -144,7 +170,7 @@ async fn answer<O: Serialize>(
         caller,
         account,
         region,
-        origin: Origin::of(&parts, &request_id),
+        origin: Origin::of(parts, &request_id),
         event_source: "syncline",
         event_name: route.name,
         is_read_only: route.is_read_only,
@@ -152,14 +178,14 @@ async fn answer<O: Serialize>(
         body_hash: if route.is_read_only { String::new() } else { hash(&body) },
         is_recorded: AtomicBool::new(false),
     });
-    let call = Call { front: Arc::clone(&front), scope, service, asked: Arc::clone(&asked) };
+    let call = Call { front: Arc::clone(front), scope, service, asked: Arc::clone(&asked) };
     let answered = match foreign {
         None => handler(call, body).await,
         Some(refusal) => Err(refusal),
     };
     match &answered {
-        Ok(output) => asked.done(&front, output).await,
-        Err(refusal) => asked.refused(&front, refusal).await,
+        Ok(output) => asked.done(front, output).await,
+        Err(refusal) => asked.refused(front, refusal).await,
     }
     answered
 }
@@ -181,9 +207,12 @@ fn account_of(caller: &Caller, named: Option<&str>) -> (AccountId, Option<ApiErr
 }
 
 /// What a REST request is refused with: `{"code": …, "message": …}`.
-fn refusal(error: &WireError) -> Response {
+pub(super) fn refusal(error: &WireError) -> Response {
     let status = StatusCode::from_u16(error.code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    json(status, &serde_json::json!({ "code": error.code.name(), "message": error.message }))
+    let mut response =
+        json(status, &serde_json::json!({ "code": error.code.name(), "message": error.message }));
+    response.headers_mut().extend(error.retry_headers());
+    response
 }
 
 fn json<T: Serialize>(status: StatusCode, value: &T) -> Response {

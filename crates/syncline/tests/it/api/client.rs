@@ -1,6 +1,7 @@
 //! A server without a socket, and a client that signs for it.
 
 use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -13,8 +14,8 @@ use http_body_util::BodyExt as _;
 use serde_json::Value;
 use syncline::config::{Config, RootKey};
 use syncline::running::{self, Parts, Seams};
-use syncline::server;
-use syncline_seams::{Clock, Faults, VirtualClock};
+use syncline::server::{self, SourceAddress};
+use syncline_seams::{Clock, Faults, Outside, VirtualClock};
 use syncline_store::{Change, Made, NewAccessKey, Owner, Store, key_owner};
 use syncline_targets::AwsSource;
 use syncline_wire::{ErrorCode, Operation, Protocol, Service, codec};
@@ -23,6 +24,7 @@ use tower::ServiceExt as _;
 
 /// When every server begins, in milliseconds since the Unix epoch.
 pub(crate) const START_MS: i64 = 1_763_865_600_000;
+const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 pub(crate) const REGION: &str = "eu-west-1";
 pub(crate) const PROTOCOLS: [Protocol; 2] = [Protocol::Json, Protocol::Cbor];
 
@@ -82,20 +84,30 @@ impl Server {
     }
 
     pub(crate) async fn with(adjust: impl FnOnce(&mut Config)) -> Self {
+        let faults = Faults::none();
+        let outside = faults.outside();
+        Self::with_outside(adjust, faults, outside).await
+    }
+
+    /// A server whose commits are broken by something else than [`Faults`].
+    pub(crate) async fn with_outside(
+        adjust: impl FnOnce(&mut Config),
+        faults: Arc<Faults>,
+        outside: Outside,
+    ) -> Self {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let clock = Arc::new(VirtualClock::starting_at(START_MS));
-        let faults = Faults::none();
         let mut config = Config::on_loopback(directory.path());
         config.root_account = Some(OURS.account.parse().expect("an account"));
         config.root_key =
-            RootKey::Given { id: OURS.id.to_owned(), secret: syncline_git::Secret::new(OURS.secret) };
+            RootKey::Given { id: OURS.id.to_owned(), secret: syncline_seams::Secret::new(OURS.secret) };
         adjust(&mut config);
-        let seams = Seams { clock: Arc::<VirtualClock>::clone(&clock), outside: faults.outside() };
+        let seams = Seams { clock: Arc::<VirtualClock>::clone(&clock), outside };
         // Nobody listens there: these tests ask nothing of AWS.
         let aws = AwsSource::Fixed {
             endpoint_url: "http://127.0.0.1:9".to_owned(),
             access_key_id: "nobody".to_owned(),
-            secret_access_key: "nobody".to_owned(),
+            secret_access_key: syncline_seams::Secret::new("nobody"),
         };
         let parts = running::parts(&config, &seams, aws).await.expect("the parts fit");
         user_with_key(&parts.store, THEIRS, "them").await;
@@ -138,11 +150,17 @@ impl Server {
     }
 
     pub(crate) async fn send_raw(&self, draft: Draft) -> Reply {
+        self.send_from(LOOPBACK, draft).await
+    }
+
+    /// Sends a request as it is, from an address.
+    pub(crate) async fn send_from(&self, source: IpAddr, draft: Draft) -> Reply {
         let mut request = Request::builder().method(draft.method.as_str()).uri(&draft.path);
         for (name, value) in &draft.headers {
             request = request.header(name, value);
         }
-        let request = request.body(Body::from(draft.body)).expect("a request");
+        let request = request.extension(SourceAddress(source)).body(Body::from(draft.body));
+        let request = request.expect("a request");
         let response = self.router.clone().oneshot(request).await.expect("infallible");
         let (parts, body) = response.into_parts();
         let body = body.collect().await.expect("in memory").to_bytes().to_vec();
@@ -340,7 +358,7 @@ pub(crate) fn to_cbor(value: &Value) -> Vec<u8> {
     bytes
 }
 
-fn from_cbor(body: &[u8]) -> Value {
+pub(crate) fn from_cbor(body: &[u8]) -> Value {
     fn convert(value: ciborium::Value) -> Value {
         match value {
             ciborium::Value::Null => Value::Null,

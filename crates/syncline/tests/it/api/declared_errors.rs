@@ -2,7 +2,7 @@
 //! it never happens.
 
 use serde_json::{Value, json};
-use syncline::config::Quotas;
+use syncline::config::{Limits, Quotas};
 use syncline_seams::Moment;
 use syncline_wire::{ErrorCode as Code, Operation as Op};
 
@@ -23,6 +23,8 @@ enum World {
     WithoutConnection,
     /// The connection has a tag.
     Tagged,
+    /// The account has used up its rates.
+    Throttled,
 }
 
 enum Row {
@@ -32,11 +34,10 @@ enum Row {
     Never(&'static str),
 }
 use Row::{Never, Provoked};
-use World::{Failing, Full, Nonsense, Ordinary, Tagged, WithoutConnection};
+use World::{Failing, Full, Nonsense, Ordinary, Tagged, Throttled, WithoutConnection};
 
 const FAILED: &str = "the server could not complete the request; it is safe to try again";
 const NO_POLICIES: &str = "keys have no policies in this version: every key may do everything in its account";
-const NO_THROTTLING: &str = "this version does not throttle";
 const ONE_TRANSACTION: &str = "it is one transaction of the only writer: there is no race to lose";
 const BAD_PROVIDER: &str = "UPDATE repository_link SET provider_type = 'Subversion'";
 
@@ -84,7 +85,7 @@ const NOT_AN_ID: &str = "1 validation error detected: Value 'X' at 'repositoryLi
 fn row(operation: Op, code: Code) -> Option<Row> {
     Some(match (operation, code) {
         (_, Code::AccessDenied) => Never(NO_POLICIES),
-        (_, Code::Throttling) => Never(NO_THROTTLING),
+        (_, Code::Throttling) => Provoked(Throttled, json!({}), "Rate exceeded"),
         (_, Code::ConcurrentModification | Code::UpdateOutOfSync) => Never(ONE_TRANSACTION),
 
         (Op::CreateConnection, Code::LimitExceeded) => Provoked(
@@ -321,15 +322,30 @@ fn the_table_is_complete() {
     assert!(rows > 90 && never < rows / 2, "{never} of {rows} never happen");
 }
 
+/// Rates that a scene can be made with, and little more.
+const SLOW: Limits = Limits {
+    account_reads_per_second: 1,
+    account_reads_burst: 20,
+    account_writes_per_second: 1,
+    account_writes_burst: 20,
+    ..Limits::unthrottled()
+};
+
 async fn scene(world: &World) -> Scene {
     let quotas =
         Quotas { connections: 2, hosts: 1, repository_links: 1, sync_configurations: 1, ..Quotas::default() };
     let scene = match world {
         Full => Scene::with(|config| config.quotas = quotas).await,
+        Throttled => Scene::with(|config| config.limits = SLOW).await,
         _ => Scene::new().await,
     };
     match world {
         Ordinary | Full | Failing(_) => {}
+        Throttled => {
+            for operation in ["ListHosts", "CreateHost"] {
+                while scene.client().call(operation, &json!({})).await.status != 429 {}
+            }
+        }
         Nonsense(sql) => scene.tamper(sql),
         Tagged => {
             let tag = json!({"ResourceArn": scene.connection, "Tags": [{"Key": "first", "Value": ""}]});
@@ -344,12 +360,13 @@ async fn scene(world: &World) -> Scene {
 
 #[tokio::test]
 async fn every_declared_error_that_can_happen_happens() {
-    let ordinary = scene(&Ordinary).await;
+    let (ordinary, throttled) = (scene(&Ordinary).await, scene(&Throttled).await);
     for (operation, code) in declared() {
         let Some(Provoked(world, input, message)) = row(operation, code) else { continue };
         let own;
         let scene = match world {
             Ordinary => &ordinary,
+            Throttled => &throttled,
             _ => {
                 own = scene(&world).await;
                 &own

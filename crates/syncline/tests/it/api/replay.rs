@@ -77,7 +77,7 @@ async fn a_refused_creation_may_succeed_when_it_is_asked_for_again() {
     let connection = json!({"ConnectionName": "web", "ProviderType": "GitHub"});
     server.faults.fail("store.create_connection", Moment::After);
     let lost = invoke(server.client(), "CreateConnection", &connection, FIRST).await;
-    assert_eq!(lost.refusal().0, "InternalServerException");
+    assert_eq!(lost.refusal().0, "InternalFailure");
     server.faults.clear();
     let again = invoke(server.client(), "CreateConnection", &connection, FIRST).await;
     assert_eq!(again.status, 200, "{}", again.value);

@@ -18,7 +18,7 @@ use crate::serving::{KEY_ID, SECRET};
 
 /// The longest that one command of a client may take: it bounds its own waiting by 180 s, which is only ever
 /// near on a machine that is busy with much else.
-const COMMAND_LIMIT: Duration = Duration::from_secs(300);
+pub(super) const COMMAND_LIMIT: Duration = Duration::from_secs(300);
 
 /// An AWS client and the name under which it calls the service.
 #[derive(Debug, Clone)]
@@ -40,6 +40,7 @@ impl Client {
     /// boto3's client of `codeconnections`; `None` when it is not installed.
     pub(crate) fn boto3(boto3: Boto3) -> Option<Self> {
         let name = match boto3 {
+            Boto3::V1_36 => "boto3-1-36",
             Boto3::V1_43 => "boto3-1-43",
             Boto3::V1_44 => "boto3-1-44",
         };
@@ -112,12 +113,15 @@ async fn run_program(
     token: &str,
     arguments: &[&str],
 ) -> Result<Value, Unseen> {
-    let folder = TempDir::with_prefix("syncline-client-")?;
     let mut command = Command::new(program);
+    command.args(first).args(["--endpoint", endpoint]).args(arguments);
+    seen_by(command, &[("SYNCLINE_WALK_TOKEN", token)]).await
+}
+
+/// Runs a client with the root key and these variables as its whole environment, and answers the JSON it prints.
+pub(super) async fn seen_by(mut command: Command, variables: &[(&str, &str)]) -> Result<Value, Unseen> {
+    let folder = TempDir::with_prefix("syncline-client-")?;
     command
-        .args(first)
-        .args(["--endpoint", endpoint])
-        .args(arguments)
         .current_dir(folder.path())
         // Nothing of the developer's AWS settings, proxies or home may reach a client.
         .env_clear()
@@ -125,7 +129,9 @@ async fn run_program(
         .env("HOME", folder.path())
         .env("AWS_ACCESS_KEY_ID", KEY_ID)
         .env("AWS_SECRET_ACCESS_KEY", SECRET)
-        .env("SYNCLINE_WALK_TOKEN", token)
+        // A script that imports another must not leave anything beside it.
+        .env("PYTHONDONTWRITEBYTECODE", "1")
+        .envs(variables.iter().copied())
         .stdin(Stdio::null())
         .kill_on_drop(true);
     if let Some(test_env) = peers::test_env() {

@@ -3,14 +3,21 @@
 //! Each client is used as its users use it, only with another endpoint; each walk goes through a `serve` of
 //! its own process, a Git host over smart HTTP that demands a token, and a CloudFormation that is the
 //! simulator, moto or LocalStack. What is not installed is skipped with a line that says so.
+//!
+//! Beside that, every client there is calls every operation ([`api`]).
 
+mod api;
 mod client;
+#[path = "../../../../../clients/rust_api_walk.rs"]
+mod rust_api_walk;
 #[path = "../../../../../clients/rust_walk.rs"]
 mod rust_walk;
 mod story;
+mod throttled;
 
 use std::sync::Arc;
 
+use aws_sdk_codeconnections as sdk;
 use syncline_testkit::peers::{Boto3, LocalStack, Moto};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
@@ -18,6 +25,9 @@ use tokio::task::JoinSet;
 use self::client::Client;
 use self::story::{Story, walk};
 use crate::serving::{Aws, Serve};
+
+/// The name that the SDK of the walks above calls the service by.
+const SERVICE: &str = "codeconnections";
 
 #[tokio::test]
 async fn every_client_syncs_a_stack_on_the_simulator() {

@@ -3,6 +3,7 @@
 mod branches;
 mod changes;
 mod files;
+mod moves;
 mod outages;
 mod stacks;
 mod sweep;

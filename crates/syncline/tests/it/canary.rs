@@ -1,0 +1,148 @@
+//! Secrets given to the built binary, or made by it, are seen nowhere: no file, no log line, no answer, no command
+//! line.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use serde_json::Value;
+use syncline_testkit::git_host::{Fault, GitHost};
+use tokio::process::Command;
+
+use crate::cli::{Ended, REGION, connection_to, ended, sdk, sync_of, syncline};
+use crate::serving::{ACCOUNT, Aws, KEY_ID, SECRET, Serve};
+
+const CANARY: &str = "canary-4c1e-token-of-a-git-host";
+/// base64 of `deploy:` and the canary, as HTTP sends it; what comes before the last digits, which depend on the end.
+const ENCODED: &str = "ZGVwbG95OmNhbmFyeS00YzFlLXRva2VuLW9mLWEtZ2l0LWhvc3";
+
+const DEPLOYMENT: &str = "template-file-path: queue.yaml\n";
+const TEMPLATE: &str = "Resources:\n  Queue:\n    Type: AWS::SQS::Queue\n";
+
+fn is_in(bytes: &[u8], secret: &[u8]) -> bool {
+    bytes.windows(secret.len()).any(|window| window == secret)
+}
+
+fn is_seen_in(bytes: &[u8]) -> bool {
+    [CANARY, ENCODED, SECRET].iter().any(|secret| is_in(bytes, secret.as_bytes()))
+}
+
+/// The files below a folder, none of which may show the canary or one of the other secrets.
+fn search(folder: &Path, others: &[String], files: &mut Vec<String>) {
+    for entry in std::fs::read_dir(folder).expect("readable").filter_map(Result::ok) {
+        let path = entry.path();
+        if path.is_dir() {
+            search(&path, others, files);
+            continue;
+        }
+        // Git's own scratch files come and go.
+        let Ok(bytes) = std::fs::read(&path) else { continue };
+        let is_seen = is_seen_in(&bytes) || others.iter().any(|other| is_in(&bytes, other.as_bytes()));
+        assert!(!is_seen, "a secret is in {}", path.display());
+        files.push(entry.file_name().to_string_lossy().into_owned());
+    }
+}
+
+/// Looks at the command line of every process until told to stop.
+fn watch_command_lines(stop: &Arc<AtomicBool>) -> std::thread::JoinHandle<usize> {
+    let stop = Arc::clone(stop);
+    std::thread::spawn(move || {
+        let mut lines = 0;
+        while !stop.load(Ordering::Relaxed) {
+            for entry in std::fs::read_dir("/proc").expect("a proc file system").filter_map(Result::ok) {
+                let Ok(line) = std::fs::read(entry.path().join("cmdline")) else { continue };
+                assert!(!is_seen_in(&line), "the token is on the command line of {}", entry.path().display());
+                lines += 1;
+            }
+            std::thread::yield_now();
+        }
+        lines
+    })
+}
+
+fn command(serve: &Serve, arguments: &[&str]) -> Command {
+    let mut command = syncline(arguments);
+    command
+        .env("SYNCLINE_ENDPOINT", &serve.endpoint)
+        .env("SYNCLINE_ACCESS_KEY_ID", KEY_ID)
+        .env("SYNCLINE_SECRET_ACCESS_KEY", SECRET)
+        .env("AWS_REGION", REGION);
+    command
+}
+
+async fn run(serve: &Serve, arguments: &[&str], input: &str) -> Ended {
+    let ended = ended(command(serve, arguments), input.as_bytes()).await;
+    for told in [&ended.stdout, &ended.stderr] {
+        assert!(!is_seen_in(told.as_bytes()), "{arguments:?}: {told}");
+    }
+    ended
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_token_is_in_no_file_no_log_no_answer_and_on_no_command_line() {
+    let git = GitHost::start().await;
+    let repository = git.repository("acme/infra").await;
+    repository.commit_files(&[("deployment.yaml", DEPLOYMENT), ("queue.yaml", TEMPLATE)]).await;
+    repository.require_tokens(&[CANARY]);
+    let serve = Serve::start(Aws::Simulated).await;
+    let stop = Arc::new(AtomicBool::new(false));
+    let watching = watch_command_lines(&stop);
+
+    let client = sdk(&serve.endpoint, KEY_ID, SECRET);
+    let connection = connection_to(&client, &git.endpoint()).await;
+    let authorize = ["connection", "authorize", &connection, "--token-stdin", "--username"];
+    let with = |name: &'static str| [&authorize[..], &[name]].concat();
+    let refused = run(&serve, &with("de:ploy"), CANARY).await.failed();
+    assert!(refused.contains("username"), "{refused}");
+    let refused = run(&serve, &with("deploy"), &format!("{CANARY}\u{1}")).await.failed();
+    assert!(refused.contains("token"), "{refused}");
+    run(&serve, &with("deploy"), CANARY).await.good();
+    sync_of(&client, &connection, &repository, "web", ACCOUNT).await;
+    run(&serve, &["sync", "watch", "web"], "").await.good();
+
+    // A host that fails in every way, then refuses the token, and each time says what it likes.
+    for fault in [Fault::Status(500), Fault::HtmlPage, Fault::Disconnect, Fault::HalfBody] {
+        repository.fail(fault);
+        let before = git.received();
+        run(&serve, &["sync", "now", "web"], "").await.good();
+        while git.received() == before {
+            tokio::task::yield_now().await;
+        }
+    }
+    repository.recover();
+    repository.require_tokens(&["another"]);
+    while !run(&serve, &["sync", "status", "web", "--json"], "").await.good().contains("CREDENTIAL_REFUSED") {
+        tokio::task::yield_now().await;
+    }
+    run(&serve, &["sync", "status", "web"], "").await.good();
+    let temporary = ["key", "create", "--user", "ann", "--temporary", "1h", "--format", "json"];
+    let key: Value = serde_json::from_str(&run(&serve, &temporary, "").await.good()).expect("JSON");
+    let made =
+        ["SecretAccessKey", "SessionToken"].map(|name| key[name].as_str().expect("a secret").to_owned());
+    run(&serve, &["key", "list"], "").await.good();
+    run(&serve, &["keyring", "rotate"], "").await.good();
+    run(&serve, &["keyring", "status"], "").await.good();
+
+    stop.store(true, Ordering::Relaxed);
+    let lines = watching.join().expect("the token is on no command line");
+    assert!(lines > 100, "{lines} command lines were looked at");
+    let mut files = Vec::new();
+    search(serve.folder(), &made, &mut files);
+    let master = std::fs::read_to_string(serve.folder().join("data/keyring")).expect("the key file");
+    let master: Vec<u8> = (0..32)
+        .map(|at| u8::from_str_radix(&master[2 * at..2 * at + 2], 16).expect("hexadecimal digits"))
+        .collect();
+    for file in ["syncline.db", "syncline.db-wal"] {
+        let bytes = std::fs::read(serve.folder().join("data").join(file)).expect("readable");
+        assert!(!is_in(&bytes, &master), "the master key is in {file}");
+    }
+    for expected in ["syncline.db", "syncline.db-wal", "syncline.db-shm", "keyring", "log"] {
+        assert!(files.iter().any(|file| file == expected), "{expected} is not among {files:?}");
+    }
+    let sent = git
+        .requests()
+        .iter()
+        .filter(|r| is_seen_in(r.authorization.as_deref().unwrap_or("").as_bytes()))
+        .count();
+    assert!(sent > 0, "the host was sent the token in the form that was looked for");
+}
