@@ -23,7 +23,7 @@ use tracing::{info, warn};
 use crate::config::{Config, Role, RootKey};
 use crate::credentials::Fresh;
 use crate::keyring;
-use crate::server::{self, Connections, Front, Gate, PageTokens};
+use crate::server::{self, Connections, Front, Gate, PageTokens, Policies};
 use crate::worker::Worker;
 
 /// How long work in progress may take to end after a stop is asked for.
@@ -116,6 +116,7 @@ async fn parts_with(
         store: store.for_requests(config.limits.writes_waiting),
         clock: Arc::clone(&seams.clock),
         root: key.clone(),
+        policies: Policies::default(),
         signing_keys: SigningKeys::default(),
         quotas: config.quotas,
         role_accounts: config.role_accounts.clone(),

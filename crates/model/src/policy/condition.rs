@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 use std::net::IpAddr;
 
 use super::moment::{Moment, moment};
-use super::pattern::{Language, Spellings, Template, matches_arn, matches_like};
+use super::pattern::{Comparison, Language, Spellings, TextPattern};
 use super::{Context, canonical_key};
 
 /// One key under one operator. Several of them must all hold.
@@ -36,10 +36,7 @@ enum Quantifier {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
-    Text,
-    TextIgnoringCase,
-    Like,
-    Arn,
+    Text(Comparison),
     Number(Order),
     Date(Order),
     Bool,
@@ -85,15 +82,15 @@ impl Operator {
             None => (name, false),
         };
         let (kind, negated) = match name {
-            "stringequals" => (Kind::Text, false),
-            "stringnotequals" => (Kind::Text, true),
-            "stringequalsignorecase" => (Kind::TextIgnoringCase, false),
-            "stringnotequalsignorecase" => (Kind::TextIgnoringCase, true),
-            "stringlike" => (Kind::Like, false),
-            "stringnotlike" => (Kind::Like, true),
+            "stringequals" => (Kind::Text(Comparison::Plain), false),
+            "stringnotequals" => (Kind::Text(Comparison::Plain), true),
+            "stringequalsignorecase" => (Kind::Text(Comparison::IgnoringCase), false),
+            "stringnotequalsignorecase" => (Kind::Text(Comparison::IgnoringCase), true),
+            "stringlike" => (Kind::Text(Comparison::Like), false),
+            "stringnotlike" => (Kind::Text(Comparison::Like), true),
             // IAM's two names for one comparison.
-            "arnequals" | "arnlike" => (Kind::Arn, false),
-            "arnnotequals" | "arnnotlike" => (Kind::Arn, true),
+            "arnequals" | "arnlike" => (Kind::Text(Comparison::Arn), false),
+            "arnnotequals" | "arnnotlike" => (Kind::Text(Comparison::Arn), true),
             "bool" => (Kind::Bool, false),
             "binaryequals" => (Kind::Binary, false),
             "ipaddress" => (Kind::Address, false),
@@ -123,7 +120,7 @@ impl Operator {
 /// The values of a condition, read as its operator reads them.
 #[derive(Debug, Clone, PartialEq)]
 enum Test {
-    Text(Vec<Template>),
+    Text(Vec<TextPattern>),
     Number(Vec<f64>),
     Date(Vec<Moment>),
     Bool(Vec<bool>),
@@ -208,9 +205,9 @@ impl Condition {
         language: Language,
     ) -> Result<Self, (usize, &'static str)> {
         let test = match operator.kind {
-            Kind::Text | Kind::TextIgnoringCase | Kind::Like | Kind::Arn => {
-                Test::Text(values.iter().map(|value| Template::read(value, language)).collect())
-            }
+            Kind::Text(comparison) => Test::Text(
+                values.iter().map(|value| TextPattern::read(value, language, comparison)).collect(),
+            ),
             Kind::Number(_) => Test::Number(read_all(values, "a decimal number", decimal)?),
             Kind::Date(_) => Test::Date(read_all(
                 values,
@@ -230,7 +227,7 @@ impl Condition {
 
     pub(super) fn asks_for(&self, canonical_prefix: &str) -> bool {
         let by_variable = match &self.test {
-            Test::Text(templates) => templates.iter().any(|template| template.asks_for(canonical_prefix)),
+            Test::Text(texts) => texts.iter().any(|text| text.asks_for(canonical_prefix)),
             _ => false,
         };
         by_variable || self.key.starts_with(canonical_prefix)
@@ -267,19 +264,9 @@ impl Condition {
     /// operator reads it is none of them.
     fn is_among(&self, value: &str, context: &Context) -> bool {
         match (&self.test, self.operator.kind) {
-            (Test::Text(templates), kind) => {
-                let spellings = Spellings::of(value);
-                templates.iter().any(|template| {
-                    spellings.any(|value| match kind {
-                        Kind::Like => matches_like(template, value, context),
-                        Kind::Arn => matches_arn(template, value, context),
-                        Kind::TextIgnoringCase => {
-                            let folded = value.to_lowercase();
-                            template.plain(context).is_some_and(|text| text.to_lowercase() == folded)
-                        }
-                        _ => template.plain(context).is_some_and(|text| text == value),
-                    })
-                })
+            (Test::Text(texts), _) => {
+                let value = Spellings::of(value);
+                texts.iter().any(|text| text.matches(&value, context))
             }
             (Test::Number(wanted), Kind::Number(order)) => decimal(value).is_some_and(|number| {
                 wanted.iter().any(|wanted| number.partial_cmp(wanted).is_some_and(|by| order.holds(by)))

@@ -28,6 +28,18 @@ enum Piece {
     },
 }
 
+impl Piece {
+    /// The character that it is where wildcards are plain. Variables are resolved before.
+    fn as_char(&self) -> char {
+        match self {
+            Self::Char(c) => *c,
+            Self::One => '?',
+            Self::Many => '*',
+            Self::Variable { .. } => '\0',
+        }
+    }
+}
+
 /// A text in a policy: pieces, of which variables get their values with each request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Template {
@@ -85,20 +97,6 @@ impl Template {
             }
         }
         Some(pieces)
-    }
-
-    /// The text where wildcards are plain characters.
-    pub(super) fn plain(&self, context: &Context) -> Option<String> {
-        let mut text = String::new();
-        for piece in self.resolve(context)? {
-            text.push(match piece {
-                Piece::Char(c) => c,
-                Piece::One => '?',
-                Piece::Many => '*',
-                Piece::Variable { .. } => return None,
-            });
-        }
-        Some(text)
     }
 }
 
@@ -244,8 +242,7 @@ fn token(piece: &Piece, one: Reach, many: Reach) -> Token {
         Piece::Char(c) => Token::Char(*c),
         Piece::One => Token::One(one),
         Piece::Many => Token::Many(many),
-        // Resolved before; a variable that is left equals no character of any text.
-        Piece::Variable { .. } => Token::Char('\0'),
+        Piece::Variable { .. } => Token::Char(piece.as_char()),
     }
 }
 
@@ -392,17 +389,85 @@ fn resource_globs(pieces: &[Piece]) -> Vec<Glob> {
     globs
 }
 
-/// Whether a text matches a template with wildcards that reach over everything.
-pub(super) fn matches_like(template: &Template, text: &str, context: &Context) -> bool {
-    template.resolve(context).is_some_and(|pieces| Glob::of_text(&pieces).matches(text))
+/// How texts are compared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Comparison {
+    /// Character by character; wildcards are plain characters.
+    Plain,
+    /// The same, whatever the case.
+    IgnoringCase,
+    /// With wildcards that reach over everything.
+    Like,
+    /// As ARNs, each of the six parts for itself.
+    Arn,
 }
 
-/// Whether an ARN matches a template, each of its six parts for itself (`ArnLike`).
-pub(super) fn matches_arn(template: &Template, text: &str, context: &Context) -> bool {
-    let Some(pieces) = template.resolve(context) else { return false };
-    let wanted: Vec<&[Piece]> = pieces.splitn(6, |piece| *piece == Piece::Char(':')).collect();
-    let parts: Vec<&str> = text.splitn(6, ':').collect();
-    parts.len() == 6
-        && wanted.len() == 6
-        && parts.iter().zip(&wanted).all(|(part, wanted)| Glob::of_text(wanted).matches(part))
+/// A text of a condition.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum TextPattern {
+    Fixed(Comparable),
+    Varying(Template, Comparison),
+}
+
+/// A text without variables, ready to be compared.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Comparable {
+    Plain(String),
+    IgnoringCase(String),
+    Like(Glob),
+    Arn(Vec<Glob>),
+}
+
+impl TextPattern {
+    pub(super) fn read(text: &str, language: Language, comparison: Comparison) -> Self {
+        let template = Template::read(text, language);
+        if template.is_fixed() {
+            Self::Fixed(Comparable::of(&template.pieces, comparison))
+        } else {
+            Self::Varying(template, comparison)
+        }
+    }
+
+    pub(super) fn asks_for(&self, canonical_prefix: &str) -> bool {
+        matches!(self, Self::Varying(template, _) if template.asks_for(canonical_prefix))
+    }
+
+    pub(super) fn matches(&self, text: &Spellings<'_>, context: &Context) -> bool {
+        let comparable = match self {
+            Self::Fixed(comparable) => Cow::Borrowed(comparable),
+            Self::Varying(template, comparison) => match template.resolve(context) {
+                Some(pieces) => Cow::Owned(Comparable::of(&pieces, *comparison)),
+                None => return false,
+            },
+        };
+        text.any(|text| comparable.matches(text))
+    }
+}
+
+impl Comparable {
+    fn of(pieces: &[Piece], comparison: Comparison) -> Self {
+        let plain = || pieces.iter().map(Piece::as_char).collect::<String>();
+        match comparison {
+            Comparison::Plain => Self::Plain(plain()),
+            Comparison::IgnoringCase => Self::IgnoringCase(plain().to_lowercase()),
+            Comparison::Like => Self::Like(Glob::of_text(pieces)),
+            Comparison::Arn => {
+                let parts = pieces.splitn(6, |piece| *piece == Piece::Char(':'));
+                Self::Arn(parts.map(Glob::of_text).collect())
+            }
+        }
+    }
+
+    fn matches(&self, text: &str) -> bool {
+        match self {
+            Self::Plain(own) => own == text,
+            Self::IgnoringCase(own) => *own == text.to_lowercase(),
+            Self::Like(glob) => glob.matches(text),
+            Self::Arn(globs) => {
+                globs.len() == 6
+                    && text.splitn(6, ':').count() == 6
+                    && globs.iter().zip(text.splitn(6, ':')).all(|(glob, part)| glob.matches(part))
+            }
+        }
+    }
 }

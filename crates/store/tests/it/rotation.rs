@@ -58,7 +58,7 @@ async fn access_key(store: &Store, id: &str) {
         expires_at_ms: None,
     };
     // Whatever happens between a request and its commit: the key in use then is what counts.
-    assert!(rotated(&store, 1000).await.is_finished);
+    assert!(rotated(store, 1000).await.is_finished);
     let made = store.create_access_key(&account, new, Change::unrecorded()).await;
     assert_eq!(made.expect("written"), Made::Made);
 }

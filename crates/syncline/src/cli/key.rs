@@ -263,7 +263,7 @@ mod tests {
             access_key_id: "AKIAEXAMPLE".to_owned(),
             user_name: "ci".to_owned(),
             secret_access_key: Secret::new("s3cr3t"),
-            session_token: token.map(|token| Secret::new(token)),
+            session_token: token.map(Secret::new),
             expiration: token.map(|_| "2026-01-01T00:00:00Z".to_owned()),
         }
     }

@@ -41,7 +41,8 @@ pub(super) struct Origin {
     pub(super) request_id: String,
     /// Who sent it.
     pub(super) source: IpAddr,
-    user_agent: Option<String>,
+    /// What it calls itself.
+    pub(super) user_agent: Option<String>,
     /// The same for each sending of one request, by an SDK that retries.
     invocation_id: Option<String>,
 }

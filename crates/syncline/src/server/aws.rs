@@ -12,17 +12,18 @@ use http_body_util::BodyExt;
 use syncline_model::names::Region;
 use syncline_store::Scope;
 use syncline_wire::{
-    ErrorCode, Input, MAX_BODY_BYTES, Operation, Routed, Service, WireError, decode, encode_error,
-    encode_output, protocol_of, route,
+    ErrorCode, MAX_BODY_BYTES, Operation, Routed, Service, WireError, decode, encode_error, encode_output,
+    protocol_of, route,
 };
 use tracing::info;
 use uuid::Uuid;
 
+use super::api::needs::Needs;
 use super::api::{self, Call};
 use super::audit::{Asked, Origin};
 use super::caller::Caller;
 use super::error::{Answer, ApiError};
-use super::{Front, SourceAddress, audit, auth};
+use super::{Front, SourceAddress, access, audit, auth};
 
 /// Bodies up to this length are received as many as come; larger ones need a place.
 const ORDINARY_BODY_BYTES: usize = 16 * 1024;
@@ -142,7 +143,7 @@ struct Incoming<'r> {
     body: &'r [u8],
 }
 
-async fn run<I: Input>(
+async fn run<I: Needs>(
     request: Incoming<'_>,
     handler: impl AsyncFnOnce(&Call, I) -> Answer<I::Output>,
 ) -> Answer<Response<Bytes>> {
@@ -171,7 +172,10 @@ async fn run<I: Input>(
     });
     let call = Call { front: Arc::clone(front), scope, service: routed.service, asked };
     let answered = match decoded {
-        Ok(input) => handler(&call, input).await,
+        Ok(input) => match access::check(&call, || input.needs(&call)) {
+            Ok(()) => handler(&call, input).await,
+            Err(denied) => Err(denied),
+        },
         Err(error) => Err(error.into()),
     };
     match answered {

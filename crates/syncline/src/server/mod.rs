@@ -3,6 +3,7 @@
 //! **Architecture Invariant:** nothing here changes a sync but its due time, its configuration and the
 //! operator's decisions; what is acknowledged is committed.
 
+mod access;
 mod admin;
 pub mod api;
 mod audit;
@@ -33,6 +34,7 @@ use uuid::Uuid;
 use crate::config::Quotas;
 use crate::running::RootCredentials;
 
+pub use access::Policies;
 pub use api::paging::PageTokens;
 pub use limits::Gate;
 pub use listener::Connections;
@@ -47,6 +49,8 @@ pub struct Front {
     pub clock: Arc<dyn Clock>,
     /// The operator's key; the others are in the store.
     pub root: RootCredentials,
+    /// The policies of users.
+    pub policies: Policies,
     /// Derived signing keys.
     pub signing_keys: SigningKeys,
     /// The quotas.

@@ -5,6 +5,7 @@ pub(super) mod blockers;
 pub(super) mod connections;
 pub(super) mod hosts;
 pub(super) mod links;
+pub(super) mod needs;
 pub mod paging;
 pub(super) mod sync_configurations;
 pub(super) mod sync_status;

@@ -21,7 +21,7 @@ use syncline_wire::{ErrorCode, Timestamp};
 
 use super::super::api::Call;
 use super::super::{Front, audit};
-use super::{Answer, ApiError, Route, read, run};
+use super::{Answer, ApiError, Resource, Route, read, run};
 use crate::credentials::{self, Fresh};
 
 /// How long a temporary key may live, in seconds: what sts:GetSessionToken offers.
@@ -88,7 +88,9 @@ pub(super) async fn put_user(
     Path((account, name)): Path<(String, String)>,
     request: Request<Body>,
 ) -> Response {
-    let route = Route::change("CreateUser", json!({ "userName": &name })).of(account);
+    let route = Route::change("CreateUser", json!({ "userName": &name }))
+        .of(account)
+        .on(Resource::User(name.clone()));
     run(front, request, route, async move |call, _| {
         check_name("the user's name", &name, 64)?;
         let store = &call.front.store;
@@ -115,7 +117,9 @@ pub(super) async fn delete_user(
     Path((account, name)): Path<(String, String)>,
     request: Request<Body>,
 ) -> Response {
-    let route = Route::change("DeleteUser", json!({ "userName": &name })).of(account);
+    let route = Route::change("DeleteUser", json!({ "userName": &name }))
+        .of(account)
+        .on(Resource::User(name.clone()));
     run(front, request, route, async move |call, _| {
         let missing = no_user(&name);
         let change = call.asked.change(|deleted| if deleted { Ok(json!({})) } else { Err(missing) });
@@ -130,7 +134,8 @@ pub(super) async fn policies(
     Path((account, name)): Path<(String, String)>,
     request: Request<Body>,
 ) -> Response {
-    run(front, request, Route::question("ListUserPolicies").of(account), async move |call, _| {
+    let route = Route::question("ListUserPolicies").of(account).on(Resource::User(name.clone()));
+    run(front, request, route, async move |call, _| {
         let store = &call.front.store;
         let user = store.user(&call.scope.account, &name)?.ok_or_else(|| no_user(&name))?;
         let policies: Vec<_> = store
@@ -153,7 +158,8 @@ pub(super) async fn put_policy(
     request: Request<Body>,
 ) -> Response {
     let parameters = json!({ "userName": &name, "policyName": &policy });
-    let route = Route::change("PutUserPolicy", parameters).of(account).recording_body_as("policyDocument");
+    let route = Route::change("PutUserPolicy", parameters).of(account).on(Resource::User(name.clone()));
+    let route = route.recording_body_as("policyDocument");
     run(front, request, route, async move |call, body| {
         check_name("the policy's name", &policy, 128)?;
         let document = std::str::from_utf8(&body)
@@ -182,7 +188,8 @@ pub(super) async fn delete_policy(
     request: Request<Body>,
 ) -> Response {
     let parameters = json!({ "userName": &name, "policyName": &policy });
-    run(front, request, Route::change("DeleteUserPolicy", parameters).of(account), async move |call, _| {
+    let route = Route::change("DeleteUserPolicy", parameters).of(account).on(Resource::User(name.clone()));
+    run(front, request, route, async move |call, _| {
         let missing = ApiError::not_found("policy", &format!("{name}/{policy}"));
         let change = call.asked.change(|deleted| if deleted { Ok(json!({})) } else { Err(missing) });
         call.front.store.delete_policy(&call.scope.account, &name, &policy, change).await?
@@ -271,7 +278,7 @@ pub(super) async fn create_key(
     request: Request<Body>,
 ) -> Response {
     let route = Route::change("CreateAccessKey", json!({ "userName": &name })).of(account);
-    let route = route.recording_body_as("key");
+    let route = route.on(Resource::User(name.clone())).recording_body_as("key");
     run(front, request, route, async move |call, body| create_access_key(&call, &name, &body).await).await
 }
 

@@ -14,7 +14,7 @@ use syncline_wire::{ErrorCode, ProviderType};
 use super::super::Front;
 use super::super::api::Call;
 use super::super::api::arns::arn;
-use super::{Answer, ApiError, Route, read, run};
+use super::{Answer, ApiError, Resource, Route, read, run};
 use crate::worker::StoredCredential;
 
 /// The longest token, in bytes.
@@ -37,7 +37,8 @@ pub(super) async fn authorize(
     Path(id): Path<String>,
     request: Request<Body>,
 ) -> Response {
-    let route = Route::change("AuthorizeConnection", serde_json::json!({ "connectionId": &id }));
+    let route = Route::change("AuthorizeConnection", serde_json::json!({ "connectionId": &id }))
+        .on(Resource::Connection(id.clone()));
     run(front, request, route, async move |call, body| authorize_connection(&call, &id, &body).await).await
 }
 

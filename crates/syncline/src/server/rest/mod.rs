@@ -24,12 +24,14 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use syncline_model::names::AccountId;
-use syncline_store::Scope;
+use syncline_store::{Scope, Tagged};
 use syncline_wire::{ErrorCode, Service, WireError};
 use tracing::info;
 use uuid::Uuid;
 
+use super::access::{Need, check, everything};
 use super::api::Call;
+use super::api::arns::arn;
 use super::audit::{Asked, Origin, hash};
 use super::caller::{Caller, Principal};
 use super::error::{Answer, ApiError};
@@ -88,6 +90,8 @@ struct Route {
     body_as: Option<&'static str>,
     /// Whose resources it is about; the caller's own where it is not said.
     account: Option<String>,
+    /// What it is done to.
+    resource: Resource,
     /// The status of the answer.
     status: StatusCode,
 }
@@ -100,6 +104,7 @@ impl Route {
             parameters: Value::Null,
             body_as: None,
             account: None,
+            resource: Resource::Account,
             status: StatusCode::OK,
         }
     }
@@ -116,6 +121,43 @@ impl Route {
     /// The same, its body recorded as this member of its parameters: a body without a secret.
     fn recording_body_as(self, member: &'static str) -> Self {
         Self { body_as: Some(member), ..self }
+    }
+
+    /// The same, done to `resource`.
+    fn on(self, resource: Resource) -> Self {
+        Self { resource, ..self }
+    }
+}
+
+/// What an operation of this API is done to, as policies name it.
+enum Resource {
+    /// The account as a whole: `arn:aws:syncline:<region>:<account>:*`.
+    Account,
+    /// A user: `arn:aws:iam::<account>:user/<name>`.
+    User(String),
+    /// A sync: `arn:aws:syncline:<region>:<account>:sync/<name>`.
+    Sync(String),
+    /// A connection, under its ARN of the AWS API.
+    Connection(String),
+}
+
+impl Resource {
+    /// The permission for an action of ours, `syncline:<name>`.
+    fn needed(&self, scope: &Scope, name: &str) -> Need {
+        let action = format!("syncline:{name}");
+        match self {
+            Self::Account => Need::new(action, everything(scope, "syncline")),
+            Self::User(name) => {
+                let (partition, account) = (scope.region.partition(), &scope.account);
+                Need::new(action, format!("arn:{partition}:iam::{account}:user/{name}"))
+            }
+            Self::Sync(sync) => Need::new(action, arn(scope, "syncline", "sync", sync)),
+            Self::Connection(id) => {
+                let service = Service::CodeConnections.signing_name();
+                Need::new(action, arn(scope, service, "connection", id))
+                    .tags_of(Some(Tagged::Connection(id.clone())))
+            }
+        }
     }
 }
 
@@ -179,9 +221,10 @@ async fn operate<O: Serialize>(
         is_recorded: AtomicBool::new(false),
     });
     let call = Call { front: Arc::clone(front), scope, service, asked: Arc::clone(&asked) };
-    let answered = match foreign {
-        None => handler(call, body).await,
-        Some(refusal) => Err(refusal),
+    let needed = || vec![route.resource.needed(&call.scope, route.name)];
+    let answered = match foreign.map_or_else(|| check(&call, needed), Err) {
+        Ok(()) => handler(call, body).await,
+        Err(denied) => Err(denied),
     };
     match &answered {
         Ok(output) => asked.done(front, output).await,

@@ -14,7 +14,7 @@ use syncline_wire::{
 
 use super::super::Front;
 use super::super::api::{blockers, sync_configurations, sync_status};
-use super::{Answer, ApiError, Route, run};
+use super::{Answer, ApiError, Resource, Route, run};
 
 const SYNC_TYPE: &str = SyncConfigurationType::CfnStackSync.as_str();
 /// Syncs in one listing; the quota of an account is far below.
@@ -84,7 +84,8 @@ pub(super) async fn show(
     Path(name): Path<String>,
     request: Request<Body>,
 ) -> Response {
-    run(front, request, Route::question("GetSync"), async move |call, _| {
+    let route = Route::question("GetSync").on(Resource::Sync(name.clone()));
+    run(front, request, route, async move |call, _| {
         let configuration = call
             .front
             .store
@@ -102,7 +103,8 @@ pub(super) async fn sync_now(
     request: Request<Body>,
 ) -> Response {
     let parameters = serde_json::json!({ "resourceName": &name });
-    let route = Route { status: StatusCode::ACCEPTED, ..Route::change("SyncNow", parameters) };
+    let change = Route::change("SyncNow", parameters).on(Resource::Sync(name.clone()));
+    let route = Route { status: StatusCode::ACCEPTED, ..change };
     run(front, request, route, async move |call, _| {
         let resource = name.clone();
         let change = call.asked.change(move |outcome| match outcome {

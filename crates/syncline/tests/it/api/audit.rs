@@ -6,6 +6,7 @@ use syncline_store::chain::{ChainedRecord, Checker, GENESIS};
 use syncline_store::{Change, GATHER_MS, Kind, Made, NewAccessKey, Owner, Page, key_owner};
 use syncline_wire::Operation;
 
+use super::access;
 use super::client::{Client, Draft, EVERYTHING, Key, OURS, PROTOCOLS, REGION, Server, THEIRS};
 use super::scene::{NOTHING, ROLE, Scene, by_name, id_of, scope_of, sync_input, text};
 
@@ -172,6 +173,47 @@ async fn every_change_is_recorded_once_whether_it_is_done_or_refused() {
         assert_eq!(told[2]["errorCode"], "SerializationException", "{name}");
         assert_eq!(told[2]["requestParameters"], Value::Null, "{name}: it could not be read");
     }
+}
+
+#[tokio::test]
+async fn whatever_is_denied_is_recorded_and_what_is_allowed_only_if_it_changes_something() {
+    let scene = access::scene_with_ann().await;
+    let ann = access::ann(&scene);
+    let before = records(&scene.server, OURS).await.len();
+    let mut replies = Vec::new();
+    for operation in Operation::ALL {
+        let input = scene.fill(&access::needed(operation).0);
+        let reply = ann.call(operation.name(), &input).await;
+        assert_eq!(reply.refusal().0, access::DENIED, "{}", operation.name());
+        replies.push(reply);
+        scene.server.clock.advance_ms(1);
+    }
+    let told = records(&scene.server, OURS).await.split_off(before);
+    assert_eq!(told.len(), Operation::ALL.len());
+    for ((operation, record), reply) in Operation::ALL.into_iter().zip(&told).zip(&replies) {
+        let name = operation.name();
+        assert_eq!(
+            (&record["eventName"], &record["readOnly"]),
+            (&json!(name), &json!(operation.is_read_only()))
+        );
+        assert_eq!(record["errorCode"], access::DENIED, "{name}");
+        assert_eq!(record["errorMessage"], reply.refusal().1, "{name}");
+        assert_eq!(record["requestID"], reply.header("x-amzn-requestid"), "{name}");
+        assert_eq!(record["userIdentity"]["userName"], "ann", "{name}");
+    }
+
+    access::may(&scene, access::everything()).await;
+    let before = before + told.len();
+    for operation in Operation::ALL.into_iter().filter(|operation| operation.is_read_only()) {
+        ann.ok(operation.name(), scene.fill(&access::needed(operation).0)).await;
+    }
+    assert_eq!(records(&scene.server, OURS).await.len(), before);
+    access::may(&scene, json!([])).await;
+    assert_eq!(ann.rest("GET", "/audit", &Value::Null).await.status, 403);
+    access::may(&scene, access::allow("syncline:ListAuditRecords", "*")).await;
+    assert_eq!(ann.rest("GET", "/audit", &Value::Null).await.status, 200);
+    let told = records(&scene.server, OURS).await.split_off(before);
+    assert_eq!((told.len(), &told[0]["eventName"]), (1, &json!("ListAuditRecords")));
 }
 
 #[tokio::test]
