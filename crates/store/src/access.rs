@@ -44,6 +44,8 @@ pub struct AccessKey {
     pub expires_at_ms: Option<i64>,
     /// Whether it may be used.
     pub is_active: bool,
+    /// When it was made, in milliseconds since the Unix epoch.
+    pub created_at_ms: i64,
 }
 
 impl std::fmt::Debug for AccessKey {
@@ -139,7 +141,7 @@ impl Store {
         let found = self.read(|tx| {
             let row = tx.row(
                 &format!(
-                    "SELECT k.account_id, k.secret, k.token_hash, k.expires_at_ms, k.active, {USER}
+                    "SELECT k.account_id, k.secret, k.token_hash, k.expires_at_ms, k.active, k.created_at_ms, {USER}
                        FROM access_key k JOIN principal p ON p.id = k.principal_id WHERE k.id = $1"
                 ),
                 params![id],
@@ -148,10 +150,12 @@ impl Store {
                 let account = row.parsed(|text| text.parse::<AccountId>().ok())?;
                 let sealed = row.opt_bytes()?.unwrap_or_default();
                 let (token_hash, expires_at_ms) = (row.opt_text()?, row.opt_int()?);
-                let is_active = row.bool()?;
+                let (is_active, created_at_ms) = (row.bool()?, row.int()?);
                 let secret = Secret::default();
                 let user = user(&mut row)?;
-                Ok((AccessKey { account, user, secret, token_hash, expires_at_ms, is_active }, sealed))
+                let key =
+                    AccessKey { account, user, secret, token_hash, expires_at_ms, is_active, created_at_ms };
+                Ok((key, sealed))
             })
             .transpose()
         })?;

@@ -14,6 +14,7 @@ mod attempts;
 mod audit;
 mod blockers;
 mod branches;
+pub mod chain;
 mod change;
 mod configurations;
 mod connections;
@@ -47,6 +48,7 @@ pub use access::{
 };
 pub use accounts::Account;
 pub use attempts::{Ending, OpenAttempt, Progress};
+pub use audit::{AuditPage, GATHER_MS};
 pub use blockers::{Blocker, NewBlocker, Resolution};
 pub use branches::{BranchRecord, BranchSync, Consideration, HeadsRecorded};
 pub use change::{Change, Invocation, Told};

@@ -107,6 +107,7 @@ impl Store {
     pub fn gauges(&self) -> StoreResult<Vec<(&'static str, &'static str, i64)>> {
         self.read(|tx| {
             let count = |sql: &str| tx.count(sql, params![]);
+            let [audit_placed, audit_waiting, audit_lag_ms] = crate::audit::gauges(tx)?;
             Ok(vec![
                 (
                     "syncline_sync_configurations",
@@ -127,9 +128,17 @@ impl Store {
                     "syncline_work_due",
                     "Pieces of work that are due and not taken.",
                     tx.count(
-                        "SELECT count(*) FROM work WHERE due_at_ms <= $1 AND lease_owner IS NULL",
+                        "SELECT count(*) FROM work
+                          WHERE due_at_ms <= $1 AND lease_owner IS NULL AND kind <> 'AUDIT'",
                         params![tx.now_ms()],
                     )?,
+                ),
+                ("syncline_audit_records", "Audit records that have their places.", audit_placed),
+                ("syncline_audit_waiting", "Audit records that wait for their places.", audit_waiting),
+                (
+                    "syncline_audit_lag_milliseconds",
+                    "How long the oldest waiting audit record has waited.",
+                    audit_lag_ms,
                 ),
             ])
         })

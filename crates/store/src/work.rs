@@ -7,7 +7,7 @@
 //! A parameter that is only compared with NULL is CAST: PostgreSQL would not know its type.
 
 use crate::sql::{Tx, params};
-use crate::{Store, StoreError, StoreResult};
+use crate::{Store, StoreError, StoreResult, audit};
 
 /// What a piece of work is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -18,6 +18,8 @@ pub enum Kind {
     Branch,
     /// A sync configuration: its stack.
     Sync,
+    /// An account: the places of its audit records. Due while records wait, whatever the row says.
+    Audit,
 }
 
 impl Kind {
@@ -28,6 +30,7 @@ impl Kind {
             Self::Link => "LINK",
             Self::Branch => "BRANCH",
             Self::Sync => "SYNC",
+            Self::Audit => "AUDIT",
         }
     }
 }
@@ -37,7 +40,7 @@ impl Kind {
 pub struct Claim {
     /// What it is about.
     pub kind: Kind,
-    /// The id of the link, branch or sync configuration.
+    /// The id of the link, branch, sync configuration or account.
     pub id: String,
     owner: String,
     epoch: i64,
@@ -50,6 +53,15 @@ const CLAIM: &str = "UPDATE work SET lease_owner = $3, lease_until_ms = $4, epoc
                 WHERE kind = $1 AND due_at_ms <= $2 AND (lease_until_ms IS NULL OR lease_until_ms <= $2)
                 ORDER BY due_at_ms, id LIMIT 1)
      AND (lease_until_ms IS NULL OR lease_until_ms <= $2)
+  RETURNING id, epoch, wake_seq";
+
+/// Takes the sequencing of an account, whose row is made by the first claim. The WHERE re-checks the lease.
+const CLAIM_AUDIT: &str =
+    "INSERT INTO work (id, kind, due_at_ms, lease_owner, lease_until_ms, epoch, wake_seq)
+   VALUES ($1, 'AUDIT', $2, $3, $4, 1, 0)
+   ON CONFLICT (id) DO UPDATE SET due_at_ms = excluded.due_at_ms, lease_owner = excluded.lease_owner,
+     lease_until_ms = excluded.lease_until_ms, epoch = work.epoch + 1
+   WHERE work.lease_until_ms IS NULL OR work.lease_until_ms <= $2
   RETURNING id, epoch, wake_seq";
 
 /// A stale holder writes nothing; a wake that arrived meanwhile stays due.
@@ -104,20 +116,29 @@ impl Store {
     /// The database's.
     pub async fn claim(&self, kind: Kind, owner: &str, lease_ms: i64) -> StoreResult<Option<Claim>> {
         // A look first: an idle worker writes nothing.
-        let due = self.read(|tx| {
-            tx.count(
+        let is_due = self.read(|tx| {
+            if kind == Kind::Audit {
+                return Ok(audit::most_overdue(tx)?.is_some());
+            }
+            let due = tx.count(
                 "SELECT count(*) FROM (SELECT 1 FROM work WHERE kind = $1 AND due_at_ms <= $2
                     AND (lease_until_ms IS NULL OR lease_until_ms <= $2) LIMIT 1) AS found",
                 params![kind.as_str(), tx.now_ms()],
-            )
+            )?;
+            Ok(due > 0)
         })?;
-        if due == 0 {
+        if !is_due {
             return Ok(None);
         }
         let owner = owner.to_owned();
         self.write("store.claim", move |tx| {
             let now = tx.now_ms();
-            let claimed = tx.row(CLAIM, params![kind.as_str(), now, &owner, now + lease_ms])?;
+            let claimed = if kind == Kind::Audit {
+                let Some(account) = audit::most_overdue(tx)? else { return Ok(None) };
+                tx.row(CLAIM_AUDIT, params![account, now, &owner, now + lease_ms])?
+            } else {
+                tx.row(CLAIM, params![kind.as_str(), now, &owner, now + lease_ms])?
+            };
             claimed
                 .map(|mut row| {
                     Ok(Claim { kind, id: row.text()?, owner, epoch: row.int()?, wake_seq: row.int()? })
@@ -177,13 +198,18 @@ impl Store {
     /// The database's.
     pub fn next_due_ms(&self, kind: Option<Kind>) -> StoreResult<Option<i64>> {
         self.read(|tx| {
+            let audit = match kind {
+                None | Some(Kind::Audit) => audit::next_due_ms(tx)?,
+                Some(_) => None,
+            };
             let row = tx.row(
                 "SELECT min(due_at_ms) FROM work
                   WHERE due_at_ms IS NOT NULL AND (lease_until_ms IS NULL OR lease_until_ms <= $1)
-                    AND (CAST($2 AS TEXT) IS NULL OR kind = $2)",
+                    AND (CAST($2 AS TEXT) IS NULL OR kind = $2) AND kind <> 'AUDIT'",
                 params![tx.now_ms(), kind.map(Kind::as_str)],
             )?;
-            row.map_or(Ok(None), |mut row| row.opt_int())
+            let other = row.map_or(Ok(None), |mut row| row.opt_int())?;
+            Ok(audit.into_iter().chain(other).min())
         })
     }
 

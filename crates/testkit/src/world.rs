@@ -304,8 +304,9 @@ impl World {
             }
             let now = self.clock.now_ms();
             let due = |kind| self.parts.store.next_due_ms(Some(kind)).expect("the next due time");
-            let next = [due(Kind::Sync), due(Kind::Branch), due(Kind::Link), self.leased_until()];
-            let next = next.into_iter().flatten().min();
+            let kinds = [Kind::Sync, Kind::Branch, Kind::Link, Kind::Audit];
+            let next = kinds.map(due).into_iter().chain([self.leased_until()]);
+            let next = next.flatten().min();
             match next {
                 Some(at) if at - now <= PATIENCE_MS => self.clock.advance_ms((at - now).max(1)),
                 _ => return,

@@ -1,8 +1,10 @@
 //! The store over a real SQLite file, on a clock that moves only when told to.
 
 mod attempts;
+mod audit;
 mod blockers;
 mod branches;
+mod chain;
 mod configurations;
 mod faults;
 mod keyring;

@@ -1,6 +1,7 @@
 //! The subcommands.
 
 mod account;
+mod audit;
 mod client;
 mod connection;
 mod demo;
@@ -55,6 +56,9 @@ enum Command {
     /// Say what roles need to let this server in.
     #[command(subcommand)]
     Account(account::AccountCommand),
+    /// Export the audit log, and check that nobody has changed it.
+    #[command(subcommand)]
+    Audit(audit::AuditCommand),
     /// Look at the keys that secrets are sealed with, or rotate them.
     #[command(subcommand)]
     Keyring(keyring::KeyringCommand),
@@ -72,6 +76,7 @@ pub fn main() -> ExitCode {
         Command::User(command) => as_client(async |seams| user::run(command, seams).await),
         Command::Policy(command) => as_client(async |seams| user::run_policy(command, seams).await),
         Command::Account(command) => as_client(async |seams| account::run(command, seams).await),
+        Command::Audit(command) => as_client(async |seams| audit::run(command, seams).await),
         Command::Keyring(command) => as_client(async |seams| keyring::run(command, seams).await),
     };
     done.unwrap_or_else(|error| {

@@ -47,6 +47,11 @@ pub(super) struct AccountArgs {
 }
 
 impl AccountArgs {
+    /// The account, if one is named.
+    pub(super) fn named(&self) -> Option<&AccountId> {
+        self.account.as_ref()
+    }
+
     /// The account's id.
     pub(super) async fn or_own(&self, client: &Client) -> anyhow::Result<String> {
         #[derive(Deserialize)]

@@ -53,8 +53,12 @@ fn prove(front: &Front, parts: &Parts, body: &[u8], service: &str) -> Answer<(Ca
         if verified.session_token.is_some() {
             return Err(unknown());
         }
-        let caller =
-            Caller { key_id: id.to_owned(), account: front.root.account.clone(), principal: Principal::Root };
+        let caller = Caller {
+            key_id: id.to_owned(),
+            account: front.root.account.clone(),
+            principal: Principal::Root,
+            session_began_ms: None,
+        };
         (caller, verified)
     } else {
         let key = front.store.access_key(id)?;
@@ -70,8 +74,12 @@ fn prove(front: &Front, parts: &Parts, body: &[u8], service: &str) -> Answer<(Ca
                 "The security token included in the request is expired",
             ));
         }
-        let caller =
-            Caller { key_id: id.to_owned(), account: key.account, principal: Principal::User(key.user) };
+        let caller = Caller {
+            key_id: id.to_owned(),
+            account: key.account,
+            principal: Principal::User(key.user),
+            session_began_ms: key.expires_at_ms.map(|_| key.created_at_ms),
+        };
         (caller, verified)
     };
     let region: Region = verified

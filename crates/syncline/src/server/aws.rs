@@ -1,6 +1,7 @@
 //! The AWS front door: route, authenticate, decode, dispatch, encode.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use axum::body::Body;
 use axum::extract::State;
@@ -167,6 +168,7 @@ async fn run<I: Needs>(
         is_read_only,
         parameters,
         body_hash: if is_read_only { String::new() } else { audit::hash(body) },
+        is_recorded: AtomicBool::new(false),
     });
     let call = Call { front: Arc::clone(front), scope, service: routed.service, asked };
     let answered = match decoded {
@@ -177,7 +179,10 @@ async fn run<I: Needs>(
         Err(error) => Err(error.into()),
     };
     match answered {
-        Ok(output) => Ok(encode_output(routed, &output, &call.asked.origin.request_id)),
+        Ok(output) => {
+            call.asked.done(front, &output).await;
+            Ok(encode_output(routed, &output, &call.asked.origin.request_id))
+        }
         Err(refusal) => {
             let refusal = refusal.of(I::OPERATION);
             call.asked.refused(front, &refusal).await;

@@ -12,6 +12,8 @@ pub(super) struct Caller {
     pub(super) account: AccountId,
     /// Whose key it is.
     pub(super) principal: Principal,
+    /// When the key was made, in milliseconds since the Unix epoch, if it is a temporary one.
+    pub(super) session_began_ms: Option<i64>,
 }
 
 /// Whose key it is.

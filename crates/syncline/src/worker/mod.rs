@@ -30,7 +30,7 @@ const LEASE_MS: i64 = 15_000;
 /// How often a claim is renewed while its work goes on.
 const RENEW_EVERY: Duration = Duration::from_secs(5);
 /// Pieces of work of each kind in progress at once: Git hosts that hang take no place from stacks.
-const PLACES: [(Kind, usize); 3] = [(Kind::Sync, 16), (Kind::Branch, 8), (Kind::Link, 16)];
+const PLACES: [(Kind, usize); 4] = [(Kind::Sync, 16), (Kind::Branch, 8), (Kind::Link, 16), (Kind::Audit, 2)];
 /// The longest the loop waits without looking, so that a lost wake costs no more than this.
 const LONGEST_WAIT_MS: i64 = 1_000;
 /// How long work that failed in a way nobody foresaw is left alone.
@@ -70,7 +70,7 @@ impl Worker {
     /// What kept it from claiming; what went wrong with a claimed piece is logged and tried again later.
     pub async fn tick(&self) -> Result<bool, StoreError> {
         let mut worked = false;
-        for kind in [Kind::Link, Kind::Branch, Kind::Sync] {
+        for kind in [Kind::Link, Kind::Branch, Kind::Sync, Kind::Audit] {
             if let Some(claim) = self.store.claim(kind, &self.owner, LEASE_MS).await? {
                 self.work(claim).await;
                 worked = true;
@@ -163,6 +163,10 @@ impl Worker {
             Kind::Link => self.work_on_link(claim).await,
             Kind::Branch => self.work_on_branch(claim).await,
             Kind::Sync => self.work_on_sync(claim).await,
+            Kind::Audit => {
+                while self.store.sequence_audit(claim).await? {}
+                Ok(None)
+            }
         }
     }
 

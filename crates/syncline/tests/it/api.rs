@@ -1,6 +1,7 @@
 //! The AWS API as a client meets it: signed requests in either protocol against the real router and store.
 
 mod access;
+mod audit;
 pub(crate) mod client;
 mod conditions;
 mod constraints;

@@ -1,5 +1,7 @@
 //! The command line, run as a user runs it: the built binary against a server that listens.
 
+mod audit;
+
 use std::path::Path;
 use std::process::{Output, Stdio};
 use std::sync::Arc;

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use syncline_model::sync::{AttemptStatus, BlockerKind, BlockerStatus, EventKind};
+use syncline_store::chain::Checker;
 use syncline_store::{AttemptStatusRow, Store};
 use syncline_testkit::world::{ACCOUNT, REGION};
 
@@ -38,6 +39,8 @@ pub(crate) async fn check(house: &House, expected: &Expected<'_>) {
     let active: Vec<_> = blockers.iter().filter(|blocker| blocker.status == BlockerStatus::Active).collect();
     assert!(active.is_empty(), "{active:?}");
 
+    check_audit(&store);
+
     let stack = house.simulator.stack(ACCOUNT, REGION, STACK).expect("a stack");
     assert!(["CREATE_COMPLETE", "UPDATE_COMPLETE"].contains(&&*stack.status), "{}", stack.status);
     assert_eq!(stack.template, TEMPLATE);
@@ -52,6 +55,18 @@ pub(crate) async fn check(house: &House, expected: &Expected<'_>) {
     let executed: BTreeSet<_> = by_revision.into_values().flatten().collect();
     let left: Vec<_> = stack.change_sets.iter().filter(|name| !executed.contains(*name)).collect();
     assert!(left.is_empty(), "change sets that nobody will ever execute were left: {left:?}");
+}
+
+/// Checks that every change that was asked for is recorded, and that the chain of the records has no gap.
+fn check_audit(store: &Store) {
+    let page = store.audit_page(&scope().account, 0, 1000).expect("a read");
+    let mut chain = Checker::default();
+    for record in &page.records {
+        chain.check(record).unwrap_or_else(|broken| panic!("{broken}"));
+    }
+    // A host, a connection, a link and a sync were made by requests.
+    let records = page.records.len() + usize::try_from(page.waiting).expect("a count");
+    assert!(records >= 4, "{page:?}");
 }
 
 /// Checks that a commit whose execution fails was tried once and is what stands in the way.

@@ -391,6 +391,7 @@ pub(super) async fn delete_key(
 pub(super) fn routes() -> axum::Router<Arc<Front>> {
     use axum::routing::{delete, get, post, put};
     axum::Router::new()
+        .route("/audit", get(super::audit::list_of_account))
         .route("/users", get(users))
         .route("/users/{name}", put(put_user).delete(delete_user))
         .route("/users/{name}/policies", get(policies))

@@ -2,11 +2,13 @@
 //! the service `codeconnections`, as `curl --aws-sigv4` does.
 
 mod access;
+mod audit;
 mod connections;
 mod keyring;
 mod syncs;
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use axum::Router;
 use axum::body::Body;
@@ -30,10 +32,10 @@ use uuid::Uuid;
 use super::access::{Need, check, everything};
 use super::api::Call;
 use super::api::arns::arn;
-use super::audit::{Asked, Origin};
+use super::audit::{Asked, Origin, hash};
 use super::caller::{Caller, Principal};
 use super::error::{Answer, ApiError};
-use super::{Front, SourceAddress, audit, auth, aws};
+use super::{Front, SourceAddress, auth, aws};
 
 /// The routes below `/api/v1`.
 pub(super) fn routes(front: &Arc<Front>) -> Router<Arc<Front>> {
@@ -41,6 +43,7 @@ pub(super) fn routes(front: &Arc<Front>) -> Router<Arc<Front>> {
         .route("/connections/{id}/authorize", post(connections::authorize))
         .route("/account", get(syncs::account))
         .nest("/accounts/{account}", access::routes())
+        .route("/audit", get(audit::list))
         .route("/keyring", get(keyring::show))
         .route("/keyring/rotate", post(keyring::rotate))
         .route("/syncs", get(syncs::list))
@@ -172,7 +175,7 @@ async fn run<O: Serialize>(
     }
 }
 
-async fn answer<O>(
+async fn answer<O: Serialize>(
     front: Arc<Front>,
     request: Request<Body>,
     route: Route,
@@ -187,7 +190,7 @@ async fn answer<O>(
     front.gate.in_time(operate(&front, &parts, body, route, handler)).await
 }
 
-async fn operate<O>(
+async fn operate<O: Serialize>(
     front: &Arc<Front>,
     parts: &Parts,
     body: Bytes,
@@ -214,7 +217,8 @@ async fn operate<O>(
         event_name: route.name,
         is_read_only: route.is_read_only,
         parameters,
-        body_hash: if route.is_read_only { String::new() } else { audit::hash(&body) },
+        body_hash: if route.is_read_only { String::new() } else { hash(&body) },
+        is_recorded: AtomicBool::new(false),
     });
     let call = Call { front: Arc::clone(front), scope, service, asked: Arc::clone(&asked) };
     let needed = || vec![route.resource.needed(&call.scope, route.name)];
@@ -222,8 +226,9 @@ async fn operate<O>(
         Ok(()) => handler(call, body).await,
         Err(denied) => Err(denied),
     };
-    if let Err(refusal) = &answered {
-        asked.refused(front, refusal).await;
+    match &answered {
+        Ok(output) => asked.done(front, output).await,
+        Err(refusal) => asked.refused(front, refusal).await,
     }
     answered
 }

@@ -64,7 +64,7 @@ pub(super) fn denied(action: &str, resource: &str) -> String {
 }
 
 /// An input that succeeds, and the permissions for it in the order in which they are asked for.
-fn needed(operation: Operation) -> (Value, Vec<(&'static str, &'static str)>) {
+pub(super) fn needed(operation: Operation) -> (Value, Vec<(&'static str, &'static str)>) {
     const CONNECTIONS: &str = "arn:aws:codeconnections:eu-west-1:111111111111:connection/*";
     const HOSTS: &str = "arn:aws:codeconnections:eu-west-1:111111111111:host/*";
     const LINKS: &str = "arn:aws:codeconnections:eu-west-1:111111111111:repository-link/*";
