@@ -144,7 +144,7 @@ async fn what_the_guide_says_about_hashes_is_true() {
         return;
     }
     let here = Here::start().await;
-    here.connection("https://größe.example.com").await;
+    here.connection(&here.git.endpoint()).await;
     verified(&here).await;
     let lines = here.run(&["audit", "export"]).await.good();
     assert_eq!(lines.lines().count(), 2);
