@@ -1,5 +1,7 @@
 //! Databases of earlier versions keep what they hold.
 
+#![expect(clippy::disallowed_methods, reason = "the tests make databases of earlier versions")]
+
 use rusqlite::{Connection, params};
 use syncline_model::sync::{EventKind, SyncEvent};
 
@@ -73,7 +75,6 @@ fn first_version(database: &Connection, event_counts: &[i64]) {
 }
 
 #[tokio::test]
-#[expect(clippy::disallowed_methods, reason = "the test makes a database of an earlier version")]
 async fn the_events_of_an_earlier_version_are_all_there_in_their_order() {
     // What is kept in documents of a hundred, around its edges.
     let counts = [0, 1, 99, 100, 101, 200, 201, 350];
