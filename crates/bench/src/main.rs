@@ -29,14 +29,14 @@ enum Command {
     /// Serves an answer that never changes, on the HTTP stack of `syncline serve`.
     Constant(constant::ConstantArgs),
     /// Serves as `syncline serve` does; for trying the bench out without the product's own binary.
-    Serve(ServeArgs),
+    Serve(Box<ServeArgs>),
 }
 
 fn main() -> ExitCode {
     let done = match Command::parse() {
         Command::Api(args) => api::run(&args),
         Command::Constant(args) => constant::run(&args).map(|()| ExitCode::SUCCESS),
-        Command::Serve(args) => constant::serve(args).map(|()| ExitCode::SUCCESS),
+        Command::Serve(args) => constant::serve(*args).map(|()| ExitCode::SUCCESS),
     };
     done.unwrap_or_else(|error| {
         eprintln!("error: {error:#}");
