@@ -2,19 +2,8 @@
 
 use serde_json::{Value, json};
 
-use super::client::{Client, Draft, Reply, Server, THEIRS};
+use super::client::{Client, Server, THEIRS};
 use super::scene::{Scene, text};
-
-async fn ask(client: Client<'_>, method: &str, path: &str) -> Reply {
-    let draft = Draft {
-        method: method.to_owned(),
-        path: format!("/api/v1{path}"),
-        headers: vec![("host".to_owned(), "127.0.0.1:7962".to_owned())],
-        body: Vec::new(),
-    };
-    let signed = draft.signed(client.key, client.region, "codeconnections", client.server.now_ms());
-    client.server.send_raw(signed).await
-}
 
 /// The data keys for a purpose, with what they seal.
 fn keys_for(status: &Value, purpose: &str) -> Vec<(String, Value)> {
@@ -25,7 +14,7 @@ fn keys_for(status: &Value, purpose: &str) -> Vec<(String, Value)> {
 #[tokio::test]
 async fn the_operator_sees_the_keys_and_rotates_them() {
     let server = Server::start().await;
-    let before = ask(server.client(), "GET", "/keyring").await;
+    let before = server.client().rest("GET", "/keyring", &Value::Null).await;
     assert_eq!(before.status, 200, "{}", before.value);
     let source = format!("file:{}", server.directory.path().join("keyring").display());
     assert_eq!(text(&before.value, "/source"), source);
@@ -34,14 +23,14 @@ async fn the_operator_sees_the_keys_and_rotates_them() {
     let secrets = keys_for(&before.value, "SECRETS");
     assert_eq!(secrets.iter().map(|(_, sealed)| sealed).collect::<Vec<_>>(), [&one_secret]);
 
-    let rotated = ask(server.client(), "POST", "/keyring/rotate").await;
+    let rotated = server.client().rest("POST", "/keyring/rotate", &Value::Null).await;
     assert_eq!(rotated.status, 200, "{}", rotated.value);
     let new = text(&rotated.value, "/dataKey");
     let expected = json!({
         "dataKey": &new, "resealed": 1, "rewrapped": 0, "deleted": 1, "unreadable": [], "finished": true,
     });
     assert_eq!(rotated.value, expected);
-    let after = ask(server.client(), "GET", "/keyring").await.value;
+    let after = server.client().rest("GET", "/keyring", &Value::Null).await.value;
     assert_eq!(keys_for(&after, "SECRETS"), [(new, one_secret)]);
     assert_eq!(keys_for(&after, "PAGE_TOKENS"), keys_for(&before.value, "PAGE_TOKENS"));
     // Requests of the user whose secret was sealed anew still verify.
@@ -56,7 +45,7 @@ async fn a_user_may_do_neither_whatever_its_policies_say() {
     for (method, path, action) in
         [("GET", "/keyring", "GetKeyring"), ("POST", "/keyring/rotate", "RotateKeyring")]
     {
-        let reply = ask(theirs, method, path).await;
+        let reply = theirs.rest(method, path, &Value::Null).await;
         assert_eq!((reply.status, &*text(&reply.value, "/code")), (403, "AccessDeniedException"));
         let expected = format!(
             "User: arn:aws:iam::{}:user/them is not authorized to perform: syncline:{action} because only the \
@@ -65,7 +54,7 @@ async fn a_user_may_do_neither_whatever_its_policies_say() {
         );
         assert_eq!(text(&reply.value, "/message"), expected);
     }
-    let status = ask(server.client(), "GET", "/keyring").await.value;
+    let status = server.client().rest("GET", "/keyring", &Value::Null).await.value;
     assert_eq!(keys_for(&status, "SECRETS").len(), 1);
     assert_eq!(status["rotating"], false);
 }
@@ -76,7 +65,7 @@ async fn a_page_token_is_good_after_a_rotation() {
     let client = scene.client();
     let page = client.ok("ListConnections", json!({ "MaxResults": 1 })).await;
     let token = text(&page, "/NextToken");
-    assert_eq!(ask(client, "POST", "/keyring/rotate").await.status, 200);
+    assert_eq!(client.rest("POST", "/keyring/rotate", &Value::Null).await.status, 200);
     let next = client.ok("ListConnections", json!({ "MaxResults": 1, "NextToken": token })).await;
     assert_ne!(next["Connections"], page["Connections"]);
 }

@@ -7,7 +7,7 @@ use syncline::config::Quotas;
 use syncline_wire::Operation as Op;
 
 use crate::api::client::Client;
-use crate::api::scene::{CFN, ROLE, Scene, by_name, connection, link, of_link, sync_input, text};
+use crate::api::scene::{CFN, ROLE, Scene, but, by_name, connection, link, of_link, sync_input, text};
 
 /// One operation's world: a scene in which each call of it can succeed.
 pub(super) struct Stage {
@@ -32,14 +32,6 @@ fn vpc() -> Value {
 
 const KEY: &str = "arn:aws:kms:eu-west-1:111111111111:key/01234567";
 
-fn with(mut input: Value, members: Value) -> Value {
-    let (Some(input_members), Value::Object(members)) = (input.as_object_mut(), members) else {
-        panic!("objects");
-    };
-    input_members.extend(members);
-    input
-}
-
 impl Stage {
     /// A scene with two of everything that is listed.
     pub(super) async fn of(operation: Op) -> Self {
@@ -54,7 +46,7 @@ impl Stage {
         let scene = Scene::with(|config| config.quotas = quotas).await;
         let client = scene.client();
         if operation != Op::UpdateSyncBlocker {
-            let mended = with(by_name("web"), json!({"Id": scene.blocker, "ResolvedReason": "mended"}));
+            let mended = but(by_name("web"), json!({"Id": scene.blocker, "ResolvedReason": "mended"}));
             client.ok("UpdateSyncBlocker", mended).await;
             let claim = scene.pushed(2).await;
             scene.succeed(&claim).await;
@@ -68,7 +60,7 @@ impl Stage {
         let link = client.ok("CreateRepositoryLink", full).await;
         let link = text(&link, "/RepositoryLinkInfo/RepositoryLinkId");
         for name in ["full", "fuller"] {
-            let full = with(sync_input(&link, name), publishing());
+            let full = but(sync_input(&link, name), publishing());
             client.ok("CreateSyncConfiguration", full).await;
         }
         Self { scene, operation, made: AtomicU32::new(0), host, link }
@@ -92,14 +84,14 @@ impl Stage {
                 } else {
                     json!({"ProviderType": "GitHub"})
                 };
-                with(given, json!({"ConnectionName": self.fresh("c"), "Tags": tags()}))
+                but(given, json!({"ConnectionName": self.fresh("c"), "Tags": tags()}))
             }
             Op::CreateHost => host(),
             Op::CreateRepositoryLink => json!({
                 "ConnectionArn": scene.connection, "OwnerId": "acme", "RepositoryName": self.fresh("r"),
                 "EncryptionKeyArn": KEY, "Tags": tags(),
             }),
-            Op::CreateSyncConfiguration => with(sync_input(&scene.link, &self.fresh("s")), publishing()),
+            Op::CreateSyncConfiguration => but(sync_input(&scene.link, &self.fresh("s")), publishing()),
             Op::DeleteConnection => {
                 json!({"ConnectionArn": connection(client, &self.fresh("c")).await})
             }
@@ -115,7 +107,7 @@ impl Stage {
             Op::GetConnection => json!({"ConnectionArn": scene.pending}),
             Op::GetHost => json!({"HostArn": self.host}),
             Op::GetRepositoryLink => json!({"RepositoryLinkId": self.link}),
-            Op::GetRepositorySyncStatus => with(of_link(&scene.link), json!({"Branch": "main"})),
+            Op::GetRepositorySyncStatus => but(of_link(&scene.link), json!({"Branch": "main"})),
             Op::GetResourceSyncStatus | Op::GetSyncBlockerSummary => by_name("web"),
             Op::GetSyncConfiguration => by_name("full"),
             Op::ListConnections => {
@@ -136,20 +128,20 @@ impl Stage {
                 "RepositoryLinkId": scene.link, "ConnectionArn": scene.connection, "EncryptionKeyArn": KEY,
             }),
             Op::UpdateSyncBlocker => {
-                with(by_name("web"), json!({"Id": scene.blocker, "ResolvedReason": "mended"}))
+                but(by_name("web"), json!({"Id": scene.blocker, "ResolvedReason": "mended"}))
             }
-            Op::UpdateSyncConfiguration => with(sync_input(&scene.link, "web"), publishing()),
+            Op::UpdateSyncConfiguration => but(sync_input(&scene.link, "web"), publishing()),
         }
     }
 
     /// A listing; a token is good for the filters that it came with, and there only where they stay.
     async fn page(&self, client: Client<'_>, site: &str, filters: Value) -> Value {
-        let page = with(filters, json!({"MaxResults": 1}));
+        let page = but(filters, json!({"MaxResults": 1}));
         if site != "NextToken" {
             return page;
         }
         let first = client.ok(self.operation.name(), page.clone()).await;
-        with(page, json!({"NextToken": text(&first, "/NextToken")}))
+        but(page, json!({"NextToken": text(&first, "/NextToken")}))
     }
 
     /// Takes away what a success has made, so that its name is free again.
