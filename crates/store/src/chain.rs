@@ -1,7 +1,7 @@
 //! The hash chain of an account's audit records: how each record's hash is made, and how a chain is checked by
 //! somebody who trusts neither the server nor its database.
 //!
-//! A record's hash is SHA-256 over [`DOMAIN`], the record's sequence and time (each eight bytes, big-endian), and
+//! A record's hash is SHA-256 over `DOMAIN`, the record's sequence and time (each eight bytes, big-endian), and
 //! the previous record's hash, the account, the event's id and the record's text, each preceded by its length in
 //! bytes (eight bytes, big-endian). The texts are UTF-8, hashes are written in lower-case hexadecimal.
 
