@@ -3,13 +3,15 @@
 //! Records say what was asked for and what came of it, and hold no secret: routes that take or give one leave it
 //! out of what they record, and a member that is named like one is hidden here once more.
 
+mod recordable;
+
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use syncline_model::names::{AccountId, Region};
 use syncline_store::{Change, Invocation, StoreError, Told};
@@ -17,6 +19,8 @@ use syncline_wire::{ErrorCode, Timestamp, WireError};
 use tracing::error;
 use uuid::Uuid;
 
+pub(super) use self::recordable::lower_camel;
+use self::recordable::{shortened, without_secrets};
 use super::caller::{Caller, Principal};
 use super::error::{Answer, ApiError};
 use super::{Front, SourceAddress};
@@ -29,11 +33,6 @@ const MAX_MEMBER_BYTES: usize = 100 * 1024;
 const MAX_TEXT_CHARS: usize = 1024;
 /// The longest invocation id that is told from others, in characters; SDKs send 36.
 const MAX_INVOCATION_CHARS: usize = 256;
-/// What stands for a secret, as CloudTrail writes it.
-const HIDDEN: &str = "HIDDEN_DUE_TO_SECURITY_REASONS";
-/// Members whose values are secrets, in lower case.
-const SECRETS: [&str; 6] = ["password", "privatekey", "secret", "secretaccesskey", "sessiontoken", "token"];
-
 /// Where a request came from, as far as HTTP tells.
 #[derive(Debug, Clone)]
 pub(super) struct Origin {
@@ -235,23 +234,7 @@ fn is_worth_recording(is_read_only: bool, code: ErrorCode) -> bool {
 
 /// What is recorded of parameters or an answer: no secret, and nothing that is too long.
 fn recordable(value: &Value) -> Value {
-    let recorded = without_secrets(value);
-    let size = if recorded.is_null() { 0 } else { recorded.to_string().len() };
-    if size > MAX_MEMBER_BYTES { json!({ "omitted": true, "originalSize": size }) } else { recorded }
-}
-
-fn without_secrets(value: &Value) -> Value {
-    match value {
-        Value::Object(members) => {
-            let members = members.iter().map(|(name, value)| {
-                let is_secret = SECRETS.contains(&&*name.to_ascii_lowercase()) && !value.is_null();
-                (name.clone(), if is_secret { HIDDEN.into() } else { without_secrets(value) })
-            });
-            Value::Object(members.collect())
-        }
-        Value::Array(items) => items.iter().map(without_secrets).collect(),
-        other => other.clone(),
-    }
+    shortened(without_secrets(value), MAX_MEMBER_BYTES)
 }
 
 /// The resources of this API that a request and its answer name, each once.
@@ -291,22 +274,6 @@ fn resource(arn: &str) -> Option<Value> {
     Some(json!({ "ARN": arn, "accountId": account, "type": format!("AWS::{service}::{kind}") }))
 }
 
-/// The same value with each member's name in lower camel case, as CloudTrail spells them.
-pub(super) fn lower_camel(value: &Value) -> Value {
-    match value {
-        Value::Object(members) => {
-            let members = members.iter().map(|(name, value)| {
-                let mut chars = name.chars();
-                let first = chars.next().map(|first| first.to_ascii_lowercase());
-                (first.into_iter().chain(chars).collect(), lower_camel(value))
-            });
-            Value::Object(members.collect::<Map<_, _>>())
-        }
-        Value::Array(items) => items.iter().map(lower_camel).collect(),
-        other => other.clone(),
-    }
-}
-
 /// SHA-256 in hexadecimal.
 pub(super) fn hash(bytes: impl AsRef<[u8]>) -> String {
     Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
@@ -327,32 +294,6 @@ mod tests {
         check(false, ErrorCode::AccessDenied, true);
         check(false, ErrorCode::Validation, true);
         check(false, ErrorCode::InternalServer, true);
-    }
-
-    #[test]
-    fn a_member_named_like_a_secret_is_hidden_wherever_it_is() {
-        let check = |value: Value, expect: Value| assert_eq!(recordable(&value), expect, "{value}");
-        check(json!({"token": "t", "name": "n"}), json!({"token": HIDDEN, "name": "n"}));
-        check(
-            json!({"key": [{"secretAccessKey": "s", "accessKeyId": "AKIA"}]}),
-            json!({"key": [{"secretAccessKey": HIDDEN, "accessKeyId": "AKIA"}]}),
-        );
-        check(json!({"SessionToken": {"a": 1}}), json!({"SessionToken": HIDDEN}));
-        check(json!({"token": null}), json!({"token": null}));
-        check(
-            json!({"tags": [{"key": "token", "value": "v"}]}),
-            json!({"tags": [{"key": "token", "value": "v"}]}),
-        );
-        check(Value::Null, Value::Null);
-    }
-
-    #[test]
-    fn what_is_longer_than_cloudtrail_allows_is_left_out() {
-        // The text's two quotes and the object around it count too.
-        let of_size = |size: usize| json!({ "a": "x".repeat(size - 8) });
-        assert_eq!(recordable(&of_size(MAX_MEMBER_BYTES)), of_size(MAX_MEMBER_BYTES));
-        let too_long = MAX_MEMBER_BYTES + 1;
-        assert_eq!(recordable(&of_size(too_long)), json!({"omitted": true, "originalSize": too_long}));
     }
 
     #[test]

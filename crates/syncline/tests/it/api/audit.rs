@@ -509,7 +509,7 @@ async fn a_creation_that_is_sent_again_is_a_call_of_its_own() {
 }
 
 #[tokio::test]
-async fn what_is_too_long_is_left_out_and_said_so() {
+async fn what_is_too_long_is_left_out_and_said_so_and_the_rest_is_there() {
     let server = Server::start().await;
     let client = server.client();
     let value = "\u{1f980}".repeat(200);
@@ -519,9 +519,12 @@ async fn what_is_too_long_is_left_out_and_said_so() {
     client.ok("CreateConnection", input).await;
     let record = records(&server, OURS).await.remove(0);
     for name in ["requestParameters", "responseElements"] {
-        assert_eq!(record[name]["omitted"], true, "{name}: {record}");
-        assert!(record[name]["originalSize"].as_u64().expect("a size") > 120_000, "{name}");
+        let tags = &record[name]["tags"];
+        assert_eq!(tags["omitted"], true, "{name}: {record}");
+        assert!(tags["originalSize"].as_u64().expect("a size") > 120_000, "{name}");
     }
+    assert_eq!(record["requestParameters"]["connectionName"], "mine");
+    assert_eq!(record["responseElements"]["connectionArn"], record["resources"][0]["ARN"]);
     assert_eq!(record["resources"][0]["type"], "AWS::CodeConnections::Connection", "known all the same");
 }
 
