@@ -20,7 +20,7 @@ use tracing::error;
 use uuid::Uuid;
 
 pub(super) use self::recordable::lower_camel;
-use self::recordable::{shortened, without_secrets};
+use self::recordable::{shortened, without_secrets, without_userinfo};
 use super::caller::{Caller, Principal};
 use super::error::{Answer, ApiError};
 use super::{Front, SourceAddress};
@@ -192,7 +192,8 @@ impl Asked {
         }
         if let Some(error) = error {
             record["errorCode"] = error.code.name().into();
-            record["errorMessage"] = error.message.chars().take(MAX_TEXT_CHARS).collect::<String>().into();
+            let message = without_userinfo(&error.message);
+            record["errorMessage"] = message.chars().take(MAX_TEXT_CHARS).collect::<String>().into();
         }
         let resources = resources([&self.parameters, response]);
         if !resources.is_empty() {

@@ -10,7 +10,7 @@ const SECRETS: [&str; 6] = ["password", "privatekey", "secret", "secretaccesskey
 /// what was changed.
 const SHORT_BYTES: usize = 512;
 
-/// The same value without what is secret: members that are named like a secret.
+/// The same value without what is secret: members that are named like a secret, and the user's part of URLs.
 pub(super) fn without_secrets(value: &Value) -> Value {
     match value {
         Value::Object(members) => {
@@ -21,6 +21,7 @@ pub(super) fn without_secrets(value: &Value) -> Value {
             Value::Object(members.collect())
         }
         Value::Array(items) => items.iter().map(without_secrets).collect(),
+        Value::String(text) => without_userinfo(text).into(),
         other => other.clone(),
     }
 }
@@ -54,6 +55,39 @@ pub(super) fn shortened(mut value: Value, limit: usize) -> Value {
 /// What stands for what is left out.
 fn omitted(size: usize) -> Value {
     json!({ "omitted": true, "originalSize": size })
+}
+
+/// The text with the user's part of every URL blotted out: it may be a password.
+pub(super) fn without_userinfo(text: &str) -> String {
+    let mut clean = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find("://") {
+        // Whoever reads URLs leniently skips any number of slashes, of either kind.
+        let authority = rest[at + 3..].trim_start_matches(['/', '\\']);
+        let (before, after) = rest.split_at(rest.len() - authority.len());
+        clean.push_str(before);
+        let end = after.find(['/', '\\', '?', '#', ' ']).unwrap_or(after.len());
+        let user_end = match after[..end].rfind('@') {
+            // A password with such a character in it that was not escaped: no host has a port like that.
+            None if !has_sound_port(&after[..end]) => after.rfind('@'),
+            found => found,
+        };
+        rest = match user_end {
+            Some(user_end) => {
+                clean.push_str("***");
+                &after[user_end..]
+            }
+            None => after,
+        };
+    }
+    clean.push_str(rest);
+    clean
+}
+
+/// Whether what follows the host is a port, if anything does.
+fn has_sound_port(authority: &str) -> bool {
+    let after_address = authority.rsplit(']').next().unwrap_or(authority);
+    after_address.split_once(':').is_none_or(|(_, port)| port.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
 /// The same value with each member's name in lower camel case, as CloudTrail spells them.
@@ -91,6 +125,31 @@ mod tests {
             json!({"tags": [{"key": "token", "value": "v"}]}),
         );
         check(Value::Null, Value::Null);
+    }
+
+    #[test]
+    fn the_user_of_a_url_is_not_recorded() {
+        let check = |text: &str, expect: &str| {
+            assert_eq!(without_secrets(&json!({"a": [text]})), json!({"a": [expect]}), "{text}");
+        };
+        check("https://me:t0ken@git.example.com/x", "https://***@git.example.com/x");
+        check("https://t0ken@git.example.com", "https://***@git.example.com");
+        check("https://me:t@ken@git.example.com", "https://***@git.example.com");
+        check("https:///me:t0ken@git.example.com", "https:///***@git.example.com");
+        check("https://me:t0/k?e#n@git.example.com/x", "https://***@git.example.com/x");
+        check("https://me:t0\tken@git.example.com", "https://***@git.example.com");
+        check("two: http://a:b@c and ssh://d:e@f.", "two: http://***@c and ssh://***@f.");
+        for sound in [
+            "https://git.example.com:8443/@scope/x",
+            "https://git.example.com/a@b",
+            "https://[2001:db8::1]:8443/a@b",
+            "git@git.example.com:acme/infra",
+            "ann@example.com",
+            "://",
+            "",
+        ] {
+            check(sound, sound);
+        }
     }
 
     #[test]

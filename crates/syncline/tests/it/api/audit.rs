@@ -529,6 +529,23 @@ async fn what_is_too_long_is_left_out_and_said_so_and_the_rest_is_there() {
 }
 
 #[tokio::test]
+async fn a_password_in_a_url_is_not_recorded() {
+    let server = Server::start().await;
+    let client = server.client();
+    let endpoint = |user: &str| format!("https://{user}@git.example.com/acme");
+    for user in [CANARY.to_owned(), format!("me:{CANARY}")] {
+        let input = json!({"Name": "git", "ProviderType": "Git", "ProviderEndpoint": endpoint(&user)});
+        client.call("CreateHost", &input).await;
+    }
+    let told = records(&server, OURS).await;
+    assert_eq!(told.len(), 2);
+    for record in told {
+        assert_eq!(record["requestParameters"]["providerEndpoint"], endpoint("***"));
+        assert!(!record.to_string().contains(CANARY), "{record}");
+    }
+}
+
+#[tokio::test]
 async fn either_name_of_the_service_and_either_protocol_are_recorded_alike() {
     let scene = Scene::new().await;
     let before = records(&scene.server, OURS).await.len();
