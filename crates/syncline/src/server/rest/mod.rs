@@ -7,8 +7,8 @@ mod connections;
 mod keyring;
 mod syncs;
 
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, OnceLock};
 
 use axum::Router;
 use axum::body::Body;
@@ -86,7 +86,8 @@ struct Route {
     is_read_only: bool,
     /// What a change is asked to do; never a secret.
     parameters: Value,
-    /// The member of the parameters that the body is recorded as.
+    /// The member of the parameters that the body is recorded as, unless the request is denied or it cannot be
+    /// read.
     body_as: Option<&'static str>,
     /// Whose resources it is about; the caller's own where it is not said.
     account: Option<String>,
@@ -204,10 +205,6 @@ async fn operate<O: Serialize>(
     let request_id = parts.extensions.get::<RequestId>().map(|id| id.0.clone()).unwrap_or_default();
     let (account, foreign) = account_of(&caller, route.account.as_deref());
     let scope = Scope { account: account.clone(), region: region.clone() };
-    let mut parameters = route.parameters;
-    if let Some(member) = route.body_as {
-        parameters[member] = serde_json::from_slice(&body).unwrap_or_default();
-    }
     let asked = Arc::new(Asked {
         caller,
         account,
@@ -216,14 +213,23 @@ async fn operate<O: Serialize>(
         event_source: "syncline",
         event_name: route.name,
         is_read_only: route.is_read_only,
-        parameters,
+        parameters: route.parameters,
+        body: OnceLock::new(),
         body_hash: if route.is_read_only { String::new() } else { hash(&body) },
         is_recorded: AtomicBool::new(false),
     });
     let call = Call { front: Arc::clone(front), scope, service, asked: Arc::clone(&asked) };
     let needed = || vec![route.resource.needed(&call.scope, route.name)];
     let answered = match foreign.map_or_else(|| check(&call, needed), Err) {
-        Ok(()) => handler(call, body).await,
+        Ok(()) => {
+            // Not before: whoever may not do this has no say in what the log holds.
+            if let Some(member) = route.body_as
+                && let Ok(value) = serde_json::from_slice(&body)
+            {
+                asked.body.get_or_init(|| (member, value));
+            }
+            handler(call, body).await
+        }
         Err(denied) => Err(denied),
     };
     match &answered {

@@ -344,6 +344,45 @@ async fn what_the_operator_does_is_in_the_log_of_the_account_and_without_the_key
 }
 
 #[tokio::test]
+async fn the_body_is_recorded_only_of_who_may_send_it_and_if_it_can_be_read() {
+    let scene = access::scene_with_ann().await;
+    let ann = access::ann(&scene);
+    let before = records(&scene.server, OURS).await.len();
+    let path = format!("/accounts/{}/users/ann/policies/mine", OURS.account);
+    let policy: Value = serde_json::from_str(EVERYTHING).expect("JSON");
+    let arn = |number: usize| format!("arn:aws:codeconnections:eu-west-1:111111111111:host/{number}");
+    let flood: Value = (0..10_000).map(arn).collect();
+    let elsewhere = format!("/accounts/{}/users/them/policies/mine", THEIRS.account);
+    let keys = format!("/accounts/{}/users/ann/keys", OURS.account);
+    let operator = scene.client();
+    for (client, method, path, body, status) in [
+        (&ann, "PUT", &path, flood, 403),
+        (&ann, "PUT", &elsewhere, policy.clone(), 403),
+        (&operator, "POST", &keys, json!({"tokn": CANARY}), 400),
+        (&operator, "PUT", &path, json!({"Statement": 1}), 400),
+        (&operator, "PUT", &path, policy.clone(), 200),
+    ] {
+        let reply = client.rest(method, path, &body).await;
+        assert_eq!(reply.status, status, "{method} {path}: {}", reply.value);
+        scene.server.clock.advance_ms(1);
+    }
+
+    let told = records(&scene.server, OURS).await.split_off(before);
+    let parameters: Vec<_> = told.iter().map(|record| &record["requestParameters"]).collect();
+    let of_put = |user: &str| json!({"userName": user, "policyName": "mine"});
+    let with = |document: Value| json!({"userName": "ann", "policyName": "mine", "policyDocument": document});
+    let expect = [
+        of_put("ann"),
+        of_put("them"),
+        json!({"userName": "ann"}),
+        with(json!({"Statement": 1})),
+        with(policy.clone()),
+    ];
+    assert_eq!(parameters, expect.iter().collect::<Vec<_>>());
+    assert!(told.iter().all(|record| record.get("resources").is_none()), "{told:#?}");
+}
+
+#[tokio::test]
 async fn a_record_is_what_cloudtrail_would_write() {
     let server = Server::start().await;
     let client = server.client();
