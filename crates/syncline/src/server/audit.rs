@@ -34,6 +34,8 @@ use super::{Front, SourceAddress};
 const EVENT_VERSION: &str = "1.11";
 /// The longest that `requestParameters` and `responseElements` may each be, in bytes (CloudTrail's 100 KB).
 const MAX_MEMBER_BYTES: usize = 100 * 1024;
+/// The same for the `requestParameters` of what is refused: it costs its sender nothing.
+const MAX_REFUSED_BYTES: usize = 4 * 1024;
 /// The most `resources` that are found in either of them.
 const MAX_RESOURCES_EACH: usize = 50;
 /// The longest user agent and error message, in characters (CloudTrail's 1 KB).
@@ -171,9 +173,6 @@ impl Asked {
         if let Some((name, body)) = self.body.get().filter(|_| with_body) {
             parameters[*name] = without_secrets(body);
         }
-        let parameters = shortened(parameters, MAX_MEMBER_BYTES);
-        let mut resources = Resources::default();
-        resources.find_in(&parameters);
         let mut record = json!({
             "eventVersion": EVENT_VERSION,
             "userIdentity": self.identity(),
@@ -181,7 +180,6 @@ impl Asked {
             "eventName": self.event_name,
             "awsRegion": self.region.as_str(),
             "sourceIPAddress": self.origin.source.to_string(),
-            "requestParameters": parameters,
             "requestID": self.origin.request_id,
             "eventID": event_id,
             "readOnly": self.is_read_only,
@@ -193,7 +191,7 @@ impl Asked {
         if let Some(user_agent) = &self.origin.user_agent {
             record["userAgent"] = user_agent.as_str().into();
         }
-        Draft { text: record.to_string(), resources }
+        Draft { text: record.to_string(), parameters: shortened(parameters, MAX_MEMBER_BYTES) }
     }
 
     fn identity(&self) -> Value {
@@ -226,16 +224,19 @@ impl Asked {
 struct Draft {
     /// An object in JSON.
     text: String,
-    resources: Resources,
+    /// The request's, as they are recorded if it is not refused.
+    parameters: Value,
 }
 
 impl Draft {
-    /// The same with what came of it. What does not apply is left out, but for the answer, which CloudTrail always
-    /// has.
+    /// The same with what came of it. What does not apply is left out, but for the two members that
+    /// CloudTrail always has.
     fn with(mut self, outcome: Result<&Value, &WireError>) -> Self {
-        let response =
-            outcome.map_or(Value::Null, |response| shortened(without_secrets(response), MAX_MEMBER_BYTES));
-        self.resources.find_in(&response);
+        let limit = if outcome.is_ok() { MAX_MEMBER_BYTES } else { MAX_REFUSED_BYTES };
+        let parameters = shortened(std::mem::take(&mut self.parameters), limit);
+        let response = outcome.map_or(Value::Null, without_secrets);
+        let response = shortened(response, MAX_MEMBER_BYTES);
+        self.add("requestParameters", &parameters);
         self.add("responseElements", &response);
         if let Err(error) = outcome {
             let message = without_userinfo(&error.message);
@@ -243,9 +244,11 @@ impl Draft {
             self.add("errorCode", &error.code.name().into());
             self.add("errorMessage", &message.into());
         }
-        let resources = std::mem::take(&mut self.resources.found);
-        if !resources.is_empty() {
-            self.add("resources", &resources.into());
+        let mut resources = Resources::default();
+        resources.find_in(&parameters);
+        resources.find_in(&response);
+        if !resources.found.is_empty() {
+            self.add("resources", &resources.found.into());
         }
         self
     }

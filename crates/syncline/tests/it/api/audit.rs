@@ -568,6 +568,37 @@ async fn what_is_too_long_is_left_out_and_said_so_and_the_rest_is_there() {
 }
 
 #[tokio::test]
+async fn what_is_refused_is_recorded_in_short() {
+    let scene = access::scene_with_ann().await;
+    let before = records(&scene.server, OURS).await.len();
+    let tags = |count: usize| -> Value {
+        (0..count).map(|number| json!({"Key": format!("key-{number}"), "Value": "v".repeat(200)})).collect()
+    };
+    let input = |name: &str| json!({"ConnectionName": name, "ProviderType": "GitHub", "Tags": tags(40)});
+    // Denied, refused by the change itself, and done.
+    access::ann(&scene).refused("CreateConnection", input("new")).await;
+    scene.server.clock.advance_ms(1);
+    let client = scene.client();
+    let many = json!({"ResourceArn": scene.host, "Tags": tags(150)});
+    client.ok("TagResource", many).await;
+    scene.server.clock.advance_ms(1);
+    let others: Value =
+        (0..100).map(|number| json!({"Key": format!("other-{number}"), "Value": "v".repeat(50)})).collect();
+    client.refused("TagResource", json!({"ResourceArn": scene.host, "Tags": others})).await;
+
+    let told = records(&scene.server, OURS).await.split_off(before);
+    let omitted = |record: &Value| record["requestParameters"]["tags"]["omitted"] == true;
+    assert_eq!(told.iter().map(omitted).collect::<Vec<_>>(), [true, false, true], "{told:#?}");
+    assert_eq!(told[0]["requestParameters"]["connectionName"], "new");
+    assert_eq!(told[2]["requestParameters"]["resourceArn"], scene.host);
+    assert_eq!(told[2]["resources"][0]["ARN"], scene.host);
+    for refused in [&told[0], &told[2]] {
+        assert!(refused["errorCode"].is_string(), "{refused}");
+        assert!(refused.to_string().len() < 8 * 1024, "{refused}");
+    }
+}
+
+#[tokio::test]
 async fn a_password_in_a_url_is_not_recorded() {
     let server = Server::start().await;
     let client = server.client();
