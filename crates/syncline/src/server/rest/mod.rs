@@ -23,6 +23,7 @@ use http::{HeaderValue, Request, StatusCode};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+use serde_json::error::Category;
 use syncline_model::names::AccountId;
 use syncline_store::{Scope, Tagged};
 use syncline_wire::{ErrorCode, Service, WireError};
@@ -271,12 +272,53 @@ fn json<T: Serialize>(status: StatusCode, value: &T) -> Response {
     response
 }
 
-/// The body of a request.
+/// The body of a request. The refusal says where it goes wrong, in none of the body's own words: these may be a
+/// secret that stands in the wrong place, and the refusal is logged and recorded.
 fn read<T: DeserializeOwned>(body: &[u8]) -> Answer<T> {
     // A structure could also be read from a list of its members, and an empty list would be all defaults.
     if body.trim_ascii_start().first() != Some(&b'{') {
         return Err(ApiError::new(ErrorCode::Serialization, "the body: it must be a JSON object"));
     }
-    serde_json::from_slice(body)
-        .map_err(|error| ApiError::new(ErrorCode::Serialization, format!("the body: {error}")))
+    serde_json::from_slice(body).map_err(|error| {
+        let (line, column) = (error.line(), error.column());
+        let what = match error.classify() {
+            Category::Data => "a member is unknown, missing, given twice or of the wrong type",
+            Category::Eof => "it ends too early",
+            Category::Syntax | Category::Io => "it is not JSON",
+        };
+        let message = format!("the body: {what} (line {line}, column {column})");
+        ApiError::new(ErrorCode::Serialization, message)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde::Deserialize;
+
+    use super::*;
+
+    #[derive(Debug, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    #[expect(dead_code, reason = "it is only read")]
+    struct Input {
+        token: Option<String>,
+    }
+
+    #[test]
+    fn a_body_that_cannot_be_read_is_refused_in_words_that_are_not_its_own() {
+        let check = |body: &str, expect: &str| {
+            let refusal = read::<Input>(body.as_bytes()).expect_err(body).error;
+            assert_eq!((refusal.code, &*refusal.message), (ErrorCode::Serialization, expect), "{body}");
+        };
+        let data = |place: &str| {
+            format!("the body: a member is unknown, missing, given twice or of the wrong type ({place})")
+        };
+        check(r#"{"token": 123456}"#, &data("line 1, column 16"));
+        check(r#"{"token": ["s3cr3t"]}"#, &data("line 1, column 10"));
+        check("{\n\"s3cr3t\": 1}", &data("line 2, column 8"));
+        check(r#"{"token": s3cr3t}"#, "the body: it is not JSON (line 1, column 11)");
+        check(r#"{"token": "s3cr3t"#, "the body: it ends too early (line 1, column 17)");
+        check(r#"["s3cr3t"]"#, "the body: it must be a JSON object");
+        check("s3cr3t", "the body: it must be a JSON object");
+    }
 }

@@ -229,6 +229,7 @@ async fn the_rest_api_s_changes_are_recorded_too_and_without_the_token() {
         (&*authorize, good.clone(), 200),
         (&*authorize, json!({"token": CANARY, "username": CANARY.repeat(20)}), 400),
         (&*authorize, json!({"tokn": CANARY}), 400),
+        (&*authorize, json!({CANARY: 1}), 400),
         ("/connections/none/authorize", good, 404),
         ("/syncs/web/sync-now", Value::Null, 202),
         ("/syncs/none/sync-now", Value::Null, 404),
@@ -259,6 +260,7 @@ async fn the_rest_api_s_changes_are_recorded_too_and_without_the_token() {
             format!("syncline AuthorizeConnection - {}", of_connection(pending)),
             format!("syncline AuthorizeConnection ValidationException {}", of_connection(pending)),
             format!("syncline AuthorizeConnection SerializationException {}", of_connection(pending)),
+            format!("syncline AuthorizeConnection SerializationException {}", of_connection(pending)),
             format!("syncline AuthorizeConnection ResourceNotFoundException {}", of_connection("none")),
             "syncline SyncNow - {\"resourceName\":\"web\"}".to_owned(),
             "syncline SyncNow ResourceNotFoundException {\"resourceName\":\"none\"}".to_owned(),
@@ -267,6 +269,7 @@ async fn the_rest_api_s_changes_are_recorded_too_and_without_the_token() {
     for (record, reply) in told.iter().zip(&replies) {
         assert_eq!(record["requestID"], reply.header("x-amzn-requestid"));
         assert!(!record.to_string().contains(CANARY), "{record}");
+        assert!(!reply.value.to_string().contains(CANARY), "{}", reply.value);
     }
 }
 
