@@ -20,6 +20,11 @@ use crate::{Store, StoreError, StoreResult};
 pub const GATHER_MS: i64 = 500;
 /// Records in one transaction of the sequencer at the most.
 const BATCH: usize = 500;
+/// A transaction of the sequencer ends with the record that makes it longer than this, in bytes of records: all
+/// commits wait for it.
+const BATCH_BYTES: usize = 4 << 20;
+/// Rows that the sequencer reads at once; with records as long as they may be, these are a few MB.
+const BATCH_CHUNK: usize = 20;
 /// Rows of a page that are read at once.
 const CHUNK: usize = 50;
 /// A page ends with the record that makes it longer than this, in bytes of records.
@@ -152,33 +157,46 @@ impl Store {
             let account = &claim.id;
             let mut last =
                 head(tx, account)?.unwrap_or_else(|| Head { sequence: 0, hash: GENESIS.to_owned() });
-            let limit = i64::try_from(BATCH).unwrap_or(i64::MAX);
-            let mut rows = tx.rows(
-                "SELECT id, time_ms, record FROM audit_record
-                  WHERE account_id = $1 AND sequence IS NULL ORDER BY time_ms, id LIMIT $2",
-                params![account, limit],
-            )?;
-            for row in &mut rows {
-                let sequence = last.sequence.checked_add(1).ok_or_else(|| {
-                    StoreError::Corrupt(format!("the audit log of {account} ends at {}", last.sequence))
-                })?;
-                let mut next = ChainedRecord {
-                    sequence,
-                    account_id: account.clone(),
-                    event_id: row.text()?,
-                    time_ms: row.int()?,
-                    previous_hash: last.hash,
-                    hash: String::new(),
-                    record: row.text()?,
-                };
-                next.hash = next.computed_hash();
-                tx.execute(
-                    "UPDATE audit_record SET sequence = $2, hash = $3 WHERE id = $1 AND sequence IS NULL",
-                    params![&next.event_id, sequence, &next.hash],
+            let (mut placed, mut bytes) = (0, 0);
+            while placed < BATCH {
+                // Those that got their places wait no longer: the next ones are the first now.
+                let chunk = BATCH_CHUNK.min(BATCH - placed);
+                let rows = tx.rows(
+                    "SELECT id, time_ms, record FROM audit_record
+                      WHERE account_id = $1 AND sequence IS NULL ORDER BY time_ms, id LIMIT $2",
+                    params![account, i64::try_from(chunk).unwrap_or(i64::MAX)],
                 )?;
-                last = next.head();
+                let is_last = rows.len() < chunk;
+                for mut row in rows {
+                    let sequence = last.sequence.checked_add(1).ok_or_else(|| {
+                        StoreError::Corrupt(format!("the audit log of {account} ends at {}", last.sequence))
+                    })?;
+                    let mut next = ChainedRecord {
+                        sequence,
+                        account_id: account.clone(),
+                        event_id: row.text()?,
+                        time_ms: row.int()?,
+                        previous_hash: last.hash,
+                        hash: String::new(),
+                        record: row.text()?,
+                    };
+                    next.hash = next.computed_hash();
+                    tx.execute(
+                        "UPDATE audit_record SET sequence = $2, hash = $3 WHERE id = $1 AND sequence IS NULL",
+                        params![&next.event_id, sequence, &next.hash],
+                    )?;
+                    last = next.head();
+                    placed += 1;
+                    bytes += next.record.len();
+                    if bytes >= BATCH_BYTES {
+                        return Ok(true);
+                    }
+                }
+                if is_last {
+                    return Ok(false);
+                }
             }
-            Ok(rows.len() == BATCH)
+            Ok(true)
         })
         .await
     }

@@ -228,6 +228,30 @@ async fn many_records_take_several_transactions_and_several_pages() {
 }
 
 #[tokio::test]
+async fn long_records_take_more_transactions() {
+    let world = World::new();
+    let account = ours().account;
+    for number in 0..100 {
+        let text = "x".repeat(100_000);
+        world
+            .store
+            .record_unchanged(&account, &format!("{number:03}"), move |_| text)
+            .await
+            .expect("written");
+    }
+    world.clock.advance_ms(GATHER_MS);
+    let held = claim(&world.store, "worker").await.expect("due");
+    // The 42nd makes it more than 4 MiB.
+    for (more, waiting) in [(true, 58), (true, 16), (false, 0)] {
+        assert_eq!(world.store.sequence_audit(&held).await.expect("sequenced"), more);
+        assert_eq!(world.store.audit_page(&account, 0, 1).expect("read").waiting, waiting);
+    }
+    let records = log(&world.store, &account);
+    assert_eq!(records.len(), 100);
+    assert_eq!(check(&records), Ok(()));
+}
+
+#[tokio::test]
 async fn a_page_of_long_records_is_shorter() {
     let world = World::new();
     let account = ours().account;

@@ -2,14 +2,21 @@
 //!
 //! Records say what was asked for and what came of it, and hold no secret: routes that take or give one leave it
 //! out of what they record, and a member that is named like one is hidden here once more.
+//!
+//! **Architecture Invariant:** what is worked out on the store's writer thread is bounded, however long the request
+//! is: every commit waits for it. The record of a refusal is ready before it gets there, but for its time; that of
+//! a change lacks only the outcome.
 
+mod recordable;
+
+use std::collections::{HashSet, VecDeque};
 use std::net::IpAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use syncline_model::names::{AccountId, Region};
 use syncline_store::{Change, Invocation, StoreError, Told};
@@ -17,6 +24,8 @@ use syncline_wire::{ErrorCode, Timestamp, WireError};
 use tracing::error;
 use uuid::Uuid;
 
+pub(super) use self::recordable::lower_camel;
+use self::recordable::{shortened, without_secrets, without_userinfo};
 use super::caller::{Caller, Principal};
 use super::error::{Answer, ApiError};
 use super::{Front, SourceAddress};
@@ -25,15 +34,14 @@ use super::{Front, SourceAddress};
 const EVENT_VERSION: &str = "1.11";
 /// The longest that `requestParameters` and `responseElements` may each be, in bytes (CloudTrail's 100 KB).
 const MAX_MEMBER_BYTES: usize = 100 * 1024;
+/// The same for the `requestParameters` of what is refused: it costs its sender nothing.
+const MAX_REFUSED_BYTES: usize = 4 * 1024;
+/// The most `resources` that are found in either of them.
+const MAX_RESOURCES_EACH: usize = 50;
 /// The longest user agent and error message, in characters (CloudTrail's 1 KB).
 const MAX_TEXT_CHARS: usize = 1024;
 /// The longest invocation id that is told from others, in characters; SDKs send 36.
 const MAX_INVOCATION_CHARS: usize = 256;
-/// What stands for a secret, as CloudTrail writes it.
-const HIDDEN: &str = "HIDDEN_DUE_TO_SECURITY_REASONS";
-/// Members whose values are secrets, in lower case.
-const SECRETS: [&str; 6] = ["password", "privatekey", "secret", "secretaccesskey", "sessiontoken", "token"];
-
 /// Where a request came from, as far as HTTP tells.
 #[derive(Debug, Clone)]
 pub(super) struct Origin {
@@ -80,6 +88,8 @@ pub(super) struct Asked {
     pub(super) is_read_only: bool,
     /// What a change is asked to do; null for a question. Never a secret.
     pub(super) parameters: Value,
+    /// A member that they get from the body, once it is known that the caller may ask for this.
+    pub(super) body: OnceLock<(&'static str, Value)>,
     /// A hash of the body.
     pub(super) body_hash: String,
     /// Whether a change has recorded it.
@@ -93,12 +103,15 @@ impl Asked {
         answer: impl FnOnce(T) -> Answer<O> + Send + 'static,
     ) -> Change<T, Answer<O>> {
         let event_id = Uuid::new_v4().to_string();
-        let (asked, id) = (Arc::clone(self), event_id.clone());
+        let (asked, draft) = (Arc::clone(self), self.draft(&event_id, true));
         Change::recorded(
             self.account.clone(),
             event_id,
             move |outcome| answer(outcome).map_err(ApiError::recorded),
-            move |answered, now_ms| asked.told(&id, answered, now_ms),
+            move |answered, now_ms| {
+                asked.is_recorded.store(true, Ordering::Relaxed);
+                told(draft, answered, now_ms)
+            },
         )
     }
 
@@ -123,18 +136,6 @@ impl Asked {
         })
     }
 
-    fn told<O: Serialize>(&self, event_id: &str, answered: &Answer<O>, now_ms: i64) -> Told {
-        self.is_recorded.store(true, Ordering::Relaxed);
-        let (outcome, answer) = match answered {
-            Ok(output) => {
-                let output = serde_json::to_value(output).unwrap_or_default();
-                (Ok(lower_camel(&output)), Some(output.to_string()))
-            }
-            Err(error) => (Err(error.error.clone()), None),
-        };
-        Told { record: self.record(event_id, &outcome, now_ms), answer }
-    }
-
     /// Records a refusal that came before any change, unless it says only that there is too much to do: a
     /// record of that would be more to do. What cannot be recorded is logged: the caller is told of the
     /// refusal all the same.
@@ -143,7 +144,9 @@ impl Asked {
         if refusal.is_recorded || is_for_now || !is_worth_recording(self.is_read_only, refusal.error.code) {
             return;
         }
-        self.record_unchanged(front, Err(refusal.error.clone())).await;
+        // A body that cannot be read may be anything.
+        let is_readable = refusal.error.code != ErrorCode::Serialization;
+        self.record_unchanged(front, is_readable, Err(&refusal.error)).await;
     }
 
     /// Records a change that found nothing to do.
@@ -152,34 +155,31 @@ impl Asked {
             return;
         }
         let output = serde_json::to_value(output).unwrap_or_default();
-        self.record_unchanged(front, Ok(lower_camel(&output))).await;
+        self.record_unchanged(front, true, Ok(&lower_camel(&output))).await;
     }
 
-    async fn record_unchanged(self: &Arc<Self>, front: &Front, outcome: Result<Value, WireError>) {
+    async fn record_unchanged(&self, front: &Front, with_body: bool, outcome: Result<&Value, &WireError>) {
         let event_id = Uuid::new_v4().to_string();
-        let (asked, id) = (Arc::clone(self), event_id.clone());
-        let record = move |now_ms| asked.record(&id, &outcome, now_ms);
+        let draft = self.draft(&event_id, with_body).with(outcome);
+        let record = move |now_ms| draft.at(now_ms);
         if let Err(error) = front.store.record_unchanged(&self.account, &event_id, record).await {
             error!(%error, request_id = self.origin.request_id, "a request could not be recorded");
         }
     }
 
-    /// The record. What does not apply is left out, but for the two members that CloudTrail always has.
-    fn record(&self, event_id: &str, outcome: &Result<Value, WireError>, now_ms: i64) -> String {
-        let (response, error) = match outcome {
-            Ok(response) => (response, None),
-            Err(error) => (&Value::Null, Some(error)),
-        };
+    /// The record as far as it is known before the outcome.
+    fn draft(&self, event_id: &str, with_body: bool) -> Draft {
+        let mut parameters = without_secrets(&self.parameters);
+        if let Some((name, body)) = self.body.get().filter(|_| with_body) {
+            parameters[*name] = without_secrets(body);
+        }
         let mut record = json!({
             "eventVersion": EVENT_VERSION,
             "userIdentity": self.identity(),
-            "eventTime": Timestamp::from_epoch_ms(now_ms).iso8601(),
             "eventSource": self.event_source,
             "eventName": self.event_name,
             "awsRegion": self.region.as_str(),
             "sourceIPAddress": self.origin.source.to_string(),
-            "requestParameters": recordable(&self.parameters),
-            "responseElements": recordable(response),
             "requestID": self.origin.request_id,
             "eventID": event_id,
             "readOnly": self.is_read_only,
@@ -191,15 +191,7 @@ impl Asked {
         if let Some(user_agent) = &self.origin.user_agent {
             record["userAgent"] = user_agent.as_str().into();
         }
-        if let Some(error) = error {
-            record["errorCode"] = error.code.name().into();
-            record["errorMessage"] = error.message.chars().take(MAX_TEXT_CHARS).collect::<String>().into();
-        }
-        let resources = resources([&self.parameters, response]);
-        if !resources.is_empty() {
-            record["resources"] = resources.into();
-        }
-        record.to_string()
+        Draft { text: record.to_string(), parameters: shortened(parameters, MAX_MEMBER_BYTES) }
     }
 
     fn identity(&self) -> Value {
@@ -228,49 +220,95 @@ impl Asked {
     }
 }
 
+/// A record that is not finished.
+struct Draft {
+    /// An object in JSON.
+    text: String,
+    /// The request's, as they are recorded if it is not refused.
+    parameters: Value,
+}
+
+impl Draft {
+    /// The same with what came of it. What does not apply is left out, but for the two members that
+    /// CloudTrail always has.
+    fn with(mut self, outcome: Result<&Value, &WireError>) -> Self {
+        let limit = if outcome.is_ok() { MAX_MEMBER_BYTES } else { MAX_REFUSED_BYTES };
+        let parameters = shortened(std::mem::take(&mut self.parameters), limit);
+        let response = outcome.map_or(Value::Null, without_secrets);
+        let response = shortened(response, MAX_MEMBER_BYTES);
+        self.add("requestParameters", &parameters);
+        self.add("responseElements", &response);
+        if let Err(error) = outcome {
+            let message = without_userinfo(&error.message);
+            let message: String = message.chars().take(MAX_TEXT_CHARS).collect();
+            self.add("errorCode", &error.code.name().into());
+            self.add("errorMessage", &message.into());
+        }
+        let mut resources = Resources::default();
+        resources.find_in(&parameters);
+        resources.find_in(&response);
+        if !resources.found.is_empty() {
+            self.add("resources", &resources.found.into());
+        }
+        self
+    }
+
+    /// The record, written at this time.
+    fn at(mut self, now_ms: i64) -> String {
+        self.add("eventTime", &Timestamp::from_epoch_ms(now_ms).iso8601().into());
+        self.text
+    }
+
+    /// Adds a member to the object, which has some already.
+    fn add(&mut self, name: &str, value: &Value) {
+        self.text.pop();
+        self.text.push_str(&format!(",\"{name}\":{value}}}"));
+    }
+}
+
+/// What the store keeps of a change's answer.
+fn told<O: Serialize>(draft: Draft, answered: &Answer<O>, now_ms: i64) -> Told {
+    match answered {
+        Ok(output) => {
+            let output = serde_json::to_value(output).unwrap_or_default();
+            let record = draft.with(Ok(&lower_camel(&output))).at(now_ms);
+            Told { record, answer: Some(output.to_string()) }
+        }
+        Err(error) => Told { record: draft.with(Err(&error.error)).at(now_ms), answer: None },
+    }
+}
+
 /// Whether a refusal with this code is recorded: every refused change, and the questions that are not allowed.
 fn is_worth_recording(is_read_only: bool, code: ErrorCode) -> bool {
     !is_read_only || code == ErrorCode::AccessDenied
 }
 
-/// What is recorded of parameters or an answer: no secret, and nothing that is too long.
-fn recordable(value: &Value) -> Value {
-    let recorded = without_secrets(value);
-    let size = if recorded.is_null() { 0 } else { recorded.to_string().len() };
-    if size > MAX_MEMBER_BYTES { json!({ "omitted": true, "originalSize": size }) } else { recorded }
-}
-
-fn without_secrets(value: &Value) -> Value {
-    match value {
-        Value::Object(members) => {
-            let members = members.iter().map(|(name, value)| {
-                let is_secret = SECRETS.contains(&&*name.to_ascii_lowercase()) && !value.is_null();
-                (name.clone(), if is_secret { HIDDEN.into() } else { without_secrets(value) })
-            });
-            Value::Object(members.collect())
-        }
-        Value::Array(items) => items.iter().map(without_secrets).collect(),
-        other => other.clone(),
-    }
-}
-
 /// The resources of this API that a request and its answer name, each once.
-fn resources(values: [&Value; 2]) -> Vec<Value> {
-    fn find(value: &Value, found: &mut Vec<Value>) {
-        match value {
-            Value::Object(members) => members.values().for_each(|value| find(value, found)),
-            Value::Array(items) => items.iter().for_each(|value| find(value, found)),
-            Value::String(text) => {
-                if let Some(resource) = resource(text).filter(|resource| !found.contains(resource)) {
-                    found.push(resource);
+#[derive(Default)]
+struct Resources {
+    arns: HashSet<String>,
+    found: Vec<Value>,
+}
+
+impl Resources {
+    /// Finds those that a recorded value names, the outermost first: what a change is done to stands further out
+    /// than what its lists may name.
+    fn find_in(&mut self, value: &Value) {
+        let most = self.found.len() + MAX_RESOURCES_EACH;
+        let mut ahead = VecDeque::from([value]);
+        while let Some(value) = ahead.pop_front().filter(|_| self.found.len() < most) {
+            match value {
+                Value::Object(members) => ahead.extend(members.values()),
+                Value::Array(items) => ahead.extend(items),
+                Value::String(text) => {
+                    if let Some(resource) = resource(text).filter(|_| self.arns.insert(text.clone())) {
+                        self.found.push(resource);
+                    }
                 }
+                Value::Null | Value::Bool(_) | Value::Number(_) => {}
             }
-            _ => {}
         }
     }
-    let mut found = Vec::new();
-    values.into_iter().for_each(|value| find(value, &mut found));
-    found
 }
 
 /// A resource as CloudTrail names one: its ARN, its account, its type.
@@ -289,22 +327,6 @@ fn resource(arn: &str) -> Option<Value> {
         _ => return None,
     };
     Some(json!({ "ARN": arn, "accountId": account, "type": format!("AWS::{service}::{kind}") }))
-}
-
-/// The same value with each member's name in lower camel case, as CloudTrail spells them.
-pub(super) fn lower_camel(value: &Value) -> Value {
-    match value {
-        Value::Object(members) => {
-            let members = members.iter().map(|(name, value)| {
-                let mut chars = name.chars();
-                let first = chars.next().map(|first| first.to_ascii_lowercase());
-                (first.into_iter().chain(chars).collect(), lower_camel(value))
-            });
-            Value::Object(members.collect::<Map<_, _>>())
-        }
-        Value::Array(items) => items.iter().map(lower_camel).collect(),
-        other => other.clone(),
-    }
 }
 
 /// SHA-256 in hexadecimal.
@@ -330,37 +352,13 @@ mod tests {
     }
 
     #[test]
-    fn a_member_named_like_a_secret_is_hidden_wherever_it_is() {
-        let check = |value: Value, expect: Value| assert_eq!(recordable(&value), expect, "{value}");
-        check(json!({"token": "t", "name": "n"}), json!({"token": HIDDEN, "name": "n"}));
-        check(
-            json!({"key": [{"secretAccessKey": "s", "accessKeyId": "AKIA"}]}),
-            json!({"key": [{"secretAccessKey": HIDDEN, "accessKeyId": "AKIA"}]}),
-        );
-        check(json!({"SessionToken": {"a": 1}}), json!({"SessionToken": HIDDEN}));
-        check(json!({"token": null}), json!({"token": null}));
-        check(
-            json!({"tags": [{"key": "token", "value": "v"}]}),
-            json!({"tags": [{"key": "token", "value": "v"}]}),
-        );
-        check(Value::Null, Value::Null);
-    }
-
-    #[test]
-    fn what_is_longer_than_cloudtrail_allows_is_left_out() {
-        // The text's two quotes and the object around it count too.
-        let of_size = |size: usize| json!({ "a": "x".repeat(size - 8) });
-        assert_eq!(recordable(&of_size(MAX_MEMBER_BYTES)), of_size(MAX_MEMBER_BYTES));
-        let too_long = MAX_MEMBER_BYTES + 1;
-        assert_eq!(recordable(&of_size(too_long)), json!({"omitted": true, "originalSize": too_long}));
-    }
-
-    #[test]
     fn resources_are_the_arns_of_this_api() {
         let check = |arn: &str, expect: Option<&str>| {
-            let found = resources([&json!({"a": [{"bArn": arn}]}), &json!({"c": arn})]);
+            let mut resources = Resources::default();
+            resources.find_in(&json!({"a": [{"bArn": arn}]}));
+            resources.find_in(&json!({"c": arn}));
             let expect = expect.map(|kind| json!({"ARN": arn, "accountId": "111111111111", "type": kind}));
-            assert_eq!(found, Vec::from_iter(expect), "{arn}");
+            assert_eq!(resources.found, Vec::from_iter(expect), "{arn}");
         };
         check(
             "arn:aws:codeconnections:eu-west-1:111111111111:connection/1",
@@ -377,5 +375,19 @@ mod tests {
         check("arn:aws:iam::111111111111:role/deploy", None);
         check("arn:aws:codeconnections:eu-west-1:111111111111:teapot/1", None);
         check("arn:aws:codeconnections", None);
+    }
+
+    #[test]
+    fn of_many_resources_the_outermost_are_recorded() {
+        let arn = |number: usize| format!("arn:aws:codeconnections:eu-west-1:111111111111:host/{number}");
+        let many = |from: usize| (from..from + 30_000).map(arn).collect::<Vec<_>>();
+        let mut resources = Resources::default();
+        resources.find_in(&json!({"statement": {"resource": many(0)}, "hostArn": arn(70_000)}));
+        resources.find_in(&json!({"tags": many(0), "hostArn": arn(70_001)}));
+        let found: Vec<_> = resources.found.iter().map(|found| found["ARN"].as_str()).collect();
+        let expect = [arn(70_000)].into_iter().chain(many(0).into_iter().take(49)).chain([arn(70_001)]);
+        let expect: Vec<_> = expect.chain(many(49).into_iter().take(49)).collect();
+        assert_eq!(found, expect.iter().map(|arn| Some(&**arn)).collect::<Vec<_>>());
+        assert_eq!(found.len(), 2 * MAX_RESOURCES_EACH);
     }
 }

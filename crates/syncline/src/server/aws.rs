@@ -1,7 +1,7 @@
 //! The AWS front door: route, authenticate, decode, dispatch, encode.
 
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, OnceLock};
 
 use axum::body::Body;
 use axum::extract::State;
@@ -167,6 +167,7 @@ async fn run<I: Needs>(
         event_name: I::OPERATION.name(),
         is_read_only,
         parameters,
+        body: OnceLock::new(),
         body_hash: if is_read_only { String::new() } else { audit::hash(body) },
         is_recorded: AtomicBool::new(false),
     });

@@ -7,8 +7,8 @@ mod connections;
 mod keyring;
 mod syncs;
 
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, OnceLock};
 
 use axum::Router;
 use axum::body::Body;
@@ -23,6 +23,7 @@ use http::{HeaderValue, Request, StatusCode};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+use serde_json::error::Category;
 use syncline_model::names::AccountId;
 use syncline_store::{Scope, Tagged};
 use syncline_wire::{ErrorCode, Service, WireError};
@@ -86,7 +87,8 @@ struct Route {
     is_read_only: bool,
     /// What a change is asked to do; never a secret.
     parameters: Value,
-    /// The member of the parameters that the body is recorded as.
+    /// The member of the parameters that the body is recorded as, unless the request is denied or it cannot be
+    /// read.
     body_as: Option<&'static str>,
     /// Whose resources it is about; the caller's own where it is not said.
     account: Option<String>,
@@ -204,10 +206,6 @@ async fn operate<O: Serialize>(
     let request_id = parts.extensions.get::<RequestId>().map(|id| id.0.clone()).unwrap_or_default();
     let (account, foreign) = account_of(&caller, route.account.as_deref());
     let scope = Scope { account: account.clone(), region: region.clone() };
-    let mut parameters = route.parameters;
-    if let Some(member) = route.body_as {
-        parameters[member] = serde_json::from_slice(&body).unwrap_or_default();
-    }
     let asked = Arc::new(Asked {
         caller,
         account,
@@ -216,14 +214,23 @@ async fn operate<O: Serialize>(
         event_source: "syncline",
         event_name: route.name,
         is_read_only: route.is_read_only,
-        parameters,
+        parameters: route.parameters,
+        body: OnceLock::new(),
         body_hash: if route.is_read_only { String::new() } else { hash(&body) },
         is_recorded: AtomicBool::new(false),
     });
     let call = Call { front: Arc::clone(front), scope, service, asked: Arc::clone(&asked) };
     let needed = || vec![route.resource.needed(&call.scope, route.name)];
     let answered = match foreign.map_or_else(|| check(&call, needed), Err) {
-        Ok(()) => handler(call, body).await,
+        Ok(()) => {
+            // Not before: whoever may not do this has no say in what the log holds.
+            if let Some(member) = route.body_as
+                && let Ok(value) = serde_json::from_slice(&body)
+            {
+                asked.body.get_or_init(|| (member, value));
+            }
+            handler(call, body).await
+        }
         Err(denied) => Err(denied),
     };
     match &answered {
@@ -265,12 +272,53 @@ fn json<T: Serialize>(status: StatusCode, value: &T) -> Response {
     response
 }
 
-/// The body of a request.
+/// The body of a request. The refusal says where it goes wrong, in none of the body's own words: these may be a
+/// secret that stands in the wrong place, and the refusal is logged and recorded.
 fn read<T: DeserializeOwned>(body: &[u8]) -> Answer<T> {
     // A structure could also be read from a list of its members, and an empty list would be all defaults.
     if body.trim_ascii_start().first() != Some(&b'{') {
         return Err(ApiError::new(ErrorCode::Serialization, "the body: it must be a JSON object"));
     }
-    serde_json::from_slice(body)
-        .map_err(|error| ApiError::new(ErrorCode::Serialization, format!("the body: {error}")))
+    serde_json::from_slice(body).map_err(|error| {
+        let (line, column) = (error.line(), error.column());
+        let what = match error.classify() {
+            Category::Data => "a member is unknown, missing, given twice or of the wrong type",
+            Category::Eof => "it ends too early",
+            Category::Syntax | Category::Io => "it is not JSON",
+        };
+        let message = format!("the body: {what} (line {line}, column {column})");
+        ApiError::new(ErrorCode::Serialization, message)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde::Deserialize;
+
+    use super::*;
+
+    #[derive(Debug, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    #[expect(dead_code, reason = "it is only read")]
+    struct Input {
+        token: Option<String>,
+    }
+
+    #[test]
+    fn a_body_that_cannot_be_read_is_refused_in_words_that_are_not_its_own() {
+        let check = |body: &str, expect: &str| {
+            let refusal = read::<Input>(body.as_bytes()).expect_err(body).error;
+            assert_eq!((refusal.code, &*refusal.message), (ErrorCode::Serialization, expect), "{body}");
+        };
+        let data = |place: &str| {
+            format!("the body: a member is unknown, missing, given twice or of the wrong type ({place})")
+        };
+        check(r#"{"token": 123456}"#, &data("line 1, column 16"));
+        check(r#"{"token": ["s3cr3t"]}"#, &data("line 1, column 10"));
+        check("{\n\"s3cr3t\": 1}", &data("line 2, column 8"));
+        check(r#"{"token": s3cr3t}"#, "the body: it is not JSON (line 1, column 11)");
+        check(r#"{"token": "s3cr3t"#, "the body: it ends too early (line 1, column 17)");
+        check(r#"["s3cr3t"]"#, "the body: it must be a JSON object");
+        check("s3cr3t", "the body: it must be a JSON object");
+    }
 }

@@ -43,6 +43,10 @@ fn shown(front: &Front, scope: &Scope, configuration: Configuration) -> Answer<S
 }
 
 /// `GET /api/v1/account`: the caller's account and the ExternalId its roles are assumed with.
+///
+/// A question, though the first one for an account makes and stores its ExternalId: whoever sets up a role needs it
+/// before anything exists that it could come with. It is the server's choice, not the caller's, and it never changes, so
+/// that there is no change to allow or to record, and whoever may only read can do no harm by asking.
 pub(super) async fn account(State(front): State<Arc<Front>>, request: Request<Body>) -> Response {
     run(front, request, Route::question("GetAccount"), async |call, _| {
         let account = call.front.store.account(&call.scope.account).await?;

@@ -229,6 +229,7 @@ async fn the_rest_api_s_changes_are_recorded_too_and_without_the_token() {
         (&*authorize, good.clone(), 200),
         (&*authorize, json!({"token": CANARY, "username": CANARY.repeat(20)}), 400),
         (&*authorize, json!({"tokn": CANARY}), 400),
+        (&*authorize, json!({CANARY: 1}), 400),
         ("/connections/none/authorize", good, 404),
         ("/syncs/web/sync-now", Value::Null, 202),
         ("/syncs/none/sync-now", Value::Null, 404),
@@ -259,6 +260,7 @@ async fn the_rest_api_s_changes_are_recorded_too_and_without_the_token() {
             format!("syncline AuthorizeConnection - {}", of_connection(pending)),
             format!("syncline AuthorizeConnection ValidationException {}", of_connection(pending)),
             format!("syncline AuthorizeConnection SerializationException {}", of_connection(pending)),
+            format!("syncline AuthorizeConnection SerializationException {}", of_connection(pending)),
             format!("syncline AuthorizeConnection ResourceNotFoundException {}", of_connection("none")),
             "syncline SyncNow - {\"resourceName\":\"web\"}".to_owned(),
             "syncline SyncNow ResourceNotFoundException {\"resourceName\":\"none\"}".to_owned(),
@@ -267,6 +269,7 @@ async fn the_rest_api_s_changes_are_recorded_too_and_without_the_token() {
     for (record, reply) in told.iter().zip(&replies) {
         assert_eq!(record["requestID"], reply.header("x-amzn-requestid"));
         assert!(!record.to_string().contains(CANARY), "{record}");
+        assert!(!reply.value.to_string().contains(CANARY), "{}", reply.value);
     }
 }
 
@@ -341,6 +344,45 @@ async fn what_the_operator_does_is_in_the_log_of_the_account_and_without_the_key
     assert_eq!(told.len(), 1);
     let parts = ["eventName", "errorCode", "readOnly"].map(|name| &told[0][name]);
     assert_eq!(parts, [&json!("ListAuditRecords"), &json!("AccessDeniedException"), &json!(true)]);
+}
+
+#[tokio::test]
+async fn the_body_is_recorded_only_of_who_may_send_it_and_if_it_can_be_read() {
+    let scene = access::scene_with_ann().await;
+    let ann = access::ann(&scene);
+    let before = records(&scene.server, OURS).await.len();
+    let path = format!("/accounts/{}/users/ann/policies/mine", OURS.account);
+    let policy: Value = serde_json::from_str(EVERYTHING).expect("JSON");
+    let arn = |number: usize| format!("arn:aws:codeconnections:eu-west-1:111111111111:host/{number}");
+    let flood: Value = (0..10_000).map(arn).collect();
+    let elsewhere = format!("/accounts/{}/users/them/policies/mine", THEIRS.account);
+    let keys = format!("/accounts/{}/users/ann/keys", OURS.account);
+    let operator = scene.client();
+    for (client, method, path, body, status) in [
+        (&ann, "PUT", &path, flood, 403),
+        (&ann, "PUT", &elsewhere, policy.clone(), 403),
+        (&operator, "POST", &keys, json!({"tokn": CANARY}), 400),
+        (&operator, "PUT", &path, json!({"Statement": 1}), 400),
+        (&operator, "PUT", &path, policy.clone(), 200),
+    ] {
+        let reply = client.rest(method, path, &body).await;
+        assert_eq!(reply.status, status, "{method} {path}: {}", reply.value);
+        scene.server.clock.advance_ms(1);
+    }
+
+    let told = records(&scene.server, OURS).await.split_off(before);
+    let parameters: Vec<_> = told.iter().map(|record| &record["requestParameters"]).collect();
+    let of_put = |user: &str| json!({"userName": user, "policyName": "mine"});
+    let with = |document: Value| json!({"userName": "ann", "policyName": "mine", "policyDocument": document});
+    let expect = [
+        of_put("ann"),
+        of_put("them"),
+        json!({"userName": "ann"}),
+        with(json!({"Statement": 1})),
+        with(policy.clone()),
+    ];
+    assert_eq!(parameters, expect.iter().collect::<Vec<_>>());
+    assert!(told.iter().all(|record| record.get("resources").is_none()), "{told:#?}");
 }
 
 #[tokio::test]
@@ -509,7 +551,7 @@ async fn a_creation_that_is_sent_again_is_a_call_of_its_own() {
 }
 
 #[tokio::test]
-async fn what_is_too_long_is_left_out_and_said_so() {
+async fn what_is_too_long_is_left_out_and_said_so_and_the_rest_is_there() {
     let server = Server::start().await;
     let client = server.client();
     let value = "\u{1f980}".repeat(200);
@@ -519,10 +561,61 @@ async fn what_is_too_long_is_left_out_and_said_so() {
     client.ok("CreateConnection", input).await;
     let record = records(&server, OURS).await.remove(0);
     for name in ["requestParameters", "responseElements"] {
-        assert_eq!(record[name]["omitted"], true, "{name}: {record}");
-        assert!(record[name]["originalSize"].as_u64().expect("a size") > 120_000, "{name}");
+        let tags = &record[name]["tags"];
+        assert_eq!(tags["omitted"], true, "{name}: {record}");
+        assert!(tags["originalSize"].as_u64().expect("a size") > 120_000, "{name}");
     }
+    assert_eq!(record["requestParameters"]["connectionName"], "mine");
+    assert_eq!(record["responseElements"]["connectionArn"], record["resources"][0]["ARN"]);
     assert_eq!(record["resources"][0]["type"], "AWS::CodeConnections::Connection", "known all the same");
+}
+
+#[tokio::test]
+async fn what_is_refused_is_recorded_in_short() {
+    let scene = access::scene_with_ann().await;
+    let before = records(&scene.server, OURS).await.len();
+    let tags = |count: usize| -> Value {
+        (0..count).map(|number| json!({"Key": format!("key-{number}"), "Value": "v".repeat(200)})).collect()
+    };
+    let input = |name: &str| json!({"ConnectionName": name, "ProviderType": "GitHub", "Tags": tags(40)});
+    // Denied, refused by the change itself, and done.
+    access::ann(&scene).refused("CreateConnection", input("new")).await;
+    scene.server.clock.advance_ms(1);
+    let client = scene.client();
+    let many = json!({"ResourceArn": scene.host, "Tags": tags(150)});
+    client.ok("TagResource", many).await;
+    scene.server.clock.advance_ms(1);
+    let others: Value =
+        (0..100).map(|number| json!({"Key": format!("other-{number}"), "Value": "v".repeat(50)})).collect();
+    client.refused("TagResource", json!({"ResourceArn": scene.host, "Tags": others})).await;
+
+    let told = records(&scene.server, OURS).await.split_off(before);
+    let omitted = |record: &Value| record["requestParameters"]["tags"]["omitted"] == true;
+    assert_eq!(told.iter().map(omitted).collect::<Vec<_>>(), [true, false, true], "{told:#?}");
+    assert_eq!(told[0]["requestParameters"]["connectionName"], "new");
+    assert_eq!(told[2]["requestParameters"]["resourceArn"], scene.host);
+    assert_eq!(told[2]["resources"][0]["ARN"], scene.host);
+    for refused in [&told[0], &told[2]] {
+        assert!(refused["errorCode"].is_string(), "{refused}");
+        assert!(refused.to_string().len() < 8 * 1024, "{refused}");
+    }
+}
+
+#[tokio::test]
+async fn a_password_in_a_url_is_not_recorded() {
+    let server = Server::start().await;
+    let client = server.client();
+    let endpoint = |user: &str| format!("https://{user}@git.example.com/acme");
+    for user in [CANARY.to_owned(), format!("me:{CANARY}")] {
+        let input = json!({"Name": "git", "ProviderType": "Git", "ProviderEndpoint": endpoint(&user)});
+        client.call("CreateHost", &input).await;
+    }
+    let told = records(&server, OURS).await;
+    assert_eq!(told.len(), 2);
+    for record in told {
+        assert_eq!(record["requestParameters"]["providerEndpoint"], endpoint("***"));
+        assert!(!record.to_string().contains(CANARY), "{record}");
+    }
 }
 
 #[tokio::test]
