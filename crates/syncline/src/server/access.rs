@@ -121,7 +121,7 @@ fn check_one(call: &Call, user: &User, policies: &[Policy], need: &Need) -> Answ
         }
     };
     let Need { action, resource, .. } = need;
-    let who = call.asked.caller.arn(call.scope.region.partition());
+    let who = call.asked.caller.arn();
     Err(ApiError::new(
         ErrorCode::AccessDenied,
         format!("User: {who} is not authorized to perform: {action} on resource: {resource} {why}"),
@@ -139,7 +139,7 @@ fn context(call: &Call, user: &User, policies: &[Policy], need: &Need) -> Answer
     let now_ms = call.front.clock.now_ms();
     context.add("aws:PrincipalType", "User");
     context.add("aws:PrincipalAccount", asked.caller.account.as_str());
-    context.add("aws:PrincipalArn", asked.caller.arn(call.scope.region.partition()));
+    context.add("aws:PrincipalArn", asked.caller.arn());
     context.add("aws:userid", user.id.as_str());
     context.add("aws:username", user.name.as_str());
     context.add("aws:RequestedRegion", call.scope.region.as_str());

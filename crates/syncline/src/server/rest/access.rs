@@ -20,6 +20,7 @@ use syncline_store::{
 use syncline_wire::{ErrorCode, Timestamp};
 
 use super::super::api::Call;
+use super::super::caller::user_arn;
 use super::super::{Front, audit};
 use super::{Answer, ApiError, Resource, Route, read, run};
 use crate::credentials::{self, Fresh};
@@ -28,11 +29,6 @@ use crate::credentials::{self, Fresh};
 const LIFETIME_S: std::ops::RangeInclusive<i64> = 900..=129_600;
 /// How long one lives if nothing is said, in seconds.
 const DEFAULT_LIFETIME_S: i64 = 3600;
-
-fn user_arn(call: &Call, name: &str) -> String {
-    let partition = call.scope.region.partition();
-    format!("arn:{partition}:iam::{}:user/{name}", call.scope.account)
-}
 
 fn no_user(name: &str) -> ApiError {
     ApiError::not_found("user", name)
@@ -61,7 +57,7 @@ struct ShownUser {
 
 fn shown(call: &Call, user: User) -> ShownUser {
     ShownUser {
-        arn: user_arn(call, &user.name),
+        arn: user_arn(&call.scope.account, &user.name),
         user_name: user.name,
         user_id: user.id,
         created_at: Timestamp::from_epoch_ms(user.created_at_ms).iso8601(),

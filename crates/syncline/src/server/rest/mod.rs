@@ -33,7 +33,7 @@ use super::access::{Need, check, everything};
 use super::api::Call;
 use super::api::arns::arn;
 use super::audit::{Asked, Origin, hash};
-use super::caller::{Caller, Principal};
+use super::caller::{Caller, Principal, user_arn};
 use super::error::{Answer, ApiError};
 use super::{Front, SourceAddress, auth, aws};
 
@@ -147,10 +147,7 @@ impl Resource {
         let action = format!("syncline:{name}");
         match self {
             Self::Account => Need::new(action, everything(scope, "syncline")),
-            Self::User(name) => {
-                let (partition, account) = (scope.region.partition(), &scope.account);
-                Need::new(action, format!("arn:{partition}:iam::{account}:user/{name}"))
-            }
+            Self::User(name) => Need::new(action, user_arn(&scope.account, name)),
             Self::Sync(sync) => Need::new(action, arn(scope, "syncline", "sync", sync)),
             Self::Connection(id) => {
                 let service = Service::CodeConnections.signing_name();

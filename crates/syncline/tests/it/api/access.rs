@@ -7,7 +7,7 @@ use syncline_store::{Change, Made};
 use syncline_wire::{Operation, Protocol, Service};
 
 use super::client::{Client, EVERYTHING, Key, OURS, PROTOCOLS, user_with_key};
-use super::scene::{NOTHING, ROLE, Scene, but, by_name, of_link, scope_of, sync_input};
+use super::scene::{NOTHING, ROLE, Scene, but, by_name, of_link, scope_of, sync_input, text};
 
 /// A user's key in our account.
 const ANN: Key =
@@ -419,6 +419,26 @@ async fn the_rest_api_asks_for_permissions_of_its_own() {
     may(&scene, json!([everything()])).await;
     let reply = client.rest("PUT", "/accounts/222222222222/users/eve", &Value::Null).await;
     assert_eq!(reply.status, 403, "no policy reaches into another account: {}", reply.value);
+}
+
+#[tokio::test]
+async fn a_denial_of_a_user_holds_in_every_region() {
+    let scene = scene_with_ann().await;
+    user_with_key(scene.store(), BOB, "bob").await;
+    let bob = "arn:aws:iam::111111111111:user/bob";
+    let action = "syncline:CreateAccessKey";
+    let path = format!("/accounts/{}/users/bob/keys", OURS.account);
+    for region in ["eu-west-1", "cn-north-1", "us-gov-west-1", "us-iso-east-1"] {
+        let client = Client { region, ..ann(&scene) };
+        may(&scene, json!([everything(), {"Effect": "Deny", "Action": "*", "Resource": bob}])).await;
+        let reply = client.rest("POST", &path, &Value::Null).await;
+        assert_eq!(text(&reply.value, "/message"), denied(action, bob), "{region}");
+        let deny = json!({"Effect": "Deny", "Action": "*", "Resource": "*",
+                          "Condition": {"ArnEquals": {"aws:PrincipalArn": ANN_ARN}}});
+        may(&scene, json!([everything(), deny])).await;
+        let reply = client.rest("POST", &path, &Value::Null).await;
+        assert_eq!(text(&reply.value, "/message"), denied(action, bob), "{region}");
+    }
 }
 
 #[tokio::test]

@@ -429,7 +429,7 @@ async fn a_record_says_who_it_was_and_with_which_kind_of_key() {
     });
     assert_eq!(told[0]["userIdentity"], user);
     let session = json!({
-        "type": "IAMUser", "principalId": "AIDATHEIRSTHEIRSTHEI", "arn": "arn:aws-cn:iam::222222222222:user/them",
+        "type": "IAMUser", "principalId": "AIDATHEIRSTHEIRSTHEI", "arn": "arn:aws:iam::222222222222:user/them",
         "accountId": "222222222222", "accessKeyId": TEMPORARY.id, "userName": "them",
         "sessionContext": {"attributes": {"creationDate": "2025-11-23T02:40:00Z", "mfaAuthenticated": "false"}},
     });

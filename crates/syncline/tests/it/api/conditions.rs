@@ -36,6 +36,19 @@ async fn a_role_is_passed_only_to_the_service_that_syncs() {
 }
 
 #[tokio::test]
+async fn a_role_has_one_name() {
+    let scene = scene_with_ann().await;
+    let client = ann(&scene);
+    let respelled = ROLE.replace("arn:aws:", "arn:aws-cn:");
+    may(&scene, json!([everything(), {"Effect": "Deny", "Action": "iam:PassRole", "Resource": ROLE}])).await;
+    let message = "RoleArn: the partition aws-cn is not that of the region eu-west-1, aws";
+    let new = but(sync_input(&scene.link, "new"), json!({"RoleArn": respelled}));
+    client.refuses("CreateSyncConfiguration", new, "InvalidInputException", message).await;
+    let update = but(by_name("web"), json!({"RoleArn": respelled}));
+    client.refuses("UpdateSyncConfiguration", update, "InvalidInputException", message).await;
+}
+
+#[tokio::test]
 async fn a_connection_can_be_for_one_repository_alone() {
     let scene = scene_with_ann().await;
     let client = ann(&scene);
