@@ -229,7 +229,7 @@ pub(super) async fn keys(
 ) -> Response {
     run(front, request, Route::question("ListAccessKeys").of(account), async |call, _| {
         let now_ms = call.front.clock.now_ms();
-        let keys = call.front.store.access_keys(&call.scope.account, None)?;
+        let keys = call.front.store.access_keys(&call.scope.account)?;
         let keys: Vec<_> = keys.into_iter().map(|key| ShownKey::of(key, now_ms)).collect();
         Ok(json!({ "keys": keys }))
     })
@@ -332,19 +332,19 @@ async fn create_access_key(call: &Call, name: &str, body: &[u8]) -> Answer<Creat
     })
 }
 
-/// `POST /api/v1/accounts/{account}/keys/{id}/activate`
+/// `POST /api/v1/accounts/{account}/users/{name}/keys/{id}/activate`
 pub(super) async fn activate_key(
     state: State<Arc<Front>>,
-    path: Path<(String, String)>,
+    path: Path<(String, String, String)>,
     request: Request<Body>,
 ) -> Response {
     set_active(state, path, request, true).await
 }
 
-/// `POST /api/v1/accounts/{account}/keys/{id}/deactivate`
+/// `POST /api/v1/accounts/{account}/users/{name}/keys/{id}/deactivate`
 pub(super) async fn deactivate_key(
     state: State<Arc<Front>>,
-    path: Path<(String, String)>,
+    path: Path<(String, String, String)>,
     request: Request<Body>,
 ) -> Response {
     set_active(state, path, request, false).await
@@ -352,33 +352,35 @@ pub(super) async fn deactivate_key(
 
 async fn set_active(
     State(front): State<Arc<Front>>,
-    Path((account, id)): Path<(String, String)>,
+    Path((account, name, id)): Path<(String, String, String)>,
     request: Request<Body>,
     is_active: bool,
 ) -> Response {
     let status = if is_active { "Active" } else { "Inactive" };
-    let parameters = json!({ "accessKeyId": &id, "status": status });
-    run(front, request, Route::change("UpdateAccessKey", parameters).of(account), async move |call, _| {
+    let parameters = json!({ "userName": &name, "accessKeyId": &id, "status": status });
+    let route = Route::change("UpdateAccessKey", parameters).of(account).on(Resource::User(name.clone()));
+    run(front, request, route, async move |call, _| {
         let (missing, key) = (ApiError::not_found("access key", &id), id.clone());
         let change = call.asked.change(move |changed| {
             if changed { Ok(json!({ "accessKeyId": key, "status": status })) } else { Err(missing) }
         });
-        call.front.store.set_access_key_active(&call.scope.account, &id, is_active, change).await?
+        call.front.store.set_access_key_active(&call.scope.account, &name, &id, is_active, change).await?
     })
     .await
 }
 
-/// `DELETE /api/v1/accounts/{account}/keys/{id}`
+/// `DELETE /api/v1/accounts/{account}/users/{name}/keys/{id}`
 pub(super) async fn delete_key(
     State(front): State<Arc<Front>>,
-    Path((account, id)): Path<(String, String)>,
+    Path((account, name, id)): Path<(String, String, String)>,
     request: Request<Body>,
 ) -> Response {
-    let route = Route::change("DeleteAccessKey", json!({ "accessKeyId": &id })).of(account);
+    let parameters = json!({ "userName": &name, "accessKeyId": &id });
+    let route = Route::change("DeleteAccessKey", parameters).of(account).on(Resource::User(name.clone()));
     run(front, request, route, async move |call, _| {
         let missing = ApiError::not_found("access key", &id);
         let change = call.asked.change(|deleted| if deleted { Ok(json!({})) } else { Err(missing) });
-        call.front.store.delete_access_key(&call.scope.account, &id, change).await?
+        call.front.store.delete_access_key(&call.scope.account, &name, &id, change).await?
     })
     .await
 }
@@ -393,8 +395,8 @@ pub(super) fn routes() -> axum::Router<Arc<Front>> {
         .route("/users/{name}/policies", get(policies))
         .route("/users/{name}/policies/{policy}", put(put_policy).delete(delete_policy))
         .route("/users/{name}/keys", post(create_key))
+        .route("/users/{name}/keys/{id}", delete(delete_key))
+        .route("/users/{name}/keys/{id}/activate", post(activate_key))
+        .route("/users/{name}/keys/{id}/deactivate", post(deactivate_key))
         .route("/keys", get(keys))
-        .route("/keys/{id}", delete(delete_key))
-        .route("/keys/{id}/activate", post(activate_key))
-        .route("/keys/{id}/deactivate", post(deactivate_key))
 }

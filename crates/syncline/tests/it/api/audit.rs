@@ -289,7 +289,7 @@ async fn what_the_operator_does_is_in_the_log_of_the_account_and_without_the_key
     ask("PUT", &format!("{user}/policies/all"), json!({"Statement": 1}), 400).await;
     let created = ask("POST", &format!("{user}/keys"), json!({"temporary": true}), 200).await;
     let id = text(&created, "/accessKeyId");
-    let key = format!("/accounts/{}/keys/{id}", CUSTOMER.account);
+    let key = format!("{user}/keys/{id}");
     ask("POST", &format!("{key}/deactivate"), Value::Null, 200).await;
     ask("POST", &format!("{key}/activate"), Value::Null, 200).await;
     ask("DELETE", &key, Value::Null, 200).await;

@@ -51,7 +51,7 @@ async fn the_operator_gives_another_account_a_key_that_works_until_it_is_ended()
     assert_eq!(text(&made, "/accountId"), CUSTOMER);
     let id = text(&made, "/accessKeyId");
     assert!(id.starts_with("AKIA"), "{id}");
-    let of_key = |what: &str| format!("/accounts/{CUSTOMER}/keys/{id}{what}");
+    let of_key = |what: &str| format!("/accounts/{CUSTOMER}/users/ci/keys/{id}{what}");
 
     check(&server, credentials(&made), Ok(()), "a new key").await;
     let with_token = Credentials::new(&id, text(&made, "/secretAccessKey"), Some("t".into()), None, "test");
