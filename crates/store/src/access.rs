@@ -10,6 +10,8 @@ use crate::{Store, StoreResult};
 
 /// Access keys that do not expire, of one user: AWS's quota, which leaves room for changing one for another.
 pub const KEYS_PER_USER: u32 = 2;
+/// Temporary access keys of one user that have not ended.
+pub const TEMPORARY_KEYS_PER_USER: u32 = 100;
 /// Policies of one user.
 pub const POLICIES_PER_USER: u32 = 10;
 /// Users of one account.
@@ -368,11 +370,15 @@ impl Store {
                 "DELETE FROM access_key WHERE principal_id = $1 AND expires_at_ms < $2",
                 params![&user.id, tx.now_ms() - EXPIRED_KEPT_MS],
             )?;
-            let lasting = tx.count(
-                "SELECT count(*) FROM access_key WHERE principal_id = $1 AND expires_at_ms IS NULL",
-                params![&user.id],
-            )?;
-            if new.expires_at_ms.is_none() && lasting >= i64::from(KEYS_PER_USER) {
+            let (count, quota) = if new.expires_at_ms.is_some() {
+                let live = "SELECT count(*) FROM access_key WHERE principal_id = $1 AND expires_at_ms > $2";
+                (tx.count(live, params![&user.id, tx.now_ms()])?, TEMPORARY_KEYS_PER_USER)
+            } else {
+                let lasting =
+                    "SELECT count(*) FROM access_key WHERE principal_id = $1 AND expires_at_ms IS NULL";
+                (tx.count(lasting, params![&user.id])?, KEYS_PER_USER)
+            };
+            if count >= i64::from(quota) {
                 return Ok(Made::LimitExceeded);
             }
             let arn = key_owner(&new.id);

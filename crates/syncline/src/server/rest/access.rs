@@ -14,8 +14,8 @@ use serde_json::json;
 use syncline_model::policy::Policy;
 use syncline_seams::Secret;
 use syncline_store::{
-    AccessKeyInfo, KEYS_PER_USER, Made, NewAccessKey, Owner, POLICIES_PER_USER, USERS_PER_ACCOUNT, User,
-    key_owner,
+    AccessKeyInfo, KEYS_PER_USER, Made, NewAccessKey, Owner, POLICIES_PER_USER, TEMPORARY_KEYS_PER_USER,
+    USERS_PER_ACCOUNT, User, key_owner,
 };
 use syncline_wire::{ErrorCode, Timestamp};
 
@@ -317,10 +317,17 @@ async fn create_access_key(call: &Call, name: &str, body: &[u8]) -> Answer<Creat
         Made::NoUser => Err(no_user(&user)),
         Made::LimitExceeded => Err(ApiError::new(
             ErrorCode::LimitExceeded,
-            format!(
-                "the user {user} has {KEYS_PER_USER} keys that do not expire, which is as many as may be: \
-                 delete one first"
-            ),
+            if expires_at_ms.is_some() {
+                format!(
+                    "the user {user} has {TEMPORARY_KEYS_PER_USER} temporary keys, which is as many as may be: \
+                     delete one first, or wait until one ends"
+                )
+            } else {
+                format!(
+                    "the user {user} has {KEYS_PER_USER} keys that do not expire, which is as many as may be: \
+                     delete one first"
+                )
+            },
         )),
     });
     let key = call.front.store.create_access_key(&call.scope.account, new, change).await??;

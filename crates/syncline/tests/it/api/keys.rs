@@ -91,6 +91,29 @@ async fn a_temporary_key_needs_its_token_and_ends_by_itself() {
 }
 
 #[tokio::test]
+async fn a_user_has_so_many_temporary_keys_at_a_time() {
+    let server = Server::start().await;
+    let operator = server.client();
+    let wanted = json!({"temporary": true, "durationSeconds": 900});
+    key(operator, CUSTOMER, "ci", wanted.clone()).await;
+    let keys = format!("/accounts/{CUSTOMER}/users/ci/keys");
+    for _ in 1..100 {
+        assert_eq!(operator.rest("POST", &keys, &wanted).await.status, 200);
+    }
+    let full = operator.rest("POST", &keys, &wanted).await;
+    let message = "the user ci has 100 temporary keys, which is as many as may be: delete one first, or wait until \
+                   one ends";
+    assert_eq!((full.status, text(&full.value, "/message").as_str()), (429, message));
+    assert_eq!(
+        operator.rest("POST", &keys, &Value::Null).await.status,
+        200,
+        "a lasting key is no temporary one"
+    );
+    server.clock.advance_ms(900_000);
+    assert_eq!(operator.rest("POST", &keys, &wanted).await.status, 200, "ended keys do not count");
+}
+
+#[tokio::test]
 async fn what_makes_no_sense_is_refused_and_says_why() {
     let server = Server::start().await;
     let operator = server.client();
