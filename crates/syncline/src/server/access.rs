@@ -154,6 +154,11 @@ fn context(call: &Call, user: &User, policies: &[Policy], need: &Need) -> Answer
     }
     context.add("aws:PrincipalIsAWSService", "false");
     context.add("aws:ViaAWSService", "false");
+    // Absent for lasting keys, as in IAM: a denial of sessions that began before a moment leaves them alone.
+    if let Some(began_ms) = asked.caller.session_began_ms {
+        context.add("aws:TokenIssueTime", Timestamp::from_epoch_ms(began_ms).iso8601());
+        context.add("aws:MultiFactorAuthPresent", "false");
+    }
     if let Some(agent) = &asked.origin.user_agent {
         context.add("aws:UserAgent", agent.as_str());
     }

@@ -219,7 +219,11 @@ async fn operate<O: Serialize>(
     });
     let call = Call { front: Arc::clone(front), scope, service, asked: Arc::clone(&asked) };
     let needed = || vec![route.resource.needed(&call.scope, route.name)];
-    let answered = match foreign.map_or_else(|| check(&call, needed), Err) {
+    let changes_user = !call.asked.is_read_only && matches!(route.resource, Resource::User(_));
+    let permitted = foreign
+        .map_or_else(|| check(&call, needed), Err)
+        .and_then(|()| if changes_user { needs_lasting_key(&call.asked.caller) } else { Ok(()) });
+    let answered = match permitted {
         Ok(()) => handler(call, body).await,
         Err(denied) => Err(denied),
     };
@@ -244,6 +248,19 @@ fn account_of(caller: &Caller, named: Option<&str>) -> (AccountId, Option<ApiErr
             (own, Some(ApiError::new(ErrorCode::AccessDenied, message)))
         }
     }
+}
+
+/// Refuses a temporary key, whatever its user's policies allow: what it made would outlive it.
+fn needs_lasting_key(caller: &Caller) -> Answer<()> {
+    if caller.session_began_ms.is_none() {
+        return Ok(());
+    }
+    let message = format!(
+        "the access key {} is temporary: users, their policies and their keys are changed only with a key that \
+         does not expire",
+        caller.key_id
+    );
+    Err(ApiError::new(ErrorCode::AccessDenied, message))
 }
 
 /// What a REST request is refused with: `{"code": …, "message": …}`.
