@@ -174,6 +174,9 @@ impl Statement {
 impl Policy {
     /// The longest document that IAM takes as a managed policy, in characters without white space.
     pub const MAX_CHARACTERS: usize = 6144;
+    /// The longest document that is read, in bytes, white space and all: ours. Every document without white space
+    /// that IAM takes is within it.
+    pub const MAX_BYTES: usize = 4 * Self::MAX_CHARACTERS;
 
     /// Whether any statement depends on a condition key that begins with `prefix`, by a condition or a
     /// policy variable. A caller can leave out of the context what is costly to find and not asked for.
