@@ -120,12 +120,17 @@ fn check_one(call: &Call, user: &User, policies: &[Policy], need: &Need) -> Answ
             format!("because no identity-based policy allows the {} action", need.action)
         }
     };
+    Err(refusal(call, need, &why))
+}
+
+/// A refusal in IAM's words.
+fn refusal(call: &Call, need: &Need, why: &str) -> ApiError {
     let Need { action, resource, .. } = need;
     let who = call.asked.caller.arn();
-    Err(ApiError::new(
+    ApiError::new(
         ErrorCode::AccessDenied,
         format!("User: {who} is not authorized to perform: {action} on resource: {resource} {why}"),
-    ))
+    )
 }
 
 /// The condition keys of a need, as far as a policy asks for any.
@@ -165,7 +170,13 @@ fn context(call: &Call, user: &User, policies: &[Policy], need: &Need) -> Answer
     if let Some(account) = need.resource.split(':').nth(4).filter(|account| !account.is_empty()) {
         context.add("aws:ResourceAccount", account);
     }
+    // Keys of tags that differ only in case are one condition key, which has one value: neither tag may lend the
+    // other's key its own.
+    let mut folded = Vec::new();
     for (key, value) in &need.keys {
+        if key.starts_with("aws:RequestTag/") && context.has(key) {
+            folded.push(key.clone());
+        }
         context.add(key, value.as_str());
     }
     // What costs a read is read only if it is asked for.
@@ -173,8 +184,18 @@ fn context(call: &Call, user: &User, policies: &[Policy], need: &Need) -> Answer
         && asks_for("aws:ResourceTag/")
     {
         for tag in call.front.store.tags(&call.scope, resource)?.unwrap_or_default() {
-            context.add(&format!("aws:ResourceTag/{}", tag.key), tag.value);
+            let key = format!("aws:ResourceTag/{}", tag.key);
+            if context.has(&key) {
+                folded.push(key.clone());
+            }
+            context.add(&key, tag.value);
         }
+    }
+    if let Some(key) = folded.iter().find(|key| policies.iter().any(|policy| policy.asks_for_key(key))) {
+        let why = format!(
+            "because several tags are {key}, which a policy asks for: their keys differ only in case"
+        );
+        return Err(refusal(call, need, &why));
     }
     if let Some(link_id) = &need.repository_of
         && asks_for("codeconnections:")

@@ -181,6 +181,41 @@ async fn tags_of_a_request_decide() {
 }
 
 #[tokio::test]
+async fn tags_whose_keys_differ_only_in_case_speak_for_nobody() {
+    let scene = scene_with_ann().await;
+    let client = ann(&scene);
+    let (upper, lower) = (json!({"Key": "Team", "Value": "ops"}), json!({"Key": "team", "Value": "ann"}));
+    let both = json!({"ResourceArn": scene.connection, "Tags": [upper, lower]});
+    scene.client().ok("TagResource", both).await;
+    let refused = |action: &str, resource: &str, key: &str| {
+        format!(
+            "User: arn:aws:iam::111111111111:user/ann is not authorized to perform: {action} on resource: {resource} \
+             because several tags are {key}, which a policy asks for: their keys differ only in case"
+        )
+    };
+    let get = json!({"ConnectionArn": scene.connection});
+    let make = json!({"ConnectionName": "x", "ProviderType": "GitHub", "Tags": [upper, lower]});
+    for effect in ["Allow", "Deny"] {
+        let only = |key: &str| {
+            json!([everything(), {"Effect": effect, "Action": "*", "Resource": "*",
+                   "Condition": {"StringNotEquals": {key: "ann"}}}])
+        };
+        may(&scene, only("aws:ResourceTag/TEAM")).await;
+        let message = refused("codeconnections:GetConnection", &scene.connection, "aws:ResourceTag/team");
+        client.refuses("GetConnection", get.clone(), DENIED, &message).await;
+        may(&scene, only("aws:RequestTag/TEAM")).await;
+        let message = refused("codeconnections:CreateConnection", ALL, "aws:RequestTag/team");
+        client.refuses("CreateConnection", make.clone(), DENIED, &message).await;
+    }
+    // Whose policies ask for another tag is not concerned.
+    let other = json!([{"Effect": "Allow", "Action": "*", "Resource": "*",
+                        "Condition": {"Null": {"aws:ResourceTag/Tea": "true", "aws:RequestTag/Teams": "true"}}}]);
+    may(&scene, other).await;
+    client.ok("GetConnection", get).await;
+    client.ok("CreateConnection", make).await;
+}
+
+#[tokio::test]
 async fn keys_of_an_operation_decide() {
     let scene = scene_with_ann().await;
     let client = ann(&scene);
