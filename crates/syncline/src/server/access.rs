@@ -30,6 +30,8 @@ pub(super) struct Need {
     tagged: Option<Tagged>,
     /// The repository link whose repository is meant, where the request does not name the repository.
     repository_of: Option<String>,
+    /// The host whose provider type is meant, where the request names none.
+    provider_of: Option<String>,
 }
 
 impl Need {
@@ -41,6 +43,7 @@ impl Need {
             keys: Vec::new(),
             tagged: None,
             repository_of: None,
+            provider_of: None,
         }
     }
 
@@ -53,6 +56,12 @@ impl Need {
     /// With the tags of a resource, if it is one of the caller's scope.
     pub(super) fn tags_of(mut self, resource: Option<Tagged>) -> Self {
         self.tagged = resource;
+        self
+    }
+
+    /// With the provider type of a host, if it is one of the caller's scope.
+    pub(super) fn provider_of(mut self, host_id: Option<impl Into<String>>) -> Self {
+        self.provider_of = host_id.map(Into::into);
         self
     }
 
@@ -196,6 +205,12 @@ fn context(call: &Call, user: &User, policies: &[Policy], need: &Need) -> Answer
             "because several tags are {key}, which a policy asks for: their keys differ only in case"
         );
         return Err(refusal(call, need, &why));
+    }
+    if let Some(host_id) = &need.provider_of
+        && asks_for("codeconnections:ProviderType")
+        && let Some(host) = call.front.store.host(&call.scope, host_id)?
+    {
+        context.add("codeconnections:ProviderType", host.provider_type);
     }
     if let Some(link_id) = &need.repository_of
         && asks_for("codeconnections:")

@@ -232,6 +232,8 @@ async fn keys_of_an_operation_decide() {
     check("CreateConnection", kind("GitHub"), make.clone(), true).await;
     check("CreateConnection", kind("Bitbucket"), make, false).await;
     let on_host = json!({"ConnectionName": "y", "HostArn": "{host}"});
+    check("CreateConnection", kind("Git"), on_host.clone(), true).await;
+    check("CreateConnection", kind("GitHub"), on_host.clone(), false).await;
     check("CreateConnection", json!({"codestar-connections:HostArn": scene.host}), on_host, true).await;
     let vpc = json!({"VpcId": "vpc-01234567", "SubnetIds": ["subnet-01234567"], "SecurityGroupIds": ["sg-01234567"]});
     let host = json!({
