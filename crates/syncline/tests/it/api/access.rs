@@ -180,7 +180,7 @@ pub(super) fn needed(operation: Operation) -> (Value, Vec<(&'static str, &'stati
 }
 
 /// The permissions with the scene's names in them.
-fn filled(scene: &Scene, needs: &[(&str, &str)]) -> Vec<(String, String)> {
+pub(super) fn filled(scene: &Scene, needs: &[(&str, &str)]) -> Vec<(String, String)> {
     let fill = |text: &str| scene.fill(&text.into()).as_str().expect("a string").to_owned();
     needs.iter().map(|(action, resource)| (fill(action), fill(resource))).collect()
 }
