@@ -133,6 +133,12 @@ impl RoleArn {
         &self.text
     }
 
+    /// The partition of the role: `aws`, `aws-cn`, ….
+    #[must_use]
+    pub fn partition(&self) -> &str {
+        self.text.split(':').nth(1).unwrap_or_default()
+    }
+
     /// The account that owns the role.
     #[must_use]
     pub fn account(&self) -> &AccountId {
@@ -350,6 +356,7 @@ mod tests {
         let role: RoleArn = "arn:aws:iam::123456789012:role/team/deploy".parse().expect("valid");
         assert_eq!(role.account().as_str(), "123456789012");
         assert_eq!(role.role_path(), "team/deploy");
+        assert_eq!(role.partition(), "aws");
         check_refused(&[
             "",
             "arn:aws:iam::1:role/x",

@@ -10,6 +10,8 @@ use crate::{Store, StoreResult};
 
 /// Access keys that do not expire, of one user: AWS's quota, which leaves room for changing one for another.
 pub const KEYS_PER_USER: u32 = 2;
+/// Temporary access keys of one user that have not ended.
+pub const TEMPORARY_KEYS_PER_USER: u32 = 100;
 /// Policies of one user.
 pub const POLICIES_PER_USER: u32 = 10;
 /// Users of one account.
@@ -325,22 +327,17 @@ impl Store {
         .await
     }
 
-    /// The keys of the account's users, or of one of them, oldest first.
+    /// The keys of the account's users, oldest first.
     ///
     /// # Errors
     /// The database's.
-    pub fn access_keys(
-        &self,
-        account: &AccountId,
-        user_name: Option<&str>,
-    ) -> StoreResult<Vec<AccessKeyInfo>> {
+    pub fn access_keys(&self, account: &AccountId) -> StoreResult<Vec<AccessKeyInfo>> {
         self.read(|tx| {
             tx.rows(
                 "SELECT k.id, p.name, k.expires_at_ms, k.active, k.created_at_ms
                    FROM access_key k JOIN principal p ON p.id = k.principal_id
-                  WHERE k.account_id = $1 AND (CAST($2 AS TEXT) IS NULL OR p.name = $2)
-                  ORDER BY k.created_at_ms, k.id",
-                params![account.as_str(), user_name],
+                  WHERE k.account_id = $1 ORDER BY k.created_at_ms, k.id",
+                params![account.as_str()],
             )?
             .into_iter()
             .map(|mut row| {
@@ -373,11 +370,15 @@ impl Store {
                 "DELETE FROM access_key WHERE principal_id = $1 AND expires_at_ms < $2",
                 params![&user.id, tx.now_ms() - EXPIRED_KEPT_MS],
             )?;
-            let lasting = tx.count(
-                "SELECT count(*) FROM access_key WHERE principal_id = $1 AND expires_at_ms IS NULL",
-                params![&user.id],
-            )?;
-            if new.expires_at_ms.is_none() && lasting >= i64::from(KEYS_PER_USER) {
+            let (count, quota) = if new.expires_at_ms.is_some() {
+                let live = "SELECT count(*) FROM access_key WHERE principal_id = $1 AND expires_at_ms > $2";
+                (tx.count(live, params![&user.id, tx.now_ms()])?, TEMPORARY_KEYS_PER_USER)
+            } else {
+                let lasting =
+                    "SELECT count(*) FROM access_key WHERE principal_id = $1 AND expires_at_ms IS NULL";
+                (tx.count(lasting, params![&user.id])?, KEYS_PER_USER)
+            };
+            if count >= i64::from(quota) {
                 return Ok(Made::LimitExceeded);
             }
             let arn = key_owner(&new.id);
@@ -402,43 +403,49 @@ impl Store {
         .await
     }
 
-    /// Lets a key be used, or forbids it. False if the account has no such key.
+    /// Lets a key be used, or forbids it. False if the account has no such user or the user no such key.
     ///
     /// # Errors
     /// The database's.
     pub async fn set_access_key_active<A: Send + 'static>(
         &self,
         account: &AccountId,
+        user_name: &str,
         id: &str,
         is_active: bool,
         change: Change<bool, A>,
     ) -> StoreResult<A> {
-        let (account, id) = (account.clone(), id.to_owned());
+        let account = account.clone();
+        let [user_name, id] = [user_name, id].map(str::to_owned);
         self.change("store.set_access_key_active", change, move |tx| {
+            let Some(user) = find_user(tx, &account, &user_name)? else { return Ok(false) };
             let changed = tx.execute(
-                "UPDATE access_key SET active = $3 WHERE account_id = $1 AND id = $2",
-                params![account.as_str(), id, is_active],
+                "UPDATE access_key SET active = $3 WHERE principal_id = $1 AND id = $2",
+                params![&user.id, id, is_active],
             )?;
             Ok(changed > 0)
         })
         .await
     }
 
-    /// Deletes a key. False if the account has no such key.
+    /// Deletes a key. False if the account has no such user or the user no such key.
     ///
     /// # Errors
     /// The database's.
     pub async fn delete_access_key<A: Send + 'static>(
         &self,
         account: &AccountId,
+        user_name: &str,
         id: &str,
         change: Change<bool, A>,
     ) -> StoreResult<A> {
-        let (account, id) = (account.clone(), id.to_owned());
+        let account = account.clone();
+        let [user_name, id] = [user_name, id].map(str::to_owned);
         self.change("store.delete_access_key", change, move |tx| {
+            let Some(user) = find_user(tx, &account, &user_name)? else { return Ok(false) };
             let deleted = tx.execute(
-                "DELETE FROM access_key WHERE account_id = $1 AND id = $2",
-                params![account.as_str(), id],
+                "DELETE FROM access_key WHERE principal_id = $1 AND id = $2",
+                params![&user.id, id],
             )?;
             Ok(deleted > 0)
         })

@@ -43,8 +43,8 @@ use thiserror::Error;
 use tokio::sync::{Notify, oneshot};
 
 pub use access::{
-    AccessKey, AccessKeyInfo, KEYS_PER_USER, Made, NewAccessKey, POLICIES_PER_USER, USERS_PER_ACCOUNT, User,
-    key_owner,
+    AccessKey, AccessKeyInfo, KEYS_PER_USER, Made, NewAccessKey, POLICIES_PER_USER, TEMPORARY_KEYS_PER_USER,
+    USERS_PER_ACCOUNT, User, key_owner,
 };
 pub use accounts::Account;
 pub use attempts::{Ending, OpenAttempt, Progress};

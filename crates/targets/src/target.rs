@@ -20,7 +20,8 @@ pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, TargetError>> + S
 /// answer [`TargetError::Unavailable`], [`TargetError::Denied`] and [`TargetError::RoleNotAssumable`].
 /// A `stack` is a name or a stack id; only the id finds a stack that was deleted.
 pub trait Target: Debug + Send + Sync {
-    /// The ARN that a role's trust policy must name to let us in.
+    /// The ARN that a role's trust policy must name to let us in. An answer may be an hour old, a failure half a
+    /// minute: nobody can make us ask AWS more often.
     fn principal(&self) -> Answer<'_, String>;
 
     /// The stack as it is now; `None` if there is none.

@@ -225,12 +225,12 @@ impl Condition {
         Ok(Self { operator, key: canonical_key(key), test })
     }
 
-    pub(super) fn asks_for(&self, canonical_prefix: &str) -> bool {
+    pub(super) fn asks_for(&self, wanted: &dyn Fn(&str) -> bool) -> bool {
         let by_variable = match &self.test {
-            Test::Text(texts) => texts.iter().any(|text| text.asks_for(canonical_prefix)),
+            Test::Text(texts) => texts.iter().any(|text| text.asks_for(wanted)),
             _ => false,
         };
-        by_variable || self.key.starts_with(canonical_prefix)
+        by_variable || wanted(&self.key)
     }
 
     /// Whether the request meets the condition.

@@ -136,6 +136,11 @@ impl FromStr for Policy {
     type Err = InvalidPolicy;
 
     fn from_str(text: &str) -> Result<Self, InvalidPolicy> {
+        // Before anything is counted or read: white space costs the reader too.
+        if text.len() > Self::MAX_BYTES {
+            let (bytes, most) = (text.len(), Self::MAX_BYTES);
+            return Err(whole(format!("it has {bytes} bytes with its white space, more than {most}")));
+        }
         let characters = text.chars().filter(|c| !c.is_whitespace()).count();
         if characters > Self::MAX_CHARACTERS {
             return Err(whole(format!(

@@ -88,6 +88,12 @@ impl Context {
         self.values.entry(canonical_key(key)).or_default().push(value.into());
     }
 
+    /// Whether a key has a value, whatever the case in which either is written.
+    #[must_use]
+    pub fn has(&self, key: &str) -> bool {
+        !self.values(&canonical_key(key)).is_empty()
+    }
+
     /// The values of a key in its canonical form; none if the request does not have it.
     fn values(&self, canonical_key: &str) -> &[String] {
         self.values.get(canonical_key).map_or(&[], Vec::as_slice)
@@ -174,16 +180,30 @@ impl Statement {
 impl Policy {
     /// The longest document that IAM takes as a managed policy, in characters without white space.
     pub const MAX_CHARACTERS: usize = 6144;
+    /// The longest document that is read, in bytes, white space and all: ours. Every document without white space
+    /// that IAM takes is within it.
+    pub const MAX_BYTES: usize = 4 * Self::MAX_CHARACTERS;
 
     /// Whether any statement depends on a condition key that begins with `prefix`, by a condition or a
     /// policy variable. A caller can leave out of the context what is costly to find and not asked for.
     #[must_use]
     pub fn asks_for(&self, prefix: &str) -> bool {
         let prefix = canonical_key(prefix);
+        self.asks(&|key| key.starts_with(&prefix))
+    }
+
+    /// Whether any statement depends on this condition key, by a condition or a policy variable.
+    #[must_use]
+    pub fn asks_for_key(&self, key: &str) -> bool {
+        let wanted = canonical_key(key);
+        self.asks(&|key| key == wanted)
+    }
+
+    fn asks(&self, wanted: &dyn Fn(&str) -> bool) -> bool {
         self.statements.iter().any(|statement| {
             let (Set::Only(resources) | Set::AllBut(resources)) = &statement.resources;
-            statement.conditions.iter().any(|condition| condition.asks_for(&prefix))
-                || resources.iter().any(|resource| resource.asks_for(&prefix))
+            statement.conditions.iter().any(|condition| condition.asks_for(wanted))
+                || resources.iter().any(|resource| resource.asks_for(wanted))
         })
     }
 }

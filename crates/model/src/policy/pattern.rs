@@ -77,10 +77,8 @@ impl Template {
         !self.pieces.iter().any(|piece| matches!(piece, Piece::Variable { .. }))
     }
 
-    pub(super) fn asks_for(&self, canonical_prefix: &str) -> bool {
-        self.pieces
-            .iter()
-            .any(|piece| matches!(piece, Piece::Variable { key, .. } if key.starts_with(canonical_prefix)))
+    pub(super) fn asks_for(&self, wanted: &dyn Fn(&str) -> bool) -> bool {
+        self.pieces.iter().any(|piece| matches!(piece, Piece::Variable { key, .. } if wanted(key)))
     }
 
     /// The pieces with the request's values in place of variables. A variable without a value and without a
@@ -357,8 +355,8 @@ impl ResourcePattern {
         })
     }
 
-    pub(super) fn asks_for(&self, canonical_prefix: &str) -> bool {
-        matches!(self, Self::Varying(template) if template.asks_for(canonical_prefix))
+    pub(super) fn asks_for(&self, wanted: &dyn Fn(&str) -> bool) -> bool {
+        matches!(self, Self::Varying(template) if template.asks_for(wanted))
     }
 
     pub(super) fn matches(&self, resource: &Spellings<'_>, context: &Context) -> bool {
@@ -428,8 +426,8 @@ impl TextPattern {
         }
     }
 
-    pub(super) fn asks_for(&self, canonical_prefix: &str) -> bool {
-        matches!(self, Self::Varying(template, _) if template.asks_for(canonical_prefix))
+    pub(super) fn asks_for(&self, wanted: &dyn Fn(&str) -> bool) -> bool {
+        matches!(self, Self::Varying(template, _) if template.asks_for(wanted))
     }
 
     pub(super) fn matches(&self, text: &Spellings<'_>, context: &Context) -> bool {

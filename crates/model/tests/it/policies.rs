@@ -401,6 +401,17 @@ fn a_policy_says_which_keys_it_asks_for() {
     );
     check(r#""Action":"*","Resource":"arn:aws:s3:::${aws:ResourceTag/a}""#, true);
     check(r#""Action":"*","NotResource":"arn:aws:s3:::${aws:username}""#, false);
+
+    let text = r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"*","Resource":"*",
+                   "Condition":{"StringEquals":{"aws:ResourceTag/Team":"${aws:username}"}}}]}"#;
+    for (key, expect) in [
+        ("aws:resourcetag/team", true),
+        ("AWS:UserName", true),
+        ("aws:ResourceTag/tea", false),
+        ("aws:ResourceTag/teams", false),
+    ] {
+        assert_eq!(policy(text).asks_for_key(key), expect, "{key}");
+    }
 }
 
 #[test]

@@ -149,6 +149,19 @@ fn a_condition_that_is_none_says_where() {
 }
 
 #[test]
+fn white_space_has_a_limit_of_its_own() {
+    let document = |bytes: usize| {
+        let text = r#"{"Statement":{"Effect":"Allow","Action":"*","Resource":"*"}}"#;
+        format!("{text}{}", " ".repeat(bytes - text.len()))
+    };
+    assert!(document(Policy::MAX_BYTES).parse::<Policy>().is_ok());
+    assert_eq!(
+        refused(&document(Policy::MAX_BYTES + 1)),
+        "policy: it has 24577 bytes with its white space, more than 24576"
+    );
+}
+
+#[test]
 fn the_limit_counts_no_white_space() {
     let document = |actions: usize, space: &str| {
         let actions = vec![r#""a:b""#; actions].join(&format!(",{space}"));

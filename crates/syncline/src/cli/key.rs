@@ -87,6 +87,9 @@ pub(super) struct One {
     /// The key's id.
     #[arg(value_name = "KEY-ID")]
     id: String,
+    /// Whose key it is, where the account's keys may not be listed.
+    #[arg(long, value_name = "NAME")]
+    user: Option<String>,
     #[command(flatten)]
     account: AccountArgs,
     #[command(flatten)]
@@ -243,7 +246,11 @@ async fn one(args: One, seams: &Seams, what: &str, done: &str) -> anyhow::Result
     }
     let client = args.server.client(seams).await?;
     let account = args.account.or_own(&client).await?;
-    let path = format!("/accounts/{account}/keys/{}{what}", args.id);
+    let user = match args.user {
+        Some(user) => user,
+        None => owner_of(&client, &account, &args.id).await?,
+    };
+    let path = format!("/accounts/{account}/users/{user}/keys/{}{what}", args.id);
     let _: serde::de::IgnoredAny = if what.is_empty() {
         client.delete(&path).await?
     } else {
@@ -251,6 +258,16 @@ async fn one(args: One, seams: &Seams, what: &str, done: &str) -> anyhow::Result
     };
     terminal::print(&format!("{} {done}\n", args.id))?;
     Ok(())
+}
+
+/// Whose key it is.
+async fn owner_of(client: &Client, account: &str, id: &str) -> anyhow::Result<String> {
+    let Keys { keys } = client
+        .get(&format!("/accounts/{account}/keys"))
+        .await
+        .with_context(|| format!("whose key {id} is cannot be looked up: name its user with --user"))?;
+    let key = keys.into_iter().find(|key| key.access_key_id == id);
+    key.map(|key| key.user_name).with_context(|| format!("account {account} has no access key {id}"))
 }
 
 #[cfg(test)]

@@ -30,6 +30,8 @@ pub(super) struct Need {
     tagged: Option<Tagged>,
     /// The repository link whose repository is meant, where the request does not name the repository.
     repository_of: Option<String>,
+    /// The host whose provider type is meant, where the request names none.
+    provider_of: Option<String>,
 }
 
 impl Need {
@@ -41,6 +43,7 @@ impl Need {
             keys: Vec::new(),
             tagged: None,
             repository_of: None,
+            provider_of: None,
         }
     }
 
@@ -53,6 +56,12 @@ impl Need {
     /// With the tags of a resource, if it is one of the caller's scope.
     pub(super) fn tags_of(mut self, resource: Option<Tagged>) -> Self {
         self.tagged = resource;
+        self
+    }
+
+    /// With the provider type of a host, if it is one of the caller's scope.
+    pub(super) fn provider_of(mut self, host_id: Option<impl Into<String>>) -> Self {
+        self.provider_of = host_id.map(Into::into);
         self
     }
 
@@ -120,12 +129,17 @@ fn check_one(call: &Call, user: &User, policies: &[Policy], need: &Need) -> Answ
             format!("because no identity-based policy allows the {} action", need.action)
         }
     };
+    Err(refusal(call, need, &why))
+}
+
+/// A refusal in IAM's words.
+fn refusal(call: &Call, need: &Need, why: &str) -> ApiError {
     let Need { action, resource, .. } = need;
-    let who = call.asked.caller.arn(call.scope.region.partition());
-    Err(ApiError::new(
+    let who = call.asked.caller.arn();
+    ApiError::new(
         ErrorCode::AccessDenied,
         format!("User: {who} is not authorized to perform: {action} on resource: {resource} {why}"),
-    ))
+    )
 }
 
 /// The condition keys of a need, as far as a policy asks for any.
@@ -139,7 +153,7 @@ fn context(call: &Call, user: &User, policies: &[Policy], need: &Need) -> Answer
     let now_ms = call.front.clock.now_ms();
     context.add("aws:PrincipalType", "User");
     context.add("aws:PrincipalAccount", asked.caller.account.as_str());
-    context.add("aws:PrincipalArn", asked.caller.arn(call.scope.region.partition()));
+    context.add("aws:PrincipalArn", asked.caller.arn());
     context.add("aws:userid", user.id.as_str());
     context.add("aws:username", user.name.as_str());
     context.add("aws:RequestedRegion", call.scope.region.as_str());
@@ -154,13 +168,24 @@ fn context(call: &Call, user: &User, policies: &[Policy], need: &Need) -> Answer
     }
     context.add("aws:PrincipalIsAWSService", "false");
     context.add("aws:ViaAWSService", "false");
+    // Absent for lasting keys, as in IAM: a denial of sessions that began before a moment leaves them alone.
+    if let Some(began_ms) = asked.caller.session_began_ms {
+        context.add("aws:TokenIssueTime", Timestamp::from_epoch_ms(began_ms).iso8601());
+        context.add("aws:MultiFactorAuthPresent", "false");
+    }
     if let Some(agent) = &asked.origin.user_agent {
         context.add("aws:UserAgent", agent.as_str());
     }
     if let Some(account) = need.resource.split(':').nth(4).filter(|account| !account.is_empty()) {
         context.add("aws:ResourceAccount", account);
     }
+    // Keys of tags that differ only in case are one condition key, which has one value: neither tag may lend the
+    // other's key its own.
+    let mut folded = Vec::new();
     for (key, value) in &need.keys {
+        if key.starts_with("aws:RequestTag/") && context.has(key) {
+            folded.push(key.clone());
+        }
         context.add(key, value.as_str());
     }
     // What costs a read is read only if it is asked for.
@@ -168,8 +193,24 @@ fn context(call: &Call, user: &User, policies: &[Policy], need: &Need) -> Answer
         && asks_for("aws:ResourceTag/")
     {
         for tag in call.front.store.tags(&call.scope, resource)?.unwrap_or_default() {
-            context.add(&format!("aws:ResourceTag/{}", tag.key), tag.value);
+            let key = format!("aws:ResourceTag/{}", tag.key);
+            if context.has(&key) {
+                folded.push(key.clone());
+            }
+            context.add(&key, tag.value);
         }
+    }
+    if let Some(key) = folded.iter().find(|key| policies.iter().any(|policy| policy.asks_for_key(key))) {
+        let why = format!(
+            "because several tags are {key}, which a policy asks for: their keys differ only in case"
+        );
+        return Err(refusal(call, need, &why));
+    }
+    if let Some(host_id) = &need.provider_of
+        && asks_for("codeconnections:ProviderType")
+        && let Some(host) = call.front.store.host(&call.scope, host_id)?
+    {
+        context.add("codeconnections:ProviderType", host.provider_type);
     }
     if let Some(link_id) = &need.repository_of
         && asks_for("codeconnections:")

@@ -199,7 +199,7 @@ impl Asked {
         let mut identity = json!({
             "type": "Root",
             "principalId": caller.account.as_str(),
-            "arn": caller.arn(self.region.partition()),
+            "arn": caller.arn(),
             "accountId": caller.account.as_str(),
             "accessKeyId": caller.key_id,
         });

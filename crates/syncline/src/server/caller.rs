@@ -26,12 +26,23 @@ pub(super) enum Principal {
 }
 
 impl Caller {
-    /// The principal's ARN in the partition of the request's region.
-    pub(super) fn arn(&self, partition: &str) -> String {
+    /// The principal's ARN.
+    pub(super) fn arn(&self) -> String {
         let account = &self.account;
         match &self.principal {
-            Principal::Root => format!("arn:{partition}:iam::{account}:root"),
-            Principal::User(user) => format!("arn:{partition}:iam::{account}:user/{}", user.name),
+            Principal::Root => format!("arn:{PARTITION}:iam::{account}:root"),
+            Principal::User(user) => user_arn(account, &user.name),
         }
     }
+}
+
+/// The partition in the ARN of every principal.
+///
+/// Accounts and users are the same in every region, so the region that a request is signed for must not choose
+/// how they are named: a denial of a user's ARN would not hold for requests to the regions of another partition.
+const PARTITION: &str = "aws";
+
+/// The ARN of a user.
+pub(super) fn user_arn(account: &AccountId, name: &str) -> String {
+    format!("arn:{PARTITION}:iam::{account}:user/{name}")
 }

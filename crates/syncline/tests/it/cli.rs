@@ -502,7 +502,11 @@ async fn the_operator_makes_a_key_and_its_holder_uses_it() {
     assert_says(&done, &["is inactive"]);
     let refused = ended(as_holder(&["key", "list"]), b"").await.failed();
     assert_says(&refused, &["UnrecognizedClientException", "from profile ci"]);
+    let other = here.run(&["key", "delete", id, "--user", "other", "--account", account]).await.failed();
+    assert_says(&other, &["Could not find access key"]);
     here.run(&["key", "delete", id, "--account", account]).await.good();
+    let missing = here.run(&["key", "delete", id, "--account", account]).await.failed();
+    assert_says(&missing, &["has no access key"]);
     let gone = here.run(&["policy", "delete", "reader", "--user", "ci", "--account", account]).await.good();
     assert_says(&gone, &["ci has the policy reader no more"]);
     here.run(&["user", "delete", "ci", "--account", account]).await.good();

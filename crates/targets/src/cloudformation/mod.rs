@@ -3,6 +3,7 @@
 mod answers;
 mod bounded;
 mod guarded;
+mod identity;
 mod sdk;
 mod sessions;
 
@@ -20,6 +21,7 @@ use syncline_model::names::Region;
 use syncline_seams::{Clock, Outside, Secret};
 
 use self::guarded::{Guard, Guarded};
+use self::identity::Identity;
 use self::sessions::{Session, Sessions};
 use crate::classify::{Operation, classify, rejects_credentials};
 use crate::{
@@ -84,6 +86,7 @@ pub struct CloudFormation {
     home: Option<SdkRegion>,
     /// The endpoint if it is not AWS's own, for messages.
     endpoint: Option<String>,
+    identity: Identity,
     sessions: Sessions,
     guard: Guard,
     settings: Settings,
@@ -107,13 +110,14 @@ impl CloudFormation {
         let guard = Guard::new(outside, settings.call_timeout);
         let sts = guard.sts(&sdk);
         let home = sdk.region().cloned();
+        let identity = Identity::new(Arc::clone(&clock));
         let sessions = Sessions::new(sts.clone(), home.clone(), clock);
         // Each client is made for one session, whose credentials need no second cache.
         let config = aws_sdk_cloudformation::config::Builder::from(&sdk)
             .identity_cache(IdentityCache::no_cache())
             .build();
         let endpoint = sdk.endpoint_url().map(without_userinfo);
-        Self { config, sts, home, endpoint, sessions, guard, settings }
+        Self { config, sts, home, endpoint, identity, sessions, guard, settings }
     }
 
     /// Who we are to AWS before assuming a role: whom a role's trust policy must name.
@@ -192,7 +196,8 @@ impl CloudFormation {
 
 impl Target for CloudFormation {
     fn principal(&self) -> Answer<'_, String> {
-        Box::pin(async move { Ok(self.caller_identity().await?.principal_arn()) })
+        let ask = async { Ok(self.caller_identity().await?.principal_arn()) };
+        Box::pin(self.identity.or_ask(ask))
     }
 
     fn describe_stack<'a>(&'a self, access: &'a Access, stack: &'a str) -> Answer<'a, Option<Stack>> {

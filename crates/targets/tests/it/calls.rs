@@ -343,6 +343,30 @@ async fn a_long_history_is_read_only_so_far() {
 }
 
 #[tokio::test]
+async fn who_we_are_is_asked_once_an_hour_and_after_a_failure_twice_a_minute() {
+    let stub = Stub::start().await;
+    let identity = |name: &str| {
+        let arn = format!("arn:aws:iam::333333333333:user/{name}");
+        let told = format!("<Arn>{arn}</Arn><UserId>A</UserId><Account>333333333333</Account>");
+        (Reply::ok("GetCallerIdentity", &told), arn)
+    };
+    let ((first, first_arn), (second, second_arn)) = (identity("one"), identity("two"));
+    stub.reply("GetCallerIdentity", Reply::error(403, "AccessDenied", "no"));
+    stub.reply("GetCallerIdentity", first).reply("GetCallerIdentity", second);
+    let target = stub.target().await;
+    let check = async |after_ms: i64, expect: Option<&String>, calls: usize| {
+        stub.clock.advance_ms(after_ms);
+        let answer = target.principal().await;
+        assert_eq!((answer.as_ref().ok(), stub.requests().len()), (expect, calls), "{answer:?}");
+    };
+    check(0, None, 1).await;
+    check(29_999, None, 1).await;
+    check(1, Some(&first_arn), 2).await;
+    check(3_599_999, Some(&first_arn), 2).await;
+    check(1, Some(&second_arn), 3).await;
+}
+
+#[tokio::test]
 async fn the_caller_knows_who_it_is() {
     let stub = Stub::start().await;
     stub.reply(

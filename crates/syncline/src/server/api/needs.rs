@@ -107,6 +107,9 @@ impl Needs for CreateConnectionInput {
         let need = on_all::<Self>(call)
             .key("codeconnections:ProviderType", self.provider_type.as_ref().map(|kind| kind.as_str()))
             .key("codeconnections:HostArn", self.host_arn.as_deref());
+        // A host has a provider type, which a connection on it has too.
+        let host = self.host_arn.as_deref().filter(|_| self.provider_type.is_none());
+        let need = need.provider_of(host.and_then(|arn| id_in_scope(&call.scope, HOST.0, arn)));
         creation(call, need, CONNECTION, self.tags.as_ref())
     }
 }

@@ -67,9 +67,18 @@ fn check_config_file(path: &str) -> Answer<()> {
         .map_err(|error| ApiError::invalid_input(format!("ConfigFile: {error}")))
 }
 
-/// A role of the caller's own account, or of one the operator paired with it.
+/// A role of the region's partition and of the caller's own account, or of one the operator paired with it.
 fn check_role(call: &Call, role: &str) -> Answer<RoleArn> {
     let role: RoleArn = role.parse().map_err(|error| ApiError::invalid_input(format!("RoleArn: {error}")))?;
+    let region = &call.scope.region;
+    // Whoever asks may be denied a role under its own ARN, and no role of one partition can be assumed in another.
+    if role.partition() != region.partition() {
+        return Err(ApiError::invalid_input(format!(
+            "RoleArn: the partition {} is not that of the region {region}, {}",
+            role.partition(),
+            region.partition()
+        )));
+    }
     let owner = &call.scope.account;
     let allowed = role.account() == owner
         || call.front.role_accounts.iter().any(|(from, to)| from == owner && to == role.account());

@@ -14,12 +14,13 @@ use serde_json::json;
 use syncline_model::policy::Policy;
 use syncline_seams::Secret;
 use syncline_store::{
-    AccessKeyInfo, KEYS_PER_USER, Made, NewAccessKey, Owner, POLICIES_PER_USER, USERS_PER_ACCOUNT, User,
-    key_owner,
+    AccessKeyInfo, KEYS_PER_USER, Made, NewAccessKey, Owner, POLICIES_PER_USER, TEMPORARY_KEYS_PER_USER,
+    USERS_PER_ACCOUNT, User, key_owner,
 };
 use syncline_wire::{ErrorCode, Timestamp};
 
 use super::super::api::Call;
+use super::super::caller::user_arn;
 use super::super::{Front, audit};
 use super::{Answer, ApiError, Resource, Route, read, run};
 use crate::credentials::{self, Fresh};
@@ -28,11 +29,6 @@ use crate::credentials::{self, Fresh};
 const LIFETIME_S: std::ops::RangeInclusive<i64> = 900..=129_600;
 /// How long one lives if nothing is said, in seconds.
 const DEFAULT_LIFETIME_S: i64 = 3600;
-
-fn user_arn(call: &Call, name: &str) -> String {
-    let partition = call.scope.region.partition();
-    format!("arn:{partition}:iam::{}:user/{name}", call.scope.account)
-}
 
 fn no_user(name: &str) -> ApiError {
     ApiError::not_found("user", name)
@@ -61,7 +57,7 @@ struct ShownUser {
 
 fn shown(call: &Call, user: User) -> ShownUser {
     ShownUser {
-        arn: user_arn(call, &user.name),
+        arn: user_arn(&call.scope.account, &user.name),
         user_name: user.name,
         user_id: user.id,
         created_at: Timestamp::from_epoch_ms(user.created_at_ms).iso8601(),
@@ -233,7 +229,7 @@ pub(super) async fn keys(
 ) -> Response {
     run(front, request, Route::question("ListAccessKeys").of(account), async |call, _| {
         let now_ms = call.front.clock.now_ms();
-        let keys = call.front.store.access_keys(&call.scope.account, None)?;
+        let keys = call.front.store.access_keys(&call.scope.account)?;
         let keys: Vec<_> = keys.into_iter().map(|key| ShownKey::of(key, now_ms)).collect();
         Ok(json!({ "keys": keys }))
     })
@@ -321,10 +317,17 @@ async fn create_access_key(call: &Call, name: &str, body: &[u8]) -> Answer<Creat
         Made::NoUser => Err(no_user(&user)),
         Made::LimitExceeded => Err(ApiError::new(
             ErrorCode::LimitExceeded,
-            format!(
-                "the user {user} has {KEYS_PER_USER} keys that do not expire, which is as many as may be: \
-                 delete one first"
-            ),
+            if expires_at_ms.is_some() {
+                format!(
+                    "the user {user} has {TEMPORARY_KEYS_PER_USER} temporary keys, which is as many as may be: \
+                     delete one first, or wait until one ends"
+                )
+            } else {
+                format!(
+                    "the user {user} has {KEYS_PER_USER} keys that do not expire, which is as many as may be: \
+                     delete one first"
+                )
+            },
         )),
     });
     let key = call.front.store.create_access_key(&call.scope.account, new, change).await??;
@@ -336,19 +339,19 @@ async fn create_access_key(call: &Call, name: &str, body: &[u8]) -> Answer<Creat
     })
 }
 
-/// `POST /api/v1/accounts/{account}/keys/{id}/activate`
+/// `POST /api/v1/accounts/{account}/users/{name}/keys/{id}/activate`
 pub(super) async fn activate_key(
     state: State<Arc<Front>>,
-    path: Path<(String, String)>,
+    path: Path<(String, String, String)>,
     request: Request<Body>,
 ) -> Response {
     set_active(state, path, request, true).await
 }
 
-/// `POST /api/v1/accounts/{account}/keys/{id}/deactivate`
+/// `POST /api/v1/accounts/{account}/users/{name}/keys/{id}/deactivate`
 pub(super) async fn deactivate_key(
     state: State<Arc<Front>>,
-    path: Path<(String, String)>,
+    path: Path<(String, String, String)>,
     request: Request<Body>,
 ) -> Response {
     set_active(state, path, request, false).await
@@ -356,33 +359,35 @@ pub(super) async fn deactivate_key(
 
 async fn set_active(
     State(front): State<Arc<Front>>,
-    Path((account, id)): Path<(String, String)>,
+    Path((account, name, id)): Path<(String, String, String)>,
     request: Request<Body>,
     is_active: bool,
 ) -> Response {
     let status = if is_active { "Active" } else { "Inactive" };
-    let parameters = json!({ "accessKeyId": &id, "status": status });
-    run(front, request, Route::change("UpdateAccessKey", parameters).of(account), async move |call, _| {
+    let parameters = json!({ "userName": &name, "accessKeyId": &id, "status": status });
+    let route = Route::change("UpdateAccessKey", parameters).of(account).on(Resource::User(name.clone()));
+    run(front, request, route, async move |call, _| {
         let (missing, key) = (ApiError::not_found("access key", &id), id.clone());
         let change = call.asked.change(move |changed| {
             if changed { Ok(json!({ "accessKeyId": key, "status": status })) } else { Err(missing) }
         });
-        call.front.store.set_access_key_active(&call.scope.account, &id, is_active, change).await?
+        call.front.store.set_access_key_active(&call.scope.account, &name, &id, is_active, change).await?
     })
     .await
 }
 
-/// `DELETE /api/v1/accounts/{account}/keys/{id}`
+/// `DELETE /api/v1/accounts/{account}/users/{name}/keys/{id}`
 pub(super) async fn delete_key(
     State(front): State<Arc<Front>>,
-    Path((account, id)): Path<(String, String)>,
+    Path((account, name, id)): Path<(String, String, String)>,
     request: Request<Body>,
 ) -> Response {
-    let route = Route::change("DeleteAccessKey", json!({ "accessKeyId": &id })).of(account);
+    let parameters = json!({ "userName": &name, "accessKeyId": &id });
+    let route = Route::change("DeleteAccessKey", parameters).of(account).on(Resource::User(name.clone()));
     run(front, request, route, async move |call, _| {
         let missing = ApiError::not_found("access key", &id);
         let change = call.asked.change(|deleted| if deleted { Ok(json!({})) } else { Err(missing) });
-        call.front.store.delete_access_key(&call.scope.account, &id, change).await?
+        call.front.store.delete_access_key(&call.scope.account, &name, &id, change).await?
     })
     .await
 }
@@ -397,8 +402,8 @@ pub(super) fn routes() -> axum::Router<Arc<Front>> {
         .route("/users/{name}/policies", get(policies))
         .route("/users/{name}/policies/{policy}", put(put_policy).delete(delete_policy))
         .route("/users/{name}/keys", post(create_key))
+        .route("/users/{name}/keys/{id}", delete(delete_key))
+        .route("/users/{name}/keys/{id}/activate", post(activate_key))
+        .route("/users/{name}/keys/{id}/deactivate", post(deactivate_key))
         .route("/keys", get(keys))
-        .route("/keys/{id}", delete(delete_key))
-        .route("/keys/{id}/activate", post(activate_key))
-        .route("/keys/{id}/deactivate", post(deactivate_key))
 }

@@ -93,7 +93,7 @@ fn check_operator(call: &Call) -> Answer<()> {
             ErrorCode::AccessDenied,
             format!(
                 "User: {} is not authorized to perform: syncline:{} because only the operator's root key is",
-                caller.arn(call.scope.region.partition()),
+                caller.arn(),
                 call.asked.event_name
             ),
         )),

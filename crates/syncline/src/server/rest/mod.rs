@@ -34,7 +34,7 @@ use super::access::{Need, check, everything};
 use super::api::Call;
 use super::api::arns::arn;
 use super::audit::{Asked, Origin, hash};
-use super::caller::{Caller, Principal};
+use super::caller::{Caller, Principal, user_arn};
 use super::error::{Answer, ApiError};
 use super::{Front, SourceAddress, auth, aws};
 
@@ -149,10 +149,7 @@ impl Resource {
         let action = format!("syncline:{name}");
         match self {
             Self::Account => Need::new(action, everything(scope, "syncline")),
-            Self::User(name) => {
-                let (partition, account) = (scope.region.partition(), &scope.account);
-                Need::new(action, format!("arn:{partition}:iam::{account}:user/{name}"))
-            }
+            Self::User(name) => Need::new(action, user_arn(&scope.account, name)),
             Self::Sync(sync) => Need::new(action, arn(scope, "syncline", "sync", sync)),
             Self::Connection(id) => {
                 let service = Service::CodeConnections.signing_name();
@@ -221,7 +218,11 @@ async fn operate<O: Serialize>(
     });
     let call = Call { front: Arc::clone(front), scope, service, asked: Arc::clone(&asked) };
     let needed = || vec![route.resource.needed(&call.scope, route.name)];
-    let answered = match foreign.map_or_else(|| check(&call, needed), Err) {
+    let changes_user = !call.asked.is_read_only && matches!(route.resource, Resource::User(_));
+    let permitted = foreign
+        .map_or_else(|| check(&call, needed), Err)
+        .and_then(|()| if changes_user { needs_lasting_key(&call.asked.caller) } else { Ok(()) });
+    let answered = match permitted {
         Ok(()) => {
             // Not before: whoever may not do this has no say in what the log holds.
             if let Some(member) = route.body_as
@@ -254,6 +255,19 @@ fn account_of(caller: &Caller, named: Option<&str>) -> (AccountId, Option<ApiErr
             (own, Some(ApiError::new(ErrorCode::AccessDenied, message)))
         }
     }
+}
+
+/// Refuses a temporary key, whatever its user's policies allow: what it made would outlive it.
+fn needs_lasting_key(caller: &Caller) -> Answer<()> {
+    if caller.session_began_ms.is_none() {
+        return Ok(());
+    }
+    let message = format!(
+        "the access key {} is temporary: users, their policies and their keys are changed only with a key that \
+         does not expire",
+        caller.key_id
+    );
+    Err(ApiError::new(ErrorCode::AccessDenied, message))
 }
 
 /// What a REST request is refused with: `{"code": …, "message": …}`.

@@ -7,7 +7,7 @@ use syncline_store::{Change, Made};
 use syncline_wire::{Operation, Protocol, Service};
 
 use super::client::{Client, EVERYTHING, Key, OURS, PROTOCOLS, user_with_key};
-use super::scene::{NOTHING, ROLE, Scene, but, by_name, of_link, scope_of, sync_input};
+use super::scene::{NOTHING, ROLE, Scene, but, by_name, of_link, scope_of, sync_input, text};
 
 /// A user's key in our account.
 const ANN: Key =
@@ -180,7 +180,7 @@ pub(super) fn needed(operation: Operation) -> (Value, Vec<(&'static str, &'stati
 }
 
 /// The permissions with the scene's names in them.
-fn filled(scene: &Scene, needs: &[(&str, &str)]) -> Vec<(String, String)> {
+pub(super) fn filled(scene: &Scene, needs: &[(&str, &str)]) -> Vec<(String, String)> {
     let fill = |text: &str| scene.fill(&text.into()).as_str().expect("a string").to_owned();
     needs.iter().map(|(action, resource)| (fill(action), fill(resource))).collect()
 }
@@ -377,7 +377,7 @@ async fn the_rest_api_asks_for_permissions_of_its_own() {
     let bob = "arn:aws:iam::111111111111:user/bob";
     user_with_key(scene.store(), BOB, "bob").await;
     let authorize = format!("/connections/{id}/authorize");
-    let of_key = |what: &str| format!("/accounts/{}/keys/{}{what}", OURS.account, BOB.id);
+    let of_key = |what: &str| format!("/accounts/{}/users/bob/keys/{}{what}", OURS.account, BOB.id);
     let (users, keys) =
         (format!("/accounts/{}/users", OURS.account), format!("/accounts/{}/keys", OURS.account));
     let of_bob = |what: &str| format!("{users}/bob{what}");
@@ -396,8 +396,8 @@ async fn the_rest_api_asks_for_permissions_of_its_own() {
         ("DELETE", &of_bob("/policies/new"), &Value::Null, "syncline:DeleteUserPolicy", bob, 200),
         ("POST", &of_bob("/keys"), &Value::Null, "syncline:CreateAccessKey", bob, 200),
         ("GET", &keys, &Value::Null, "syncline:ListAccessKeys", account, 200),
-        ("POST", &of_key("/deactivate"), &Value::Null, "syncline:UpdateAccessKey", account, 200),
-        ("DELETE", &of_key(""), &Value::Null, "syncline:DeleteAccessKey", account, 200),
+        ("POST", &of_key("/deactivate"), &Value::Null, "syncline:UpdateAccessKey", bob, 200),
+        ("DELETE", &of_key(""), &Value::Null, "syncline:DeleteAccessKey", bob, 200),
         ("DELETE", &of_bob(""), &Value::Null, "syncline:DeleteUser", bob, 200),
     ] {
         assert!(actions.insert(action), "{action}");
@@ -419,6 +419,54 @@ async fn the_rest_api_asks_for_permissions_of_its_own() {
     may(&scene, json!([everything()])).await;
     let reply = client.rest("PUT", "/accounts/222222222222/users/eve", &Value::Null).await;
     assert_eq!(reply.status, 403, "no policy reaches into another account: {}", reply.value);
+}
+
+#[tokio::test]
+async fn whoever_may_change_one_user_s_keys_reaches_no_other_s() {
+    let scene = scene_with_ann().await;
+    user_with_key(scene.store(), BOB, "bob").await;
+    may(&scene, json!([allow("syncline:*", ANN_ARN)])).await;
+    let path =
+        |user: &str, what: &str| format!("/accounts/{}/users/{user}/keys/{}{what}", OURS.account, BOB.id);
+    for (method, what, action) in [
+        ("POST", "/activate", "syncline:UpdateAccessKey"),
+        ("POST", "/deactivate", "syncline:UpdateAccessKey"),
+        ("DELETE", "", "syncline:DeleteAccessKey"),
+    ] {
+        let reply = ann(&scene).rest(method, &path("bob", what), &Value::Null).await;
+        let refused = not_allowed(action, "arn:aws:iam::111111111111:user/bob");
+        assert_eq!((reply.status, text(&reply.value, "/message")), (403, refused), "{what}");
+        // A path that names the user who is allowed does not make the key that user's.
+        for user in ["ann", "nobody"] {
+            may(&scene, json!([allow("syncline:*", &format!("arn:aws:iam::111111111111:user/{user}"))]))
+                .await;
+            let reply = ann(&scene).rest(method, &path(user, what), &Value::Null).await;
+            let missing = format!("Could not find access key:{}", BOB.id);
+            assert_eq!((reply.status, text(&reply.value, "/message")), (404, missing), "{user} {what}");
+        }
+        may(&scene, json!([allow("syncline:*", ANN_ARN)])).await;
+    }
+    Client { key: BOB, ..scene.client() }.ok("ListHosts", json!({})).await;
+}
+
+#[tokio::test]
+async fn a_denial_of_a_user_holds_in_every_region() {
+    let scene = scene_with_ann().await;
+    user_with_key(scene.store(), BOB, "bob").await;
+    let bob = "arn:aws:iam::111111111111:user/bob";
+    let action = "syncline:CreateAccessKey";
+    let path = format!("/accounts/{}/users/bob/keys", OURS.account);
+    for region in ["eu-west-1", "cn-north-1", "us-gov-west-1", "us-iso-east-1"] {
+        let client = Client { region, ..ann(&scene) };
+        may(&scene, json!([everything(), {"Effect": "Deny", "Action": "*", "Resource": bob}])).await;
+        let reply = client.rest("POST", &path, &Value::Null).await;
+        assert_eq!(text(&reply.value, "/message"), denied(action, bob), "{region}");
+        let deny = json!({"Effect": "Deny", "Action": "*", "Resource": "*",
+                          "Condition": {"ArnEquals": {"aws:PrincipalArn": ANN_ARN}}});
+        may(&scene, json!([everything(), deny])).await;
+        let reply = client.rest("POST", &path, &Value::Null).await;
+        assert_eq!(text(&reply.value, "/message"), denied(action, bob), "{region}");
+    }
 }
 
 #[tokio::test]

@@ -292,7 +292,7 @@ async fn what_the_operator_does_is_in_the_log_of_the_account_and_without_the_key
     ask("PUT", &format!("{user}/policies/all"), json!({"Statement": 1}), 400).await;
     let created = ask("POST", &format!("{user}/keys"), json!({"temporary": true}), 200).await;
     let id = text(&created, "/accessKeyId");
-    let key = format!("/accounts/{}/keys/{id}", CUSTOMER.account);
+    let key = format!("{user}/keys/{id}");
     ask("POST", &format!("{key}/deactivate"), Value::Null, 200).await;
     ask("POST", &format!("{key}/activate"), Value::Null, 200).await;
     ask("DELETE", &key, Value::Null, 200).await;
@@ -471,7 +471,7 @@ async fn a_record_says_who_it_was_and_with_which_kind_of_key() {
     });
     assert_eq!(told[0]["userIdentity"], user);
     let session = json!({
-        "type": "IAMUser", "principalId": "AIDATHEIRSTHEIRSTHEI", "arn": "arn:aws-cn:iam::222222222222:user/them",
+        "type": "IAMUser", "principalId": "AIDATHEIRSTHEIRSTHEI", "arn": "arn:aws:iam::222222222222:user/them",
         "accountId": "222222222222", "accessKeyId": TEMPORARY.id, "userName": "them",
         "sessionContext": {"attributes": {"creationDate": "2025-11-23T02:40:00Z", "mfaAuthenticated": "false"}},
     });

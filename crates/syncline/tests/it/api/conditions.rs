@@ -36,6 +36,19 @@ async fn a_role_is_passed_only_to_the_service_that_syncs() {
 }
 
 #[tokio::test]
+async fn a_role_has_one_name() {
+    let scene = scene_with_ann().await;
+    let client = ann(&scene);
+    let respelled = ROLE.replace("arn:aws:", "arn:aws-cn:");
+    may(&scene, json!([everything(), {"Effect": "Deny", "Action": "iam:PassRole", "Resource": ROLE}])).await;
+    let message = "RoleArn: the partition aws-cn is not that of the region eu-west-1, aws";
+    let new = but(sync_input(&scene.link, "new"), json!({"RoleArn": respelled}));
+    client.refuses("CreateSyncConfiguration", new, "InvalidInputException", message).await;
+    let update = but(by_name("web"), json!({"RoleArn": respelled}));
+    client.refuses("UpdateSyncConfiguration", update, "InvalidInputException", message).await;
+}
+
+#[tokio::test]
 async fn a_connection_can_be_for_one_repository_alone() {
     let scene = scene_with_ann().await;
     let client = ann(&scene);
@@ -168,6 +181,41 @@ async fn tags_of_a_request_decide() {
 }
 
 #[tokio::test]
+async fn tags_whose_keys_differ_only_in_case_speak_for_nobody() {
+    let scene = scene_with_ann().await;
+    let client = ann(&scene);
+    let (upper, lower) = (json!({"Key": "Team", "Value": "ops"}), json!({"Key": "team", "Value": "ann"}));
+    let both = json!({"ResourceArn": scene.connection, "Tags": [upper, lower]});
+    scene.client().ok("TagResource", both).await;
+    let refused = |action: &str, resource: &str, key: &str| {
+        format!(
+            "User: arn:aws:iam::111111111111:user/ann is not authorized to perform: {action} on resource: {resource} \
+             because several tags are {key}, which a policy asks for: their keys differ only in case"
+        )
+    };
+    let get = json!({"ConnectionArn": scene.connection});
+    let make = json!({"ConnectionName": "x", "ProviderType": "GitHub", "Tags": [upper, lower]});
+    for effect in ["Allow", "Deny"] {
+        let only = |key: &str| {
+            json!([everything(), {"Effect": effect, "Action": "*", "Resource": "*",
+                   "Condition": {"StringNotEquals": {key: "ann"}}}])
+        };
+        may(&scene, only("aws:ResourceTag/TEAM")).await;
+        let message = refused("codeconnections:GetConnection", &scene.connection, "aws:ResourceTag/team");
+        client.refuses("GetConnection", get.clone(), DENIED, &message).await;
+        may(&scene, only("aws:RequestTag/TEAM")).await;
+        let message = refused("codeconnections:CreateConnection", ALL, "aws:RequestTag/team");
+        client.refuses("CreateConnection", make.clone(), DENIED, &message).await;
+    }
+    // Whose policies ask for another tag is not concerned.
+    let other = json!([{"Effect": "Allow", "Action": "*", "Resource": "*",
+                        "Condition": {"Null": {"aws:ResourceTag/Tea": "true", "aws:RequestTag/Teams": "true"}}}]);
+    may(&scene, other).await;
+    client.ok("GetConnection", get).await;
+    client.ok("CreateConnection", make).await;
+}
+
+#[tokio::test]
 async fn keys_of_an_operation_decide() {
     let scene = scene_with_ann().await;
     let client = ann(&scene);
@@ -184,6 +232,8 @@ async fn keys_of_an_operation_decide() {
     check("CreateConnection", kind("GitHub"), make.clone(), true).await;
     check("CreateConnection", kind("Bitbucket"), make, false).await;
     let on_host = json!({"ConnectionName": "y", "HostArn": "{host}"});
+    check("CreateConnection", kind("Git"), on_host.clone(), true).await;
+    check("CreateConnection", kind("GitHub"), on_host.clone(), false).await;
     check("CreateConnection", json!({"codestar-connections:HostArn": scene.host}), on_host, true).await;
     let vpc = json!({"VpcId": "vpc-01234567", "SubnetIds": ["subnet-01234567"], "SecurityGroupIds": ["sg-01234567"]});
     let host = json!({

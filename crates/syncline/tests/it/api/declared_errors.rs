@@ -6,6 +6,7 @@ use syncline::config::{Limits, Quotas};
 use syncline_seams::Moment;
 use syncline_wire::{ErrorCode as Code, Operation as Op};
 
+use super::access::{ann, filled, needed, scene_with_ann};
 use super::client::{Client, PROTOCOLS};
 use super::scene::{NOTHING, Scene, authorize, by_name, link, of_link, sync_input};
 
@@ -25,6 +26,8 @@ enum World {
     Tagged,
     /// The account has used up its rates.
     Throttled,
+    /// The caller is a user without policies.
+    Denied,
 }
 
 enum Row {
@@ -34,10 +37,12 @@ enum Row {
     Never(&'static str),
 }
 use Row::{Never, Provoked};
-use World::{Failing, Full, Nonsense, Ordinary, Tagged, Throttled, WithoutConnection};
+use World::{Denied, Failing, Full, Nonsense, Ordinary, Tagged, Throttled, WithoutConnection};
 
 const FAILED: &str = "the server could not complete the request; it is safe to try again";
-const NO_POLICIES: &str = "keys have no policies in this version: every key may do everything in its account";
+/// `{action}` and `{resource}` are those of the first permission that the operation needs.
+const NOT_ALLOWED: &str = "User: arn:aws:iam::111111111111:user/ann is not authorized to perform: {action} on \
+                           resource: {resource} because no identity-based policy allows the {action} action";
 const ONE_TRANSACTION: &str = "it is one transaction of the only writer: there is no race to lose";
 const BAD_PROVIDER: &str = "UPDATE repository_link SET provider_type = 'Subversion'";
 
@@ -84,7 +89,7 @@ const NOT_AN_ID: &str = "1 validation error detected: Value 'X' at 'repositoryLi
 /// The table; exhaustive over (operation, declared error) by [`the_table_is_complete`].
 fn row(operation: Op, code: Code) -> Option<Row> {
     Some(match (operation, code) {
-        (_, Code::AccessDenied) => Never(NO_POLICIES),
+        (_, Code::AccessDenied) => Provoked(Denied, needed(operation).0, NOT_ALLOWED),
         (_, Code::Throttling) => Provoked(Throttled, json!({}), "Rate exceeded"),
         (_, Code::ConcurrentModification | Code::UpdateOutOfSync) => Never(ONE_TRANSACTION),
 
@@ -337,10 +342,11 @@ async fn scene(world: &World) -> Scene {
     let scene = match world {
         Full => Scene::with(|config| config.quotas = quotas).await,
         Throttled => Scene::with(|config| config.limits = SLOW).await,
+        Denied => scene_with_ann().await,
         _ => Scene::new().await,
     };
     match world {
-        Ordinary | Full | Failing(_) => {}
+        Ordinary | Full | Failing(_) | Denied => {}
         Throttled => {
             for operation in ["ListHosts", "CreateHost"] {
                 while scene.client().call(operation, &json!({})).await.status != 429 {}
@@ -361,24 +367,29 @@ async fn scene(world: &World) -> Scene {
 #[tokio::test]
 async fn every_declared_error_that_can_happen_happens() {
     let (ordinary, throttled) = (scene(&Ordinary).await, scene(&Throttled).await);
+    let denied = scene(&Denied).await;
     for (operation, code) in declared() {
         let Some(Provoked(world, input, message)) = row(operation, code) else { continue };
         let own;
         let scene = match world {
             Ordinary => &ordinary,
             Throttled => &throttled,
+            Denied => &denied,
             _ => {
                 own = scene(&world).await;
                 &own
             }
         };
+        let (action, resource) = filled(scene, &needed(operation).1).swap_remove(0);
+        let message = message.replace("{action}", &action).replace("{resource}", &resource);
         let message = scene.fill(&json!(message));
         let message = message.as_str().expect("a text");
+        let caller = if matches!(world, Denied) { ann(scene) } else { scene.client() };
         for protocol in PROTOCOLS {
             if let Failing(point) = world {
                 scene.server.faults.fail(point, Moment::Before);
             }
-            let client = Client { protocol, ..scene.client() };
+            let client = Client { protocol, ..caller };
             client.refuses(operation.name(), scene.fill(&input), code.name(), message).await;
         }
     }

@@ -51,7 +51,7 @@ async fn the_operator_gives_another_account_a_key_that_works_until_it_is_ended()
     assert_eq!(text(&made, "/accountId"), CUSTOMER);
     let id = text(&made, "/accessKeyId");
     assert!(id.starts_with("AKIA"), "{id}");
-    let of_key = |what: &str| format!("/accounts/{CUSTOMER}/keys/{id}{what}");
+    let of_key = |what: &str| format!("/accounts/{CUSTOMER}/users/ci/keys/{id}{what}");
 
     check(&server, credentials(&made), Ok(()), "a new key").await;
     let with_token = Credentials::new(&id, text(&made, "/secretAccessKey"), Some("t".into()), None, "test");
@@ -88,6 +88,102 @@ async fn a_temporary_key_needs_its_token_and_ends_by_itself() {
     check(&server, credentials(&other), UNKNOWN, "with another token").await;
     server.clock.advance_ms(900_000);
     check(&server, credentials(&made), Err("ExpiredTokenException"), "after its end").await;
+}
+
+/// Asks the REST API with these credentials; no body where `body` is null.
+async fn rest(server: &Server, credentials: Credentials, method: &str, path: &str, body: &Value) -> Reply {
+    let draft = Draft {
+        method: method.to_owned(),
+        path: format!("/api/v1{path}"),
+        headers: vec![("host".to_owned(), "127.0.0.1:7962".to_owned())],
+        body: if body.is_null() { Vec::new() } else { serde_json::to_vec(body).expect("JSON") },
+    };
+    server.send_raw(draft.signed_by(credentials, REGION, "codeconnections", server.now_ms())).await
+}
+
+#[tokio::test]
+async fn nothing_that_a_temporary_key_makes_outlives_it() {
+    let server = Server::start().await;
+    let lasting = key(server.client(), CUSTOMER, "ci", Value::Null).await;
+    let made = key(server.client(), CUSTOMER, "ci", json!({"temporary": true})).await;
+    let (users, id) = (format!("/accounts/{CUSTOMER}/users"), text(&lasting, "/accessKeyId"));
+    let refused = format!(
+        "the access key {} is temporary: users, their policies and their keys are changed only with a key that does \
+         not expire",
+        text(&made, "/accessKeyId")
+    );
+    let everything: Value = serde_json::from_str(EVERYTHING).expect("JSON");
+    let temporary = json!({"temporary": true});
+    for (method, path, body) in [
+        ("PUT", "/eve".to_owned(), &Value::Null),
+        ("PUT", "/ci/policies/more".to_owned(), &everything),
+        ("DELETE", "/ci/policies/everything".to_owned(), &Value::Null),
+        ("POST", "/ci/keys".to_owned(), &Value::Null),
+        ("POST", "/ci/keys".to_owned(), &temporary),
+        ("POST", format!("/ci/keys/{id}/deactivate"), &Value::Null),
+        ("POST", format!("/ci/keys/{id}/activate"), &Value::Null),
+        ("DELETE", format!("/ci/keys/{id}"), &Value::Null),
+        ("DELETE", "/ci".to_owned(), &Value::Null),
+    ] {
+        let path = format!("{users}{path}");
+        let reply = rest(&server, credentials(&made), method, &path, body).await;
+        assert_eq!((reply.status, text(&reply.value, "/message")), (403, refused.clone()), "{method} {path}");
+        assert_eq!(text(&reply.value, "/code"), "AccessDeniedException");
+    }
+    // It still looks, and a lasting key of the same user still changes.
+    assert_eq!(rest(&server, credentials(&made), "GET", &users, &Value::Null).await.status, 200);
+    let reply = rest(&server, credentials(&lasting), "PUT", &format!("{users}/eve"), &Value::Null).await;
+    assert_eq!(reply.status, 200, "{}", reply.value);
+}
+
+#[tokio::test]
+async fn sessions_are_ended_by_a_denial_of_those_that_began_before() {
+    let server = Server::start().await;
+    let operator = server.client();
+    let lasting = key(operator, CUSTOMER, "ci", Value::Null).await;
+    let before = key(operator, CUSTOMER, "ci", json!({"temporary": true})).await;
+    server.clock.advance_ms(60_000);
+    // As AWS's console revokes sessions; the server's clock says 2025-11-23T02:41:00Z.
+    let revoked = json!({"Version": "2012-10-17", "Statement": [{
+        "Effect": "Deny", "Action": "*", "Resource": "*",
+        "Condition": {"DateLessThan": {"aws:TokenIssueTime": "2025-11-23T02:41:00Z"}}}]});
+    let policies = format!("/accounts/{CUSTOMER}/users/ci/policies");
+    assert_eq!(operator.rest("PUT", &format!("{policies}/revoked"), &revoked).await.status, 200);
+    let after = key(operator, CUSTOMER, "ci", json!({"temporary": true})).await;
+    check(&server, credentials(&before), Err("AccessDeniedException"), "a session from before").await;
+    check(&server, credentials(&after), Ok(()), "a session from after").await;
+    check(&server, credentials(&lasting), Ok(()), "no session").await;
+
+    let no_factor = json!({"Version": "2012-10-17", "Statement": [{
+        "Effect": "Deny", "Action": "*", "Resource": "*",
+        "Condition": {"Bool": {"aws:MultiFactorAuthPresent": "false"}}}]});
+    assert_eq!(operator.rest("PUT", &format!("{policies}/factor"), &no_factor).await.status, 200);
+    check(&server, credentials(&after), Err("AccessDeniedException"), "a session without a second factor")
+        .await;
+    check(&server, credentials(&lasting), Ok(()), "no session").await;
+}
+
+#[tokio::test]
+async fn a_user_has_so_many_temporary_keys_at_a_time() {
+    let server = Server::start().await;
+    let operator = server.client();
+    let wanted = json!({"temporary": true, "durationSeconds": 900});
+    key(operator, CUSTOMER, "ci", wanted.clone()).await;
+    let keys = format!("/accounts/{CUSTOMER}/users/ci/keys");
+    for _ in 1..100 {
+        assert_eq!(operator.rest("POST", &keys, &wanted).await.status, 200);
+    }
+    let full = operator.rest("POST", &keys, &wanted).await;
+    let message = "the user ci has 100 temporary keys, which is as many as may be: delete one first, or wait until \
+                   one ends";
+    assert_eq!((full.status, text(&full.value, "/message").as_str()), (429, message));
+    assert_eq!(
+        operator.rest("POST", &keys, &Value::Null).await.status,
+        200,
+        "a lasting key is no temporary one"
+    );
+    server.clock.advance_ms(900_000);
+    assert_eq!(operator.rest("POST", &keys, &wanted).await.status, 200, "ended keys do not count");
 }
 
 #[tokio::test]
