@@ -141,6 +141,7 @@ pub struct Store {
 struct Inner {
     path: PathBuf,
     writer: Mutex<Option<mpsc::Sender<raw::Job>>>,
+    writer_thread: std::thread::JoinHandle<()>,
     readers: Mutex<Vec<rusqlite::Connection>>,
     keys: Arc<keyring::Keys>,
     // What is opened for access keys that do not exist.
@@ -203,7 +204,7 @@ impl Store {
         let decoy = keys.seal(&Self::NOBODY, &[b'0'; 40])?;
 
         let (writer, jobs) = mpsc::channel();
-        std::thread::Builder::new()
+        let writer_thread = std::thread::Builder::new()
             .name("store-writer".into())
             .spawn(move || raw::work(&connection, &jobs))
             .map_err(|error| cannot(format!("no writer thread: {error}")))?;
@@ -211,6 +212,7 @@ impl Store {
             inner: Arc::new(Inner {
                 path: path.to_owned(),
                 writer: Mutex::new(Some(writer)),
+                writer_thread,
                 readers: Mutex::new(Vec::new()),
                 keys: Arc::new(keys),
                 decoy,
@@ -258,11 +260,14 @@ impl Store {
         self.inner.wakes.notified().await;
     }
 
-    /// Whether the database answers; for readiness.
+    /// Whether the database answers and something would write to it; for readiness.
     ///
     /// # Errors
-    /// Whatever the database says.
+    /// Whatever the database says; [`StoreError::Closed`] if the writer is gone.
     pub fn ping(&self) -> StoreResult<()> {
+        if self.inner.writer_thread.is_finished() {
+            return Err(StoreError::Closed);
+        }
         self.read(|tx| tx.count("SELECT count(*) FROM schema_migration", &[])).map(drop)
     }
 
@@ -336,4 +341,26 @@ impl Store {
 pub fn arn(service: &str, region: &str, account: &str, kind: &str, id: &str) -> String {
     let partition = region.parse::<Region>().map_or("aws", |region| region.partition());
     format!("arn:{partition}:{service}:{region}:{account}:{kind}/{id}")
+}
+
+#[cfg(test)]
+mod tests {
+    use syncline_seams::{Faults, VirtualClock};
+
+    use super::*;
+
+    #[test]
+    fn a_store_without_its_writer_is_not_ready() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let clock = Arc::new(VirtualClock::starting_at(0));
+        let (path, key) = (folder.path().join("store.db"), folder.path().join("key"));
+        let store = Store::open(&path, key.as_path(), clock, Faults::none().outside()).expect("a new store");
+        store.ping().expect("ready");
+        // The end of the channel is the end of the writer, as would be whatever else ends it.
+        drop(store.inner.writer.lock().expect("not poisoned").take());
+        while !store.inner.writer_thread.is_finished() {
+            std::thread::yield_now();
+        }
+        assert!(matches!(store.ping(), Err(StoreError::Closed)));
+    }
 }

@@ -5,6 +5,7 @@
 
 #![expect(clippy::disallowed_methods, reason = "the one place that may")]
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::{Arc, mpsc};
 
@@ -90,7 +91,7 @@ fn apart<T>(
 ) -> StoreResult<T> {
     let run = |sql: &str| connection.prepare_cached(sql)?.execute([]);
     run("SAVEPOINT job")?;
-    let ran = body(connection);
+    let ran = uninterrupted(|| body(connection));
     // Some failures, such as a full disk, end the whole transaction.
     if !connection.is_autocommit() {
         if ran.is_err() {
@@ -99,6 +100,16 @@ fn apart<T>(
         run("RELEASE job")?;
     }
     ran
+}
+
+/// What the body says, or that it panicked: a bug in one write must not take the writer from all the others. What
+/// the body had in its hands is dropped, and what it wrote is rolled back.
+fn uninterrupted<T>(body: impl FnOnce() -> StoreResult<T>) -> StoreResult<T> {
+    catch_unwind(AssertUnwindSafe(body)).unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<&str>().copied().map(str::to_owned);
+        let text = text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
+        Err(StoreError::Commit(format!("the write panicked: {text}")))
+    })
 }
 
 /// Does the jobs in their order, those that wait together in one transaction, until nobody can send one any more.
@@ -126,7 +137,9 @@ pub(crate) fn work(connection: &rusqlite::Connection, jobs: &mpsc::Receiver<Job>
             })
         };
         for told in told {
-            told(committed.clone().map(drop).map_err(StoreError::Commit));
+            let committed = committed.clone().map(drop).map_err(StoreError::Commit);
+            // Whoever is not told anything hears that the store is closed.
+            let _ = catch_unwind(AssertUnwindSafe(|| told(committed)));
         }
     }
 }
@@ -226,7 +239,9 @@ mod tests {
 
     type Answered = oneshot::Receiver<StoreResult<i64>>;
 
-    /// Sends a write that adds the number, and fails after that if it is odd.
+    const PANICS: i64 = 13;
+
+    /// Sends a write that adds the number, and after that panics if it is 13 and fails if it is odd.
     fn send(jobs: &mpsc::Sender<Job>, faults: &Arc<Faults>, number: i64) -> Answered {
         let (answer, answered) = oneshot::channel();
         let clock: Arc<dyn Clock> = Arc::new(VirtualClock::starting_at(0));
@@ -234,6 +249,7 @@ mod tests {
         let write = Write { point, outside: faults.outside(), clock, wakes: Arc::default(), answer };
         let body = move |tx: &mut Tx<'_>| {
             tx.execute("INSERT INTO number (value) VALUES ($1)", params![number])?;
+            assert_ne!(number, PANICS, "an unlucky number");
             if number % 2 == 0 { Ok(number) } else { Err(StoreError::Corrupt("odd".to_owned())) }
         };
         jobs.send(write.job(|_| true, body)).expect("the receiver is there");
@@ -288,6 +304,16 @@ mod tests {
         let answers = done(&connection, &faults, &[2, 4]);
         assert!(answers[0].is_err() && answers[1] == Ok(4), "{answers:?}");
         assert_eq!(numbers(&connection), [4]);
+    }
+
+    #[test]
+    fn a_write_that_panics_leaves_nothing_and_the_others_unharmed() {
+        let (_folder, connection) = database();
+        let answers = done(&connection, &Faults::none(), &[2, PANICS, 4]);
+        assert_eq!([&answers[0], &answers[2]], [&Ok(2), &Ok(4)]);
+        let told = answers[1].as_ref().expect_err("it panicked");
+        assert!(told.contains("the write panicked") && told.contains("an unlucky number"), "{told}");
+        assert_eq!(numbers(&connection), [2, 4]);
     }
 
     #[test]
