@@ -26,7 +26,14 @@ pub(crate) const MIGRATIONS: &[&str] = &[
 const TOGETHER: usize = 64;
 
 /// A write that waits for its turn. It is given the connection with a transaction open, or why there is none.
-pub(crate) type Job = Box<dyn FnOnce(StoreResult<&rusqlite::Connection>) -> Told + Send>;
+pub(crate) type Job = Box<dyn FnOnce(StoreResult<&rusqlite::Connection>) -> Ran + Send>;
+
+/// A write that had its turn.
+pub(crate) struct Ran {
+    told: Told,
+    /// Something of a failed write may be left in the transaction, which therefore must not be committed.
+    is_spoilt: bool,
+}
 
 /// Tells whoever waits for a write what came of the commit.
 pub(crate) type Told = Box<dyn FnOnce(StoreResult<()>)>;
@@ -58,17 +65,18 @@ impl<T: 'static> Write<T> {
         Box::new(move |connection| {
             let Self { point, outside, clock, wakes, answer } = self;
             if !is_wanted(&answer) {
-                return Box::new(|_| {});
+                return Ran { told: Box::new(|_| {}), is_spoilt: false };
             }
+            let mut is_spoilt = false;
             let ran = connection.and_then(|connection| {
-                apart(connection, |connection| {
+                apart(connection, &mut is_spoilt, |connection| {
                     let mut tx = Tx::new(connection, clock.now_ms());
                     let value = body(&mut tx)?;
                     outside.point(point, Moment::Before)?;
                     Ok((value, tx.woke()))
                 })
             });
-            Box::new(move |committed| {
+            let told: Told = Box::new(move |committed| {
                 let told = ran.and_then(|(value, woke)| {
                     committed?;
                     outside.point(point, Moment::After)?;
@@ -79,14 +87,17 @@ impl<T: 'static> Write<T> {
                 });
                 // Whoever asked may have gone meanwhile; the commit stands all the same.
                 let _ = answer.send(told);
-            })
+            });
+            Ran { told, is_spoilt }
         })
     }
 }
 
-/// Runs one write within the transaction so that, if it fails, it leaves nothing and takes no other along.
+/// Runs one write within the transaction so that, if it fails, it leaves nothing and takes no other along. Where
+/// that fails in its turn, the transaction is spoilt.
 fn apart<T>(
     connection: &rusqlite::Connection,
+    is_spoilt: &mut bool,
     body: impl FnOnce(&rusqlite::Connection) -> StoreResult<T>,
 ) -> StoreResult<T> {
     let run = |sql: &str| connection.prepare_cached(sql)?.execute([]);
@@ -94,10 +105,11 @@ fn apart<T>(
     let ran = uninterrupted(|| body(connection));
     // Some failures, such as a full disk, end the whole transaction.
     if !connection.is_autocommit() {
-        if ran.is_err() {
-            run("ROLLBACK TO job")?;
-        }
-        run("RELEASE job")?;
+        let rolled_back = if ran.is_err() { run("ROLLBACK TO job").map(drop) } else { Ok(()) };
+        let ended = rolled_back.and_then(|()| run("RELEASE job").map(drop));
+        *is_spoilt = ended.is_err();
+        // Why the write itself failed says more.
+        return ran.and_then(|value| Ok(ended.map(|()| value)?));
     }
     ran
 }
@@ -112,36 +124,55 @@ fn uninterrupted<T>(body: impl FnOnce() -> StoreResult<T>) -> StoreResult<T> {
     })
 }
 
+/// Opens the transaction of the next jobs. One that could not be ended before is in the way, and is rolled back.
+fn begin(connection: &rusqlite::Connection) -> rusqlite::Result<()> {
+    let run = |sql: &str| connection.prepare_cached(sql)?.execute([]).map(drop);
+    match run("BEGIN IMMEDIATE") {
+        Err(_) if !connection.is_autocommit() => {
+            run("ROLLBACK")?;
+            run("BEGIN IMMEDIATE")
+        }
+        begun => begun,
+    }
+}
+
 /// Does the jobs in their order, those that wait together in one transaction, until nobody can send one any more.
 pub(crate) fn work(connection: &rusqlite::Connection, jobs: &mpsc::Receiver<Job>) {
     let run = |sql: &str| connection.prepare_cached(sql)?.execute([]);
     while let Ok(first) = jobs.recv() {
-        if let Err(error) = run("BEGIN IMMEDIATE") {
-            first(Err(error.into()))(Ok(()));
+        if let Err(error) = begin(connection) {
+            tell(first(Err(error.into())).told, Ok(()));
             continue;
         }
-        let mut told = vec![first(Ok(connection))];
-        while told.len() < TOGETHER
+        let Ran { told, mut is_spoilt } = first(Ok(connection));
+        let mut all_told = vec![told];
+        while all_told.len() < TOGETHER
+            && !is_spoilt
             && !connection.is_autocommit()
             && let Ok(next) = jobs.try_recv()
         {
-            told.push(next(Ok(connection)));
+            let next = next(Ok(connection));
+            all_told.push(next.told);
+            is_spoilt = next.is_spoilt;
         }
-        let committed = if connection.is_autocommit() {
+        let committed = if is_spoilt || connection.is_autocommit() {
             Err("a write beside it failed, and the database gave up both".to_owned())
         } else {
-            run("COMMIT").map_err(|error| {
-                // What cannot be committed must not be there for the next job.
-                let _ = run("ROLLBACK");
-                error.to_string()
-            })
+            run("COMMIT").map_err(|error| error.to_string())
         };
-        for told in told {
-            let committed = committed.clone().map(drop).map_err(StoreError::Commit);
-            // Whoever is not told anything hears that the store is closed.
-            let _ = catch_unwind(AssertUnwindSafe(|| told(committed)));
+        if committed.is_err() && !connection.is_autocommit() {
+            // What was not committed must not be there for the next job; if it still is, that one tries again.
+            let _ = run("ROLLBACK");
+        }
+        for told in all_told {
+            tell(told, committed.clone().map(drop).map_err(StoreError::Commit));
         }
     }
+}
+
+/// Tells one of those that wait; if that panics, he hears that the store is closed.
+fn tell(told: Told, committed: StoreResult<()>) {
+    let _ = catch_unwind(AssertUnwindSafe(|| told(committed)));
 }
 
 /// A connection to the database at `path`.
@@ -240,8 +271,9 @@ mod tests {
     type Answered = oneshot::Receiver<StoreResult<i64>>;
 
     const PANICS: i64 = 13;
+    const ENDS_ITS_SAVEPOINT: i64 = 99;
 
-    /// Sends a write that adds the number, and after that panics if it is 13 and fails if it is odd.
+    /// Sends a write that adds the number, and fails after that if it is odd; two of the odd ones in a worse way.
     fn send(jobs: &mpsc::Sender<Job>, faults: &Arc<Faults>, number: i64) -> Answered {
         let (answer, answered) = oneshot::channel();
         let clock: Arc<dyn Clock> = Arc::new(VirtualClock::starting_at(0));
@@ -250,6 +282,9 @@ mod tests {
         let body = move |tx: &mut Tx<'_>| {
             tx.execute("INSERT INTO number (value) VALUES ($1)", params![number])?;
             assert_ne!(number, PANICS, "an unlucky number");
+            if number == ENDS_ITS_SAVEPOINT {
+                tx.execute("RELEASE job", params![])?;
+            }
             if number % 2 == 0 { Ok(number) } else { Err(StoreError::Corrupt("odd".to_owned())) }
         };
         jobs.send(write.job(|_| true, body)).expect("the receiver is there");
@@ -313,6 +348,25 @@ mod tests {
         assert_eq!([&answers[0], &answers[2]], [&Ok(2), &Ok(4)]);
         let told = answers[1].as_ref().expect_err("it panicked");
         assert!(told.contains("the write panicked") && told.contains("an unlucky number"), "{told}");
+        assert_eq!(numbers(&connection), [2, 4]);
+    }
+
+    #[test]
+    fn a_failed_write_that_cannot_be_rolled_back_alone_is_committed_with_no_other() {
+        let (_folder, connection) = database();
+        let answers = done(&connection, &Faults::none(), &[2, ENDS_ITS_SAVEPOINT, 4]);
+        assert!(answers[0].is_err() && answers[1].is_err(), "{answers:?}");
+        assert_eq!(answers[2], Ok(4), "the next transaction is another one");
+        assert_eq!(numbers(&connection), [4]);
+    }
+
+    #[test]
+    fn a_transaction_that_was_left_open_is_rolled_back_and_stops_nobody() {
+        let (_folder, connection) = database();
+        connection
+            .execute_batch("BEGIN; INSERT INTO number (value) VALUES (1)")
+            .expect("an open transaction");
+        assert_eq!(done(&connection, &Faults::none(), &[2, 4]), [Ok(2), Ok(4)]);
         assert_eq!(numbers(&connection), [2, 4]);
     }
 
