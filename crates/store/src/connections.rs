@@ -49,7 +49,7 @@ pub struct Connection {
     pub host: Option<(String, String)>,
     /// Its status.
     pub status: ConnectionStatus,
-    /// Why it is in ERROR.
+    /// Why it is in ERROR, or PENDING again.
     pub status_reason: Option<String>,
     created_at_ms: i64,
 }
@@ -128,6 +128,18 @@ pub(crate) fn find(tx: &Tx<'_>, scope: &Scope, id: &str) -> StoreResult<Option<C
     )?
     .map(from_row)
     .transpose()
+}
+
+/// Erases the credentials of the host's connections, which are PENDING until they are authorized again.
+pub(crate) fn unauthorize_all_of_host(tx: &Tx<'_>, host_id: &str, reason: &str) -> StoreResult<()> {
+    tx.execute(
+        "UPDATE connection SET credential = NULL, status = 'PENDING', status_reason = $2
+          WHERE host_id = $1 AND status <> 'PENDING'",
+        params![host_id, reason],
+    )?;
+    // Nobody may count on it that a PENDING connection has none.
+    tx.execute("UPDATE connection SET credential = NULL WHERE host_id = $1", params![host_id])?;
+    Ok(())
 }
 
 /// Has every link of the host's connections look again: where their remotes are has changed.

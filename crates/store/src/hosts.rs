@@ -110,6 +110,21 @@ pub(crate) fn find(tx: &Tx<'_>, scope: &Scope, id: &str) -> StoreResult<Option<H
     .transpose()
 }
 
+/// Who is spoken to at an endpoint: scheme, host and port. Two spellings of one origin may differ here, never two
+/// origins be the same.
+fn origin(endpoint: &str) -> (String, String) {
+    let (scheme, rest) = endpoint.split_once("://").unwrap_or_default();
+    let (scheme, rest) = (scheme.to_ascii_lowercase(), rest.to_ascii_lowercase());
+    let authority = rest.split('/').next().unwrap_or_default();
+    let default_port = match scheme.as_str() {
+        "https" => ":443",
+        "http" => ":80",
+        _ => "",
+    };
+    let authority = authority.strip_suffix(default_port).unwrap_or(authority).to_owned();
+    (scheme, authority)
+}
+
 impl Store {
     /// Makes a host, unless the account has `quota` already.
     ///
@@ -183,7 +198,9 @@ impl Store {
     }
 
     /// Changes a host. Where its endpoint or its root certificate changes, the links of its connections look again
-    /// at once, and what a call under way finds at the old place is not written.
+    /// at once, and what a call under way finds at the old place is not written. Where its scheme, host or port
+    /// changes, the credentials of its connections, which were given for the old one, are erased: they and the host
+    /// are PENDING until they are authorized again.
     ///
     /// # Errors
     /// The database's.
@@ -205,8 +222,13 @@ impl Store {
             }
             tx.execute(
                 "UPDATE host SET provider_endpoint = $2, vpc_configuration = $3 WHERE id = $1",
-                params![&id, provider_endpoint, vpc_configuration],
+                params![&id, &provider_endpoint, vpc_configuration],
             )?;
+            if origin(&provider_endpoint) != origin(&host.provider_endpoint) {
+                tx.execute("UPDATE host SET status = 'PENDING' WHERE id = $1", params![&id])?;
+                let reason = format!("its host moved to {provider_endpoint}");
+                connections::unauthorize_all_of_host(tx, &id, &reason)?;
+            }
             connections::interrupt_links_of_host(tx, &id)?;
             Ok(UpdateHost::Updated)
         })
@@ -236,5 +258,29 @@ impl Store {
             Ok(DeleteHost::Deleted)
         })
         .await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_origin_is_scheme_host_and_port() {
+        let check = |one: &str, other: &str, same: bool| {
+            assert_eq!(origin(one) == origin(other), same, "{one} and {other}");
+        };
+        check("https://git.example.com", "https://git.example.com/scm/", true);
+        check("https://git.example.com:443/a", "HTTPS://Git.Example.com/b", true);
+        check("http://git.example.com:80", "http://git.example.com", true);
+        check("file:///a", "file:///b/c", true);
+        check("https://[2606:2800:220:1::1]/a", "https://[2606:2800:220:1::1]:443/b", true);
+        check("https://git.example.com", "http://git.example.com", false);
+        check("https://git.example.com", "https://git.example.com:8443", false);
+        check("http://git.example.com:443", "http://git.example.com", false);
+        check("https://git.example.com", "https://git.example.com.attacker.example", false);
+        check("https://git.example.com", "https://attacker.example/git.example.com", false);
+        check("https://git.example.com", "file:///git.example.com", false);
+        check("https://[2606::1]:443", "https://[2606::1:443]", false);
     }
 }

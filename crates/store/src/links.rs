@@ -126,6 +126,8 @@ pub struct LinkConnection {
     pub arn: String,
     /// Its status.
     pub status: ConnectionStatus,
+    /// Why it is in ERROR, or PENDING again.
+    pub status_reason: Option<String>,
     /// The host's endpoint.
     pub provider_endpoint: Option<String>,
     /// The host's VPC configuration, as JSON: holds the extra root certificate.
@@ -379,7 +381,7 @@ impl Store {
             let link = from_row(&mut row)?;
             let (account, failures, region, connection_id) = (row.text()?, row.int()?, row.text()?, row.text()?);
             let connection = tx.row(
-                "SELECT c.service, c.status, h.provider_endpoint, h.vpc_configuration, c.credential
+                "SELECT c.service, c.status, c.status_reason, h.provider_endpoint, h.vpc_configuration, c.credential
                    FROM connection c LEFT JOIN host h ON h.id = c.host_id WHERE c.id = $1",
                 params![&connection_id],
             )?;
@@ -389,6 +391,7 @@ impl Store {
                     StoreResult::Ok(LinkConnection {
                         arn: crate::arn(&service, &region, &account, "connection", &connection_id),
                         status: row.parsed(ConnectionStatus::from_text)?,
+                        status_reason: row.opt_text()?,
                         provider_endpoint: row.opt_text()?,
                         vpc_configuration: row.opt_text()?,
                         credential: row.opt_bytes()?,

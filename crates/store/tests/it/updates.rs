@@ -2,7 +2,7 @@
 
 use syncline_store::{
     Change, Claim, ConnectionStatus, CreateConnection, CreateHost, CredentialRow, HostChange, Kind,
-    LinkChange, NewConnection, StoreError, UpdateHost, UpdateLink,
+    LinkChange, NewConnection, Owner, StoreError, UpdateHost, UpdateLink,
 };
 
 use crate::world::{World, new_host, ours, scope_of};
@@ -86,6 +86,44 @@ async fn a_host_s_move_voids_the_claims_on_its_links_and_on_no_others() {
     // A root certificate of its own is another way to look, too.
     assert_eq!(world.move_host(None, Some("{\"TlsCertificate\":\"x\"}")).await, UpdateHost::Updated);
     assert!(world.is_lost(&claim).await);
+}
+
+#[tokio::test]
+async fn a_host_s_connections_keep_their_credentials_only_where_it_stays_the_same_server() {
+    let world = World::new();
+    let store = &world.store;
+    world.host().await;
+    world.hosted("here").await;
+    let hosted = world.link_on(&ours(), "here", "infra").await;
+    let other = world.link(&ours(), "elsewhere").await;
+    let authorize = async |id: &str| {
+        let arn = format!("arn:aws:codeconnections:eu-west-1:111111111111:connection/{id}");
+        let sealed = store.keyring().seal(&Owner { account: "111111111111", arn: &arn }, b"token");
+        let credential = CredentialRow { sealed: Some(sealed.expect("sealed")) };
+        let done = store.authorize_connection(&ours(), id, credential, Change::unrecorded()).await;
+        assert!(done.expect("written"));
+    };
+    let seen = |link: &str| {
+        let record = store.link_record(link).expect("read").expect("a link");
+        let connection = record.connection.expect("a connection");
+        (connection.status, connection.credential.is_some(), connection.status_reason)
+    };
+    let host_status = || store.host(&ours(), HOST).expect("read").expect("a host").status;
+    let available = (ConnectionStatus::Available, true, None);
+    authorize("here").await;
+    authorize("connection-elsewhere").await;
+    for same in ["https://git.example.com/scm", "https://GIT.example.com:443", "https://git.example.com"] {
+        assert_eq!(world.move_host(Some(same), None).await, UpdateHost::Updated);
+        assert_eq!((seen(&hosted), host_status().as_str()), (available.clone(), "AVAILABLE"), "{same}");
+    }
+    for moved in ["http://git.example.com", "http://git.example.com:8080", "http://git.example.org:8080"] {
+        assert_eq!(world.move_host(Some(moved), None).await, UpdateHost::Updated);
+        let expected = (ConnectionStatus::Pending, false, Some(format!("its host moved to {moved}")));
+        assert_eq!((seen(&hosted), host_status().as_str()), (expected, "PENDING"), "{moved}");
+        assert_eq!(seen(&other), available, "it is on no host");
+        authorize("here").await;
+        assert_eq!((seen(&hosted), host_status().as_str()), (available.clone(), "AVAILABLE"));
+    }
 }
 
 #[tokio::test]

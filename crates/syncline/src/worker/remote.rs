@@ -34,7 +34,12 @@ pub(crate) fn remote(store: &Store, record: &LinkRecord) -> Result<Remote, Troub
         return Err(unusable(format!("the connection {} was deleted", record.link.connection_arn)));
     };
     if connection.status == ConnectionStatus::Pending {
-        return Err(unusable(format!("the connection {} is PENDING: authorize it", connection.arn)));
+        return Err(unusable(match &connection.status_reason {
+            None => format!("the connection {} is PENDING: authorize it", connection.arn),
+            Some(why) => {
+                format!("the connection {} is PENDING, for {why}: authorize it again", connection.arn)
+            }
+        }));
     }
     let Some(endpoint) = &connection.provider_endpoint else {
         return Err(unusable(format!(
