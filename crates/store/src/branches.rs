@@ -168,6 +168,40 @@ pub(crate) fn forget_failures(tx: &Tx<'_>, link_id: &str) -> StoreResult<()> {
     Ok(())
 }
 
+/// Voids what is being read of the link's branches in the way that was right until now.
+pub(crate) fn interrupt(tx: &mut Tx<'_>, link_id: &str) -> StoreResult<()> {
+    for mut branch in tx.rows("SELECT id FROM branch WHERE link_id = $1", params![link_id])? {
+        work::interrupt(tx, &branch.text()?)?;
+    }
+    Ok(())
+}
+
+/// Has the heads that are to be read told anew: they are those of another place. A head that everybody has read is
+/// kept, so that finding it at the new place, too, is no news.
+pub(crate) fn forget_heads(tx: &Tx<'_>, link_id: &str) -> StoreResult<()> {
+    use RepositoryAttemptStatus::{Failed, Succeeded};
+    let waited_for = tx.rows(
+        "SELECT DISTINCT b.id FROM branch b JOIN sync_configuration s
+             ON s.link_id = b.link_id AND s.branch = b.name AND s.deleted = 0
+          WHERE b.link_id = $1 AND b.head_sha IS NOT NULL
+            AND (s.considered_seq <> b.head_seq OR s.considered_generation <> s.generation)",
+        params![link_id],
+    )?;
+    for mut branch in waited_for {
+        let branch = branch.text()?;
+        tx.execute("UPDATE branch SET head_sha = NULL WHERE id = $1", params![&branch])?;
+        if let Some(newest) = newest_attempt(tx, &branch)?
+            && !matches!(newest.status, Failed | Succeeded)
+        {
+            set_status(tx, &newest.id, Failed)?;
+            let gone =
+                event(tx, EventKind::Superseded, "The repository is read at another place instead", None);
+            add_event(tx, &newest.id, gone)?;
+        }
+    }
+    Ok(())
+}
+
 /// The attempt that a trouble belongs to: an open one, or a new one unless the newest says the same already.
 fn fail_newest(tx: &Tx<'_>, branch_id: &str, kind: EventKind, reason: &str) -> StoreResult<()> {
     use RepositoryAttemptStatus::{Failed, Succeeded};

@@ -142,8 +142,8 @@ pub(crate) fn unauthorize_all_of_host(tx: &Tx<'_>, host_id: &str, reason: &str) 
     Ok(())
 }
 
-/// Has every link of the host's connections look again: where their remotes are has changed.
-pub(crate) fn interrupt_links_of_host(tx: &mut Tx<'_>, host_id: &str) -> StoreResult<()> {
+/// Has every link of the host's connections look again: where their remotes are, or how they are asked, has changed.
+pub(crate) fn interrupt_links_of_host(tx: &mut Tx<'_>, host_id: &str, moved: bool) -> StoreResult<()> {
     let links = tx.rows(
         "SELECT l.id FROM repository_link l JOIN connection c ON c.id = l.connection_id WHERE c.host_id = $1",
         params![host_id],
@@ -151,6 +151,10 @@ pub(crate) fn interrupt_links_of_host(tx: &mut Tx<'_>, host_id: &str) -> StoreRe
     for mut link in links {
         let link = link.text()?;
         branches::forget_failures(tx, &link)?;
+        if moved {
+            branches::forget_heads(tx, &link)?;
+        }
+        branches::interrupt(tx, &link)?;
         work::interrupt(tx, &link)?;
     }
     Ok(())

@@ -229,7 +229,8 @@ impl Store {
                 let reason = format!("its host moved to {provider_endpoint}");
                 connections::unauthorize_all_of_host(tx, &id, &reason)?;
             }
-            connections::interrupt_links_of_host(tx, &id)?;
+            let moved = provider_endpoint != host.provider_endpoint;
+            connections::interrupt_links_of_host(tx, &id, moved)?;
             Ok(UpdateHost::Updated)
         })
         .await

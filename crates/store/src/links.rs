@@ -198,6 +198,8 @@ fn reconnect(
         params![&link.id, connection_id, arn],
     )?;
     branches::forget_failures(tx, &link.id)?;
+    branches::forget_heads(tx, &link.id)?;
+    branches::interrupt(tx, &link.id)?;
     work::interrupt(tx, &link.id)?;
     Ok(None)
 }

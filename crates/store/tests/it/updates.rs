@@ -1,11 +1,12 @@
 //! What can be changed of hosts and links, and that nothing found at the old place is written.
 
+use syncline_model::sync::EventKind;
 use syncline_store::{
-    Change, Claim, ConnectionStatus, CreateConnection, CreateHost, CredentialRow, HostChange, Kind,
-    LinkChange, NewConnection, Owner, StoreError, UpdateHost, UpdateLink,
+    Change, Claim, ConnectionStatus, Consideration, CreateConnection, CreateHost, CredentialRow, HostChange,
+    Kind, LinkChange, NewConnection, Owner, StoreError, UpdateHost, UpdateLink,
 };
 
-use crate::world::{World, new_host, ours, scope_of};
+use crate::world::{World, new_host, ours, revision, scope_of};
 
 const HOST: &str = "forge-1";
 
@@ -174,4 +175,81 @@ async fn what_a_call_finds_through_the_old_connection_is_not_written() {
     let status = world.store.connection(&ours(), &other).expect("read").expect("a connection").status;
     assert_eq!(status, ConnectionStatus::Available);
     world.heads(&[("main", Some(&crate::world::sha('a')))]).await;
+}
+
+#[tokio::test]
+async fn what_is_read_of_a_branch_at_the_old_place_is_not_written_and_its_head_is_told_anew() {
+    for of_host in [true, false] {
+        let world = World::new();
+        world.host().await;
+        world.hosted("here").await;
+        let (link, other) = match of_host {
+            true => (world.link_on(&ours(), "here", "infra").await, String::new()),
+            false => {
+                let other = world.available_connection(&ours(), "other").await;
+                (world.link(&ours(), "infra").await, other)
+            }
+        };
+        let sync = world.sync(&link, "web", "main").await;
+        let head = crate::world::sha('a');
+        let moved = async |place: &str| match of_host {
+            true => assert_eq!(world.move_host(Some(place), None).await, UpdateHost::Updated),
+            false => drop(world.reconnect(&link, &other).await),
+        };
+        let newest = || {
+            let status =
+                world.store.repository_status(&ours(), &link, "main").expect("read").expect("a link");
+            let status = status.expect("an attempt");
+            (status.status.to_string(), status.events.last().map(|event| event.kind).expect("an event"))
+        };
+        world.heads(&[("main", Some(&head))]).await;
+        let (claim, branch, attempt) = world.reading().await;
+
+        moved("https://git.example.com/scm").await;
+        let wanted = Consideration {
+            sync_id: sync.id.clone(),
+            generation: 1,
+            desired: Some((revision(&head), "of the old place".to_owned())),
+        };
+        let store = &world.store;
+        let late = store.record_considered(&claim, &branch, &attempt, vec![wanted], Vec::new()).await;
+        assert!(matches!(late, Err(StoreError::Stale(_))), "{late:?}");
+        store.release(claim.clone(), None).await.expect("released");
+        assert_eq!(newest(), ("FAILED".to_owned(), EventKind::Superseded));
+        let branch = store.branch_record(&claim.id).expect("read").expect("a branch");
+        assert_eq!((branch.head_sha, branch.head_seq), (None, 1));
+        assert!(world.record(&sync.id).blockers.is_empty(), "the branch is not missing");
+
+        // The interrupted turn has nothing to read before the new place was asked.
+        store.release(world.claim(Kind::Branch).await, None).await.expect("released");
+        world.pushed(&head).await;
+        assert_eq!(newest().0, "SUCCEEDED");
+        assert_eq!(world.claim(Kind::Sync).await.id, sync.id);
+
+        // What everybody has read is no news at another place.
+        match of_host {
+            true => moved("https://git.example.com").await,
+            false => drop(world.reconnect(&link, "connection-infra").await),
+        }
+        let branch = store.branch_record(&branch.id).expect("read").expect("a branch");
+        assert_eq!((branch.head_sha.as_deref(), branch.head_seq), (Some(head.as_str()), 2));
+        store.release(world.claim(Kind::Branch).await, None).await.expect("released");
+        world.heads(&[("main", Some(&head))]).await;
+        assert!(world.nothing_due(Kind::Branch).await);
+    }
+}
+
+#[tokio::test]
+async fn a_branch_that_is_read_with_another_root_certificate_is_read_again_in_the_same_attempt() {
+    let world = World::new();
+    world.host().await;
+    world.hosted("here").await;
+    let link = world.link_on(&ours(), "here", "infra").await;
+    world.sync(&link, "web", "main").await;
+    world.heads(&[("main", Some(&crate::world::sha('a')))]).await;
+    let (claim, _, attempt) = world.reading().await;
+    assert_eq!(world.move_host(None, Some("{\"TlsCertificate\":\"x\"}")).await, UpdateHost::Updated);
+    assert!(world.is_lost(&claim).await);
+    let (_, _, again) = world.reading().await;
+    assert_eq!(again, attempt);
 }
