@@ -4,7 +4,7 @@
 use syncline_model::names::AccountId;
 
 use crate::sql::{Tx, params};
-use crate::{Store, StoreResult, audit};
+use crate::{Scope, Store, StoreResult, audit};
 
 /// How long a creation's answer is kept for a client that asks again, in milliseconds. SDKs give up well before.
 const REPLAY_MS: i64 = 10 * 60 * 1000;
@@ -18,8 +18,20 @@ pub struct Invocation {
     pub id: String,
     /// The operation.
     pub operation: &'static str,
+    /// The account and region it is about.
+    pub scope: Scope,
+    /// The service that was asked for it.
+    pub service: &'static str,
     /// A hash of the body.
     pub body_hash: String,
+}
+
+impl Invocation {
+    /// Where it is done, by which service, and what the body says. None of the parts holds a slash.
+    fn what(&self) -> String {
+        let Scope { account, region } = &self.scope;
+        format!("{}/{}/{}/{}", account.as_str(), region.as_str(), self.service, self.body_hash)
+    }
 }
 
 /// What is kept of an answer.
@@ -116,7 +128,7 @@ fn answer_of(tx: &Tx<'_>, invocation: &Invocation) -> StoreResult<Option<String>
             &invocation.key_id,
             &invocation.id,
             invocation.operation,
-            &invocation.body_hash,
+            invocation.what(),
             tx.now_ms() - REPLAY_MS
         ],
     )?
@@ -133,7 +145,7 @@ fn keep(tx: &Tx<'_>, invocation: &Invocation, answer: &str) -> StoreResult<()> {
             &invocation.key_id,
             &invocation.id,
             invocation.operation,
-            &invocation.body_hash,
+            invocation.what(),
             answer,
             tx.now_ms()
         ],

@@ -19,7 +19,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use syncline_model::names::{AccountId, Region};
-use syncline_store::{Change, Invocation, StoreError, Told};
+use syncline_store::{Change, Invocation, Scope, StoreError, Told};
 use syncline_wire::{ErrorCode, Timestamp, WireError};
 use tracing::error;
 use uuid::Uuid;
@@ -115,8 +115,8 @@ impl Asked {
         )
     }
 
-    /// The same for a creation: whoever asks again, with the same invocation id, key and body, gets the first
-    /// answer again.
+    /// The same for a creation: whoever asks again, with the same invocation id, key, account, region, service
+    /// and body, gets the first answer again.
     pub(super) fn creation<T, O: Serialize + DeserializeOwned + 'static>(
         self: &Arc<Self>,
         answer: impl FnOnce(T) -> Answer<O> + Send + 'static,
@@ -127,6 +127,8 @@ impl Asked {
             key_id: self.caller.key_id.clone(),
             id,
             operation: self.event_name,
+            scope: Scope { account: self.account.clone(), region: self.region.clone() },
+            service: self.event_source,
             body_hash: self.body_hash.clone(),
         };
         change.once(invocation, |kept| {

@@ -3,9 +3,10 @@
 
 use serde_json::{Value, json};
 use syncline_seams::Moment;
+use syncline_wire::Service;
 
 use super::client::{Client, Draft, PROTOCOLS, Reply, Server, THEIRS};
-use super::scene::{Scene, sync_input};
+use super::scene::{Scene, sync_input, text};
 
 /// Calls as an SDK does that numbers its invocations.
 async fn invoke(client: Client<'_>, operation: &str, input: &Value, invocation: &str) -> Reply {
@@ -47,7 +48,7 @@ async fn every_creation_gives_its_first_answer_to_whoever_asks_again() {
 }
 
 #[tokio::test]
-async fn another_invocation_key_body_or_time_is_another_request() {
+async fn another_invocation_key_place_body_or_time_is_another_request() {
     let server = Server::start().await;
     let input = json!({"ConnectionName": "web", "ProviderType": "GitHub"});
     let made = invoke(server.client(), "CreateConnection", &input, FIRST).await;
@@ -62,6 +63,14 @@ async fn another_invocation_key_body_or_time_is_another_request() {
     let theirs = invoke(them, "CreateConnection", &input, FIRST).await;
     assert_eq!(theirs.status, 200, "{}", theirs.value);
     assert_ne!(theirs.value, made.value, "an answer of ours is none of theirs");
+    let elsewhere = Client { region: "eu-central-1", ..server.client() };
+    let there = invoke(elsewhere, "CreateConnection", &input, FIRST).await;
+    assert_eq!(there.status, 200, "{}", there.value);
+    let arn = text(&there.value, "/ConnectionArn");
+    assert!(arn.starts_with("arn:aws:codeconnections:eu-central-1:111111111111:connection/"), "{arn}");
+    elsewhere.ok("GetConnection", json!({"ConnectionArn": arn})).await;
+    let renamed = Client { service: Service::CodeStarConnections, ..server.client() };
+    assert_eq!(taken(renamed, &input, FIRST).await, "ValidationException", "not made under this name");
     server.clock.advance_ms(10 * 60 * 1000);
     assert_eq!(taken(server.client(), &input, FIRST).await, "ValidationException");
 }
