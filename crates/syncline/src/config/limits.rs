@@ -24,7 +24,8 @@ pub struct Limits {
     pub source_requests_per_second: u32,
     /// Requests at once from one source address.
     pub source_burst: u32,
-    /// What a request with a wrong signature costs its source address, in requests.
+    /// What a request with a wrong signature, or whose body does not arrive in time, costs its source address, in
+    /// requests.
     pub failed_signature_cost: u32,
     /// Requests a second of one account that only read; 0 for as many as come.
     pub account_reads_per_second: u32,
@@ -42,6 +43,8 @@ pub struct Limits {
     pub writes_waiting: u32,
     /// Bodies of more than 16 KiB that are received at one time.
     pub large_bodies: u32,
+    /// Those of one source address. Loopback addresses are exempt.
+    pub large_bodies_per_source: u32,
     /// The longest that a request is worked on, once its body is there.
     #[serde(deserialize_with = "duration")]
     pub request_time: Duration,
@@ -91,6 +94,7 @@ impl Limits {
             requests_in_progress_per_account: 64,
             writes_waiting: 256,
             large_bodies: 64,
+            large_bodies_per_source: 4,
             request_time: Duration::from_secs(30),
             body_time: Duration::from_secs(30),
             connections: 1024,
@@ -132,6 +136,7 @@ impl Limits {
             ("requests_in_progress_per_account", self.requests_in_progress_per_account),
             ("writes_waiting", self.writes_waiting),
             ("large_bodies", self.large_bodies),
+            ("large_bodies_per_source", self.large_bodies_per_source),
             ("connections", self.connections),
             ("connections_per_source", self.connections_per_source),
             ("header_fields", self.header_fields),

@@ -57,16 +57,17 @@ async fn admitted(
     request_id: &str,
 ) -> Answer<Response<Bytes>> {
     front.gate.admit(SourceAddress::of(&parts.extensions))?;
-    let body = read_body(front, body).await?;
+    let body = read_body(front, parts, body).await?;
     front.gate.in_time(operate(front, parts, &body, request_id)).await
 }
 
 /// Reads a request's body, up to the API's limit.
-pub(super) async fn read_body(front: &Front, body: Body) -> Result<Bytes, WireError> {
-    front.gate.body_in_time(collect(front, body)).await
+pub(super) async fn read_body(front: &Front, parts: &Parts, body: Body) -> Result<Bytes, WireError> {
+    let source = SourceAddress::of(&parts.extensions);
+    front.gate.body_in_time(source, collect(front, source, body)).await
 }
 
-async fn collect(front: &Front, mut body: Body) -> Result<Bytes, WireError> {
+async fn collect(front: &Front, source: SourceAddress, mut body: Body) -> Result<Bytes, WireError> {
     let mut whole = Bytes::new();
     let mut pieces = BytesMut::new();
     let mut large = None;
@@ -83,7 +84,7 @@ async fn collect(front: &Front, mut body: Body) -> Result<Bytes, WireError> {
             return Err(WireError::new(ErrorCode::RequestEntityTooLarge, message));
         }
         if length > ORDINARY_BODY_BYTES && large.is_none() {
-            large = Some(front.gate.large_body()?);
+            large = Some(front.gate.large_body(source)?);
         }
         if length == data.len() {
             // The usual body is one piece, which need not be copied.

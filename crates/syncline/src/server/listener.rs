@@ -7,12 +7,11 @@
 //! keeps a socket, and decide nothing about any record. Were they on a test's virtual clock, each of its jumps
 //! would cut the connections that clients keep open.
 
-use std::collections::HashMap;
 use std::convert::Infallible;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::{Pin, pin};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::Router;
@@ -29,7 +28,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, mpsc, watch};
 use tracing::{debug, error};
 
-use super::limits::{Metric, Place, Places, count, overloaded, throttled};
+use super::limits::{Metric, Place, Places, SourcePlace, SourcePlaces, count, overloaded, throttled};
 use super::{SourceAddress, refuse};
 use crate::config::Limits;
 
@@ -52,7 +51,7 @@ pub struct Connections {
     limits: Limits,
     open: Places,
     refusals: Places,
-    by_source: Arc<Mutex<HashMap<IpAddr, u32>>>,
+    of_sources: SourcePlaces,
     refused: AtomicU64,
 }
 
@@ -69,7 +68,7 @@ impl Connections {
         Self {
             open: Places::new(limits.connections),
             refusals: Places::new(REFUSALS),
-            by_source: Arc::default(),
+            of_sources: SourcePlaces::new(limits.connections_per_source),
             refused: AtomicU64::new(0),
             limits,
         }
@@ -119,16 +118,10 @@ impl Connections {
     }
 
     /// A place for a connection, of all places and of its source's.
-    fn place(&self, peer: IpAddr) -> Result<(Place, Option<SourcePlace>), TooMany> {
+    fn place(&self, peer: IpAddr) -> Result<(Place, SourcePlace), TooMany> {
         let place = self.open.take().ok_or(TooMany::OfAll)?;
-        let Some(source) = SourceAddress(peer).counted() else { return Ok((place, None)) };
-        let mut by_source = self.by_source.lock().unwrap_or_else(PoisonError::into_inner);
-        let taken = by_source.entry(source).or_default();
-        if *taken >= self.limits.connections_per_source {
-            return Err(TooMany::OfSource);
-        }
-        *taken += 1;
-        Ok((place, Some(SourcePlace { source, by_source: Arc::clone(&self.by_source) })))
+        let of_source = self.of_sources.take(SourceAddress(peer)).ok_or(TooMany::OfSource)?;
+        Ok((place, of_source))
     }
 
     fn builder(&self) -> Builder<TokioExecutor> {
@@ -232,25 +225,6 @@ async fn asked(mut stopped: watch::Receiver<bool>) {
 enum TooMany {
     OfAll,
     OfSource,
-}
-
-/// One of a source's connections.
-#[derive(Debug)]
-struct SourcePlace {
-    source: IpAddr,
-    by_source: Arc<Mutex<HashMap<IpAddr, u32>>>,
-}
-
-impl Drop for SourcePlace {
-    fn drop(&mut self) {
-        let mut by_source = self.by_source.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(taken) = by_source.get_mut(&self.source) {
-            *taken -= 1;
-            if *taken == 0 {
-                by_source.remove(&self.source);
-            }
-        }
-    }
 }
 
 /// After a failure to accept: a peer that left before its turn costs nothing, a system without sockets gets a

@@ -25,7 +25,7 @@ use super::SourceAddress;
 use super::caller::Caller;
 use crate::config::Limits;
 
-pub(super) use self::places::{Place, Places};
+pub(super) use self::places::{Place, Places, SourcePlace, SourcePlaces};
 
 /// Sources remembered at one time.
 const SOURCES: usize = 16_384;
@@ -67,6 +67,7 @@ pub struct Gate {
     accounts: Accounts,
     in_progress: Places,
     large_bodies: Places,
+    large_bodies_of_sources: SourcePlaces,
     counters: Counters,
 }
 
@@ -87,6 +88,7 @@ impl Gate {
             accounts: Accounts::new(&limits),
             in_progress: Places::new(limits.requests_in_progress),
             large_bodies: Places::new(limits.large_bodies),
+            large_bodies_of_sources: SourcePlaces::new(limits.large_bodies_per_source),
             counters: Counters::default(),
             limits,
             clock,
@@ -133,14 +135,20 @@ impl Gate {
         }
     }
 
-    /// Takes a place for a body that is larger than those of ordinary requests.
-    pub(super) fn large_body(&self) -> Result<Place, WireError> {
-        self.large_bodies.take().ok_or_else(|| self.shed())
+    /// Takes a place for a body that is larger than those of ordinary requests, of all places and of its source's:
+    /// nobody knows yet who sends it, and one who stalls must not keep everybody out.
+    pub(super) fn large_body(&self, source: SourceAddress) -> Result<(Place, SourcePlace), WireError> {
+        let of_source = self.large_bodies_of_sources.take(source).ok_or_else(|| {
+            count(&self.counters.throttled_sources);
+            throttled("Too many large requests of this source address are being received", SHED_RETRY)
+        })?;
+        Ok((self.large_bodies.take().ok_or_else(|| self.shed())?, of_source))
     }
 
-    /// The body, if it arrives in time.
+    /// The body, if it arrives in time. One that does not costs its source what a wrong signature does.
     pub(super) async fn body_in_time<T>(
         &self,
+        source: SourceAddress,
         body: impl Future<Output = Result<T, WireError>>,
     ) -> Result<T, WireError> {
         tokio::select! {
@@ -148,6 +156,7 @@ impl Gate {
             body = body => body,
             () = self.clock.sleep(self.limits.body_time) => {
                 count(&self.counters.late_bodies);
+                self.unproven(source);
                 let time = self.limits.body_time.as_secs_f32();
                 Err(WireError::new(ErrorCode::Serialization, format!("the body did not arrive within {time} s")))
             }

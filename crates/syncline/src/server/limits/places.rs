@@ -1,7 +1,11 @@
 //! How many of something there may be at one time.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::super::SourceAddress;
 
 /// A number of places. Nobody waits for one: it is there at once or it is not.
 #[derive(Debug, Clone)]
@@ -38,6 +42,50 @@ impl Drop for Place {
     }
 }
 
+/// How many of something each source may have at one time.
+#[derive(Debug)]
+pub(in crate::server) struct SourcePlaces {
+    taken: Arc<Mutex<HashMap<IpAddr, u32>>>,
+    each: u32,
+}
+
+impl SourcePlaces {
+    /// Places for any number of sources, `each` of which has at least one.
+    pub(in crate::server) fn new(each: u32) -> Self {
+        Self { taken: Arc::default(), each: each.max(1) }
+    }
+
+    /// Takes a place of the source's until it is dropped; `None` if it has none left. Who counts as no source always
+    /// gets one.
+    pub(in crate::server) fn take(&self, source: SourceAddress) -> Option<SourcePlace> {
+        let Some(source) = source.counted() else { return Some(SourcePlace(None)) };
+        let mut all_taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        let taken = all_taken.entry(source).or_default();
+        if *taken >= self.each {
+            return None;
+        }
+        *taken += 1;
+        Some(SourcePlace(Some((source, Arc::clone(&self.taken)))))
+    }
+}
+
+/// A place of a source's that is taken.
+#[derive(Debug)]
+pub(in crate::server) struct SourcePlace(Option<(IpAddr, Arc<Mutex<HashMap<IpAddr, u32>>>)>);
+
+impl Drop for SourcePlace {
+    fn drop(&mut self) {
+        let Some((source, taken)) = &self.0 else { return };
+        let mut all_taken = taken.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(taken) = all_taken.get_mut(source) {
+            *taken -= 1;
+            if *taken == 0 {
+                all_taken.remove(source);
+            }
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -50,5 +98,17 @@ mod tests {
         drop(first);
         assert_eq!(places.taken(), 1);
         assert!(places.take().is_some());
+    }
+
+    #[test]
+    fn each_source_has_places_of_its_own_and_is_forgotten_when_it_leaves_them() {
+        let places = SourcePlaces::new(2);
+        let take = |address: &str| places.take(SourceAddress(address.parse().expect("an address")));
+        let held = [take("192.0.2.1"), take("::ffff:192.0.2.1"), take("192.0.2.2")];
+        assert!(held.iter().all(Option::is_some) && take("192.0.2.1").is_none());
+        assert!([take("::1"), take("::1"), take("::1")].iter().all(Option::is_some), "loopback is no source");
+        drop(held);
+        assert!(take("192.0.2.1").is_some());
+        assert!(places.taken.lock().expect("not poisoned").is_empty());
     }
 }

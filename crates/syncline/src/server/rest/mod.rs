@@ -185,7 +185,7 @@ async fn answer<O: Serialize>(
     if let Some(original) = parts.extensions.get::<axum::extract::OriginalUri>() {
         parts.uri = original.0.clone();
     }
-    let body = aws::read_body(&front, body).await?;
+    let body = aws::read_body(&front, &parts, body).await?;
     front.gate.in_time(operate(&front, &parts, body, route, handler)).await
 }
 

@@ -10,7 +10,7 @@ use futures_util::{FutureExt as _, StreamExt as _, stream};
 use http::Request;
 use serde_json::{Value, json};
 use syncline::config::Limits;
-use syncline::server;
+use syncline::server::{self, SourceAddress};
 use syncline_seams::{FaultPlan, Faults, Injected, Moment, Outside};
 use tower::ServiceExt as _;
 
@@ -222,4 +222,44 @@ async fn bodies_that_are_large_and_slow_crowd_out_only_each_other() {
     assert_eq!(metric(&server, "syncline_bodies_timed_out_total").await, 2);
     let whole = send(Body::from_stream(large())).await;
     assert_eq!(whole.status(), 404, "there is room again, and no such operation");
+}
+
+#[tokio::test]
+async fn one_source_has_few_large_bodies_and_pays_for_those_that_do_not_arrive() {
+    let limits = Limits {
+        large_bodies: 6,
+        large_bodies_per_source: 2,
+        source_requests_per_second: 10,
+        source_burst: 20,
+        failed_signature_cost: 20,
+        ..Limits::unthrottled()
+    };
+    let server = Server::with(|config| config.limits = limits).await;
+    let router = server::router(Arc::clone(&server.parts.front));
+    let piece = || stream::iter([Ok::<_, Infallible>(Bytes::from(vec![b' '; 16_385]))]);
+    let send = |source: &str, body: Body| {
+        let source = SourceAddress(source.parse().expect("an address"));
+        let request = Request::post("/").extension(source).body(body).expect("a request");
+        router.clone().oneshot(request).map(|answer| answer.expect("infallible").status().as_u16())
+    };
+    let whole = |source: &str| send(source, Body::from_stream(piece()));
+    let stalled = |source: &str| Box::pin(send(source, Body::from_stream(piece().chain(stream::pending()))));
+    let (staller, other) = ("198.18.0.1", "198.18.0.2");
+    let mut waiting = [stalled(staller), stalled(staller), stalled("::1"), stalled("::1"), stalled("::1")];
+    for answer in &mut waiting {
+        assert!(answer.as_mut().now_or_never().is_none());
+    }
+    assert_eq!(whole(staller).await, 429, "its third one");
+    assert_eq!(whole(other).await, 404, "there is a place for somebody else");
+    assert_eq!(metric(&server, "syncline_requests_throttled_by_source_total").await, 1);
+
+    server.clock.advance_ms(30_000);
+    for answer in waiting {
+        assert_eq!(answer.await, 400);
+    }
+    // Two that did not arrive cost as much as two wrong signatures, more than its whole bucket.
+    assert_eq!(whole(staller).await, 429);
+    assert_eq!(metric(&server, "syncline_requests_throttled_by_source_total").await, 2);
+    assert_eq!(whole(other).await, 404);
+    assert_eq!(whole("::1").await, 404);
 }
