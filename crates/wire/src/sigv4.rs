@@ -5,8 +5,8 @@
 //! must be among them: `host`, every received `x-amz-*` header, and the date used. The body's hash is always
 //! computed. Unsigned payloads, streaming, presigned queries and SigV4a are refused.
 //!
-//! **Architecture Invariant:** an unknown key takes the same steps as a known one, and signatures are compared in
-//! constant time.
+//! **Architecture Invariant:** an unknown key takes the same steps as a known one that nobody has signed with in this
+//! scope, and signatures are compared in constant time.
 
 mod authorization;
 mod canonical;
@@ -165,14 +165,14 @@ impl Presented {
     }
 
     /// Compares the signature with that of `secret`, the secret of [`Presented::access_key_id`], or `None` where
-    /// there is no such key. Both cost the same.
+    /// there is no such key. Both cost the same, unless the known key's owner has signed in this scope of late.
     ///
     /// # Errors
     ///
     /// `UnrecognizedClientException` where the key is unknown, `InvalidSignatureException` where the signature differs.
     pub fn verify(&self, secret: Option<&[u8]>, keys: &SigningKeys) -> Result<Verified, WireError> {
-        let key = keys.derive(secret.unwrap_or(NOBODYS_SECRET), &self.scope);
-        let computed = keys::hmac(&key[..], self.string_to_sign.as_bytes());
+        let derived = keys.derive(secret.unwrap_or(NOBODYS_SECRET), &self.scope);
+        let computed = keys::hmac(&derived.key[..], self.string_to_sign.as_bytes());
         let same = bool::from(computed.ct_eq(&self.signature));
         if secret.is_none() {
             let message = "The security token included in the request is invalid.";
@@ -184,6 +184,7 @@ impl Presented {
                  access key and signing method.",
             ));
         }
+        keys.keep(derived);
         Ok(Verified {
             access_key_id: self.access_key_id.clone(),
             region: self.scope.region.clone(),

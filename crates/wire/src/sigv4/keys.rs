@@ -1,6 +1,6 @@
 //! Derived signing keys, and the hashes everything is made of.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::fmt::Write as _;
 use std::sync::{Mutex, PoisonError};
 
@@ -14,38 +14,66 @@ type SigningKey = Zeroizing<[u8; 32]>;
 
 /// The signing keys derived of late: a key is good for one date, region and service.
 ///
-/// They are kept under a hash of secret and scope, so that a key whose secret was replaced is not found.
+/// They are kept under a hash of secret and scope, so that a key whose secret was replaced is not found. Only a
+/// signature that proved right adds one: who cannot sign drives nobody's out.
 #[derive(Debug)]
 pub struct SigningKeys {
     capacity: usize,
-    derived: Mutex<HashMap<[u8; 32], SigningKey>>,
+    kept: Mutex<Kept>,
+}
+
+#[derive(Debug, Default)]
+struct Kept {
+    by_id: HashMap<Id, SigningKey>,
+    /// The same, the oldest first.
+    in_order: VecDeque<Id>,
+}
+
+/// A hash of secret and scope.
+type Id = [u8; 32];
+
+/// A signing key that may not be kept yet.
+pub(super) struct Derived {
+    id: Id,
+    pub(super) key: SigningKey,
+    is_kept: bool,
 }
 
 impl SigningKeys {
-    /// A cache of at most `capacity` keys, of about 100 bytes each.
+    /// A cache of at most `capacity` keys, of about 150 bytes each.
     #[must_use]
     pub fn new(capacity: usize) -> Self {
-        Self { capacity, derived: Mutex::new(HashMap::new()) }
+        Self { capacity, kept: Mutex::default() }
     }
 
-    pub(super) fn derive(&self, secret: &[u8], scope: &Scope) -> SigningKey {
+    /// The signing key of secret and scope; derived, while nobody else waits for it, if it is not kept.
+    pub(super) fn derive(&self, secret: &[u8], scope: &Scope) -> Derived {
         let mut hasher = Sha256::new();
         hasher.update((secret.len() as u64).to_be_bytes());
         hasher.update(secret);
         hasher.update(scope.text().as_bytes());
-        let id: [u8; 32] = hasher.finalize().into();
-        // The map is whole between any two statements, so a panic elsewhere spoils nothing.
-        let mut derived = self.derived.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(key) = derived.get(&id) {
-            return key.clone();
+        let id: Id = hasher.finalize().into();
+        // Both parts are whole again before anything can panic.
+        let found = self.kept.lock().unwrap_or_else(PoisonError::into_inner).by_id.get(&id).cloned();
+        let is_kept = found.is_some();
+        Derived { id, key: found.unwrap_or_else(|| derive(secret, scope)), is_kept }
+    }
+
+    /// Keeps a key with which somebody proved that he knows the secret, for the oldest one if there is no room.
+    pub(super) fn keep(&self, derived: Derived) {
+        if derived.is_kept || self.capacity == 0 {
+            return;
         }
-        let key = derive(secret, scope);
-        // Scopes change once a day; starting afresh is cheaper than keeping an order.
-        if derived.len() >= self.capacity {
-            derived.clear();
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        if kept.by_id.insert(derived.id, derived.key).is_some() {
+            return;
         }
-        derived.insert(id, key.clone());
-        key
+        kept.in_order.push_back(derived.id);
+        if kept.in_order.len() > self.capacity
+            && let Some(oldest) = kept.in_order.pop_front()
+        {
+            kept.by_id.remove(&oldest);
+        }
     }
 }
 
@@ -87,6 +115,7 @@ pub(super) fn hex(bytes: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::{NOBODYS_SECRET, Presented};
     use super::*;
 
     fn scope(region: &str) -> Scope {
@@ -96,15 +125,55 @@ mod tests {
     }
 
     #[test]
-    fn the_cache_is_bounded_and_forgets_replaced_secrets() {
+    fn the_cache_is_bounded_and_forgets_the_oldest_and_replaced_secrets() {
         let keys = SigningKeys::new(4);
+        let is_kept = |secret: &[u8], region: &str| keys.derive(secret, &scope(region)).is_kept;
         let first = keys.derive(b"one", &scope("r0"));
-        assert_eq!(first, keys.derive(b"one", &scope("r0")));
-        assert_ne!(first, keys.derive(b"two", &scope("r0")));
-        for i in 0..100 {
-            keys.derive(b"one", &scope(&format!("r{i}")));
-            assert!(keys.derived.lock().expect("not poisoned").len() <= 4);
+        let key = first.key.clone();
+        assert!(!is_kept(b"one", "r0"), "nobody has proved anything with it");
+        keys.keep(first);
+        keys.keep(keys.derive(b"one", &scope("r0")));
+        assert!(is_kept(b"one", "r0") && !is_kept(b"two", "r0"));
+        assert_eq!(key, keys.derive(b"one", &scope("r0")).key);
+        assert_ne!(key, keys.derive(b"two", &scope("r0")).key);
+        for i in 1..100 {
+            keys.keep(keys.derive(b"one", &scope(&format!("r{i}"))));
+            let kept = keys.kept.lock().expect("not poisoned");
+            assert_eq!((kept.by_id.len(), kept.in_order.len()), (4.min(i + 1), 4.min(i + 1)));
         }
-        assert_eq!(first, keys.derive(b"one", &scope("r0")));
+        assert_eq!([96, 95, 0].map(|i| is_kept(b"one", &format!("r{i}"))), [true, false, false]);
+        assert_eq!(key, keys.derive(b"one", &scope("r0")).key);
+    }
+
+    #[test]
+    fn two_who_derive_the_same_key_keep_it_once() {
+        let keys = SigningKeys::new(4);
+        let [one, other] = [(), ()].map(|()| keys.derive(b"one", &scope("r0")));
+        keys.keep(one);
+        keys.keep(other);
+        let kept = keys.kept.lock().expect("not poisoned");
+        assert_eq!((kept.by_id.len(), kept.in_order.len()), (1, 1));
+    }
+
+    #[test]
+    fn only_a_right_signature_has_its_key_kept() {
+        let keys = SigningKeys::new(4);
+        let message = "a string to sign";
+        let presented = |secret: &[u8]| Presented {
+            access_key_id: "AKIA".to_owned(),
+            scope: scope("r0"),
+            signed_at_ms: 0,
+            session_token: None,
+            string_to_sign: message.to_owned(),
+            signature: hmac(&derive(secret, &scope("r0"))[..], message.as_bytes()),
+        };
+        let kept = || keys.kept.lock().expect("not poisoned").by_id.len();
+        assert!(presented(b"a guess").verify(Some(b"a secret"), &keys).is_err());
+        assert!(presented(b"a guess").verify(None, &keys).is_err());
+        assert!(presented(NOBODYS_SECRET).verify(None, &keys).is_err());
+        assert_eq!(kept(), 0);
+        assert!(presented(b"a secret").verify(Some(b"a secret"), &keys).is_ok());
+        assert!(presented(b"a secret").verify(Some(b"a secret"), &keys).is_ok());
+        assert_eq!(kept(), 1);
     }
 }
