@@ -48,6 +48,13 @@ impl WireError {
         ]
     }
 
+    /// A refusal of a key, or of its session token, that is not accepted here. Whatever the reason is, it is told in
+    /// the same words, so that nobody learns which keys there are.
+    #[must_use]
+    pub fn unknown_key() -> Self {
+        Self::new(ErrorCode::UnrecognizedClient, "The security token included in the request is invalid.")
+    }
+
     /// A refusal of the operation's input, under the code the operation has for it
     /// ([`Operation::validation_code`]).
     pub fn validation(operation: Operation, message: impl Into<String>) -> Self {

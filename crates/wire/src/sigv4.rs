@@ -175,8 +175,7 @@ impl Presented {
         let computed = keys::hmac(&derived.key[..], self.string_to_sign.as_bytes());
         let same = bool::from(computed.ct_eq(&self.signature));
         if secret.is_none() {
-            let message = "The security token included in the request is invalid.";
-            return Err(WireError::new(ErrorCode::UnrecognizedClient, message));
+            return Err(WireError::unknown_key());
         }
         if !same {
             return Err(invalid(

@@ -5,8 +5,8 @@ use std::borrow::Cow;
 use http::request::Parts;
 use subtle::ConstantTimeEq as _;
 use syncline_model::names::Region;
-use syncline_wire::ErrorCode;
 use syncline_wire::sigv4::{Expected, Presented, SessionToken, SignedParts};
+use syncline_wire::{ErrorCode, WireError};
 
 use super::caller::{Caller, Principal};
 use super::error::{Answer, ApiError};
@@ -90,8 +90,7 @@ fn prove(front: &Front, parts: &Parts, body: &[u8], service: &str) -> Answer<(Ca
 }
 
 fn unknown() -> ApiError {
-    let message = "The security token included in the request is invalid.";
-    ApiError::new(ErrorCode::UnrecognizedClient, message)
+    WireError::unknown_key().into()
 }
 
 fn is_token_of(given: Option<&SessionToken>, hash: Option<&str>) -> bool {

@@ -32,14 +32,15 @@ async fn who_does_not_prove_who_they_are_is_refused() {
 
         refused(&server, draft(), "MissingAuthenticationTokenException").await;
         let unknown = Key { id: "AKIANOBODYNOBODYNOBO", ..OURS };
-        let message = refused(&server, with_key(unknown), "UnrecognizedClientException").await;
-        assert_eq!(message, "The security token included in the request is invalid.");
+        let unknown = refused(&server, with_key(unknown), "UnrecognizedClientException").await;
+        assert_eq!(unknown, "The security token included in the request is invalid.");
         refused(&server, with_key(Key { secret: "guessed", ..OURS }), "InvalidSignatureException").await;
         refused(&server, with_key(Key { id: THEIRS.id, ..OURS }), "InvalidSignatureException").await;
 
         // This server gives out no sessions, so a session's token is nobody's.
         let draft = client.sign(draft_with_token(&client));
-        refused(&server, draft, "UnrecognizedClientException").await;
+        let no_session = refused(&server, draft, "UnrecognizedClientException").await;
+        assert_eq!(no_session, unknown, "in the same words");
 
         let mut draft = signed();
         let authorization = draft.header("authorization");
