@@ -42,10 +42,12 @@ impl Drop for Place {
     }
 }
 
+type TakenBySource = Arc<Mutex<HashMap<IpAddr, u32>>>;
+
 /// How many of something each source may have at one time.
 #[derive(Debug)]
 pub(in crate::server) struct SourcePlaces {
-    taken: Arc<Mutex<HashMap<IpAddr, u32>>>,
+    taken: TakenBySource,
     each: u32,
 }
 
@@ -71,7 +73,7 @@ impl SourcePlaces {
 
 /// A place of a source's that is taken.
 #[derive(Debug)]
-pub(in crate::server) struct SourcePlace(Option<(IpAddr, Arc<Mutex<HashMap<IpAddr, u32>>>)>);
+pub(in crate::server) struct SourcePlace(Option<(IpAddr, TakenBySource)>);
 
 impl Drop for SourcePlace {
     fn drop(&mut self) {
