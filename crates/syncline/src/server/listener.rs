@@ -355,7 +355,7 @@ mod tests {
         drop((first, others));
         assert!(place("192.0.2.1").is_ok());
         drop(second);
-        assert!(connections.by_source.lock().expect("not poisoned").is_empty(), "nobody is kept in mind");
+        assert!(connections.of_sources.is_empty(), "nobody is kept in mind");
         assert_eq!(connections.open.taken(), 0);
     }
 }
