@@ -8,6 +8,7 @@ use hmac::{Hmac, Mac as _};
 use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
+use super::NOBODYS_SECRET;
 use super::authorization::Scope;
 
 type SigningKey = Zeroizing<[u8; 32]>;
@@ -15,12 +16,17 @@ type SigningKey = Zeroizing<[u8; 32]>;
 /// The signing keys derived of late: a key is good for one date, region and service.
 ///
 /// They are kept under a hash of secret and scope, so that a key whose secret was replaced is not found. Only a
-/// signature that proved right adds one: who cannot sign drives nobody's out.
+/// signature that proved right adds one: who cannot sign drives nobody's out. What is derived for keys that do not
+/// exist is kept apart, so that they cost what a key costs that is in use.
 #[derive(Debug)]
 pub struct SigningKeys {
     capacity: usize,
     kept: Mutex<Kept>,
+    nobodys: Mutex<Kept>,
 }
+
+/// How many signing keys of [`NOBODYS_SECRET`] are kept: more regions than anybody uses in good faith.
+const NOBODYS: usize = 64;
 
 #[derive(Debug, Default)]
 struct Kept {
@@ -43,20 +49,27 @@ impl SigningKeys {
     /// A cache of at most `capacity` keys, of about 150 bytes each.
     #[must_use]
     pub fn new(capacity: usize) -> Self {
-        Self { capacity, kept: Mutex::default() }
+        Self { capacity, kept: Mutex::default(), nobodys: Mutex::default() }
     }
 
     /// The signing key of secret and scope; derived, while nobody else waits for it, if it is not kept.
     pub(super) fn derive(&self, secret: &[u8], scope: &Scope) -> Derived {
-        let mut hasher = Sha256::new();
-        hasher.update((secret.len() as u64).to_be_bytes());
-        hasher.update(secret);
-        hasher.update(scope.text().as_bytes());
-        let id: Id = hasher.finalize().into();
+        let id = id(secret, scope);
         // Both parts are whole again before anything can panic.
         let found = self.kept.lock().unwrap_or_else(PoisonError::into_inner).by_id.get(&id).cloned();
         let is_kept = found.is_some();
         Derived { id, key: found.unwrap_or_else(|| derive(secret, scope)), is_kept }
+    }
+
+    /// What a key that does not exist is verified with, at the cost of one that is in use.
+    pub(super) fn nobodys(&self, scope: &Scope) -> SigningKey {
+        let id = id(NOBODYS_SECRET, scope);
+        let found = self.nobodys.lock().unwrap_or_else(PoisonError::into_inner).by_id.get(&id).cloned();
+        found.unwrap_or_else(|| {
+            let key = derive(NOBODYS_SECRET, scope);
+            self.nobodys.lock().unwrap_or_else(PoisonError::into_inner).keep(id, key.clone(), NOBODYS);
+            key
+        })
     }
 
     /// Keeps a key with which somebody proved that he knows the secret, for the oldest one if there is no room.
@@ -65,16 +78,30 @@ impl SigningKeys {
             return;
         }
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        if kept.by_id.insert(derived.id, derived.key).is_some() {
+        kept.keep(derived.id, derived.key, self.capacity);
+    }
+}
+
+impl Kept {
+    fn keep(&mut self, id: Id, key: SigningKey, capacity: usize) {
+        if self.by_id.insert(id, key).is_some() {
             return;
         }
-        kept.in_order.push_back(derived.id);
-        if kept.in_order.len() > self.capacity
-            && let Some(oldest) = kept.in_order.pop_front()
+        self.in_order.push_back(id);
+        if self.in_order.len() > capacity
+            && let Some(oldest) = self.in_order.pop_front()
         {
-            kept.by_id.remove(&oldest);
+            self.by_id.remove(&oldest);
         }
     }
+}
+
+fn id(secret: &[u8], scope: &Scope) -> Id {
+    let mut hasher = Sha256::new();
+    hasher.update((secret.len() as u64).to_be_bytes());
+    hasher.update(secret);
+    hasher.update(scope.text().as_bytes());
+    hasher.finalize().into()
 }
 
 impl Default for SigningKeys {
@@ -115,7 +142,7 @@ pub(super) fn hex(bytes: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{NOBODYS_SECRET, Presented};
+    use super::super::Presented;
     use super::*;
 
     fn scope(region: &str) -> Scope {
@@ -175,5 +202,10 @@ mod tests {
         assert!(presented(b"a secret").verify(Some(b"a secret"), &keys).is_ok());
         assert!(presented(b"a secret").verify(Some(b"a secret"), &keys).is_ok());
         assert_eq!(kept(), 1);
+        for i in 0..2 * NOBODYS {
+            keys.nobodys(&scope(&format!("r{i}")));
+        }
+        assert_eq!(keys.nobodys.lock().expect("not poisoned").by_id.len(), NOBODYS);
+        assert_eq!(kept(), 1, "keys that do not exist drive none out");
     }
 }

@@ -175,6 +175,7 @@ fn statuses_are_those_of_the_contract() {
         | "InvalidSignatureException"
         | "UnrecognizedClientException"
         | "ExpiredTokenException" => 403,
+        "InternalFailure" => 500,
         "RequestEntityTooLarge" => 413,
         "UnsupportedMediaType" => 415,
         _ => 400,
@@ -182,7 +183,7 @@ fn statuses_are_those_of_the_contract() {
     for &code in ErrorCode::ALL {
         assert_eq!(code.status(), expect(code), "{}", code.name());
     }
-    assert_eq!(ErrorCode::ALL.len(), 17 + 11);
+    assert_eq!(ErrorCode::ALL.len(), 17 + 12);
     let declare_invalid_input =
         Operation::ALL.iter().filter(|operation| operation.validation_code() == ErrorCode::InvalidInput);
     assert_eq!(declare_invalid_input.count(), 15);
