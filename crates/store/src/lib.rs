@@ -353,7 +353,7 @@ mod tests {
     fn a_store_without_its_writer_is_not_ready() {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let clock = Arc::new(VirtualClock::starting_at(0));
-        let (path, key) = (folder.path().join("store.db"), folder.path().join("key"));
+        let (path, key) = (folder.path().join("syncline.db"), folder.path().join("key"));
         let store = Store::open(&path, key.as_path(), clock, Faults::none().outside()).expect("a new store");
         store.ping().expect("ready");
         // The end of the channel is the end of the writer, as would be whatever else ends it.

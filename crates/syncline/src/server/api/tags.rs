@@ -59,7 +59,8 @@ fn not_found(arn: &str) -> ApiError {
 fn resource(call: &Call, arn: &str) -> Answer<Tagged> {
     let id = |kind| id_in_scope(&call.scope, kind, arn).map(str::to_owned);
     let host = || id("host").map(Tagged::Host);
-    let link = || id("repository-link").map(Tagged::Link);
+    // Everywhere else a link's id is found however it is written.
+    let link = || id("repository-link").map(|id| Tagged::Link(id.to_ascii_lowercase()));
     id("connection").map(Tagged::Connection).or_else(host).or_else(link).ok_or_else(|| not_found(arn))
 }
 

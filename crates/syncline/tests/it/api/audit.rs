@@ -476,6 +476,8 @@ async fn a_record_says_who_it_was_and_with_which_kind_of_key() {
         "sessionContext": {"attributes": {"creationDate": "2025-11-23T02:40:00Z", "mfaAuthenticated": "false"}},
     });
     assert_eq!(told[1]["userIdentity"], session);
+    let made = text(&told[1], "/responseElements/connectionArn");
+    assert!(made.starts_with("arn:aws-cn:codeconnections:cn-north-1:222222222222:connection/"), "{made}");
     assert!(!told[1].to_string().contains(token));
 }
 

@@ -1,9 +1,12 @@
 //! Before any operation: who asks, how, and how much.
 
+use aws_credential_types::Credentials;
 use serde_json::json;
-use syncline_wire::{Protocol, Service};
+use syncline_seams::Moment;
+use syncline_wire::{ErrorCode, MAX_BODY_BYTES, Operation, Protocol, Service};
 
 use super::client::{Client, Draft, Key, OURS, PROTOCOLS, REGION, Server, THEIRS};
+use super::scene::text;
 
 const MINUTE_MS: i64 = 60_000;
 
@@ -37,7 +40,7 @@ async fn who_does_not_prove_who_they_are_is_refused() {
         refused(&server, with_key(Key { secret: "guessed", ..OURS }), "InvalidSignatureException").await;
         refused(&server, with_key(Key { id: THEIRS.id, ..OURS }), "InvalidSignatureException").await;
 
-        // This server gives out no sessions, so a session's token is nobody's.
+        // The root key has no sessions, so a session's token is nobody's.
         let draft = client.sign(draft_with_token(&client));
         let no_session = refused(&server, draft, "UnrecognizedClientException").await;
         assert_eq!(no_session, unknown, "in the same words");
@@ -51,6 +54,63 @@ async fn who_does_not_prove_who_they_are_is_refused() {
         draft.header("authorization").truncate(40);
         refused(&server, draft, "IncompleteSignatureException").await;
         refused(&server, signed().without("x-amz-date"), "IncompleteSignatureException").await;
+    }
+}
+
+/// Provokes an error that no operation declares, or says why it never happens.
+async fn provoked(server: &Server, client: Client<'_>, code: ErrorCode) -> Result<Draft, &'static str> {
+    let good = || client.draft("ListHosts", &json!({}));
+    let with_body = |body: Vec<u8>| client.sign(Draft { body, ..good() });
+    Ok(match code {
+        ErrorCode::UnknownOperation => client.sign(client.draft("ListNothing", &json!({}))),
+        ErrorCode::Serialization => with_body(b"{".to_vec()),
+        ErrorCode::Validation => client.sign(client.draft("CreateConnection", &json!({}))),
+        ErrorCode::MissingAuthenticationToken => good(),
+        ErrorCode::IncompleteSignature => client.sign(good()).without("x-amz-date"),
+        ErrorCode::InvalidSignature => Draft { body: b"other".to_vec(), ..client.sign(good()) },
+        ErrorCode::UnrecognizedClient => client.sign(draft_with_token(&client)),
+        ErrorCode::ExpiredToken => {
+            let user = "/accounts/333333333333/users/ci";
+            assert_eq!(client.rest("PUT", user, &json!({})).await.status, 200);
+            let wanted = json!({"temporary": true, "durationSeconds": 900});
+            let key = client.rest("POST", &format!("{user}/keys"), &wanted).await.value;
+            let token = Some(text(&key, "/sessionToken"));
+            let (id, secret) = (text(&key, "/accessKeyId"), text(&key, "/secretAccessKey"));
+            server.clock.advance_ms(900_000);
+            let credentials = Credentials::new(id, secret, token, None, "test");
+            good().signed_by(credentials, REGION, "codeconnections", server.now_ms())
+        }
+        ErrorCode::RequestExpired => {
+            return Err("only presigned requests end so, and they are refused; an old signature is invalid");
+        }
+        ErrorCode::RequestEntityTooLarge => with_body(vec![b' '; MAX_BODY_BYTES + 1]),
+        ErrorCode::UnsupportedMediaType => {
+            let mut draft = good();
+            "text/plain".clone_into(draft.header("content-type"));
+            client.sign(draft)
+        }
+        ErrorCode::InternalFailure => {
+            server.faults.fail("store.create_connection", Moment::Before);
+            let input = json!({"ConnectionName": "web", "ProviderType": "GitHub"});
+            client.sign(client.draft("CreateConnection", &input))
+        }
+        declared => panic!("{} is declared by no operation and has no row here", declared.name()),
+    })
+}
+
+#[tokio::test]
+async fn every_error_that_no_operation_declares_is_told_or_never_happens() {
+    for protocol in PROTOCOLS {
+        for &code in ErrorCode::ALL {
+            if Operation::ALL.iter().any(|operation| operation.declares(code)) {
+                continue;
+            }
+            let server = Server::start().await;
+            let client = Client { protocol, ..server.client() };
+            if let Ok(draft) = provoked(&server, client, code).await {
+                refused(&server, draft, code.name()).await;
+            }
+        }
     }
 }
 

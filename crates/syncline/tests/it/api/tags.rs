@@ -37,6 +37,8 @@ async fn tags_are_merged_by_key_under_either_spelling_and_every_kind_has_its_own
         assert_eq!(listed(client, arn).await, merged, "{arn}");
         assert_eq!(listed(other, &respelled(arn)).await, merged, "{arn}");
     }
+    let shouted = link_arn(&scene.link.to_ascii_uppercase());
+    assert_eq!(listed(client, &shouted).await, listed(client, &link_arn(&scene.link)).await);
     for arn in &arns {
         untagged(client, &respelled(arn), json!(["B", "absent", "a"])).await;
         untagged(client, arn, json!(["B"])).await;

@@ -151,7 +151,14 @@ async fn the_sdks_for_rust_and_javascript_call_every_operation_and_know_every_re
 
 /// All of these that are installed, two at a time, at one server. What is not installed has been told.
 async fn every(clients: Vec<(&'static str, &'static str, Option<Runs>)>) {
-    let serve = Arc::new(Serve::start(Aws::Simulated).await);
+    // The clients share an account, whose rates are not what is tried here.
+    let settings = tempfile::NamedTempFile::new().expect("a temporary file");
+    let unlimited = "[limits]\naccount_reads_per_second = 0\naccount_writes_per_second = 0\n";
+    std::fs::write(settings.path(), unlimited).expect("written");
+    let serve = Serve::start_with(Aws::Simulated, |command| {
+        command.arg("--config").arg(settings.path());
+    });
+    let serve = Arc::new(serve.await);
     let turns = Arc::new(Semaphore::new(2));
     let mut walks = JoinSet::new();
     for (name, region, runs) in clients {
