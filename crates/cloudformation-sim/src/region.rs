@@ -45,7 +45,7 @@ impl Region {
                 self.partition,
                 self.name,
                 self.account,
-                uuid::Uuid::new_v4()
+                syncline_seams::chance::uuid()
             ),
         }
     }
@@ -57,7 +57,7 @@ impl Region {
             self.partition,
             self.name,
             self.account,
-            uuid::Uuid::new_v4()
+            syncline_seams::chance::uuid()
         )
     }
 

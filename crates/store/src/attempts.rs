@@ -2,7 +2,7 @@
 
 use syncline_model::plan::{Phase, Wanted};
 use syncline_model::sync::{AttemptStatus, EventKind, Release, Revision, SyncEvent};
-use uuid::Uuid;
+use syncline_seams::chance;
 
 use crate::blockers::NewBlocker;
 use crate::events::{self, Of};
@@ -197,7 +197,7 @@ impl Store {
             }
             let number =
                 tx.count("SELECT coalesce(max(number), 0) + 1 FROM attempt WHERE sync_id = $1", params![sync_id])?;
-            let id = format!("syncline-{}", Uuid::new_v4());
+            let id = format!("syncline-{}", chance::uuid());
             let now = tx.now_ms();
             tx.execute(
                 "INSERT INTO attempt (id, sync_id, number, status, phase, phase_since_ms, started_at_ms,

@@ -26,6 +26,8 @@ mod page;
 mod raw;
 #[cfg(feature = "seed")]
 mod seed;
+#[cfg(feature = "simulation")]
+mod stepwise;
 mod sql;
 mod status;
 mod syncs;
@@ -65,6 +67,8 @@ pub use links::{CreateLink, DeleteLink, Link, LinkChange, LinkConnection, LinkRe
 pub use page::{Cursor, Page, PageOf};
 #[cfg(feature = "seed")]
 pub use seed::Seed;
+#[cfg(feature = "simulation")]
+pub use stepwise::Writer;
 pub use status::{AttemptStatusRow, RepositoryStatus, SyncStatus};
 pub use syncs::SyncRecord;
 pub use tags::{ChangeTags, TAGS_PER_RESOURCE, Tag, Tagged};
@@ -141,7 +145,10 @@ pub struct Store {
 struct Inner {
     path: PathBuf,
     writer: Mutex<Option<mpsc::Sender<raw::Job>>>,
-    writer_thread: std::thread::JoinHandle<()>,
+    /// None where something else does the jobs.
+    writer_thread: Option<std::thread::JoinHandle<()>>,
+    #[cfg(feature = "simulation")]
+    arrived: Arc<Notify>,
     readers: Mutex<Vec<rusqlite::Connection>>,
     keys: Arc<keyring::Keys>,
     // What is opened for access keys that do not exist.
@@ -154,6 +161,14 @@ struct Inner {
     refused_writes: AtomicU64,
     // Held as long as the store is open.
     _lock: std::fs::File,
+}
+
+/// A database that is locked, migrated and opened, but for who writes to it.
+struct Prepared {
+    path: PathBuf,
+    lock: std::fs::File,
+    keys: keyring::Keys,
+    decoy: Vec<u8>,
 }
 
 impl std::fmt::Debug for Store {
@@ -175,6 +190,24 @@ impl Store {
         clock: Arc<dyn Clock>,
         outside: Outside,
     ) -> StoreResult<Self> {
+        let (prepared, connection) = Self::prepared(path, &keys.into(), &clock)?;
+        let (writer, jobs) = mpsc::channel();
+        let writer_thread = std::thread::Builder::new()
+            .name("store-writer".into())
+            .spawn(move || raw::work(&connection, &jobs))
+            .map_err(|error| StoreError::Open {
+                path: path.display().to_string(),
+                reason: format!("no writer thread: {error}"),
+            })?;
+        Ok(Self::written_by(writer, Some(writer_thread), prepared, clock, outside))
+    }
+
+    /// Locks the database, brings it to the newest schema and opens its keyring.
+    fn prepared(
+        path: &Path,
+        keys: &KeySource,
+        clock: &Arc<dyn Clock>,
+    ) -> StoreResult<(Prepared, rusqlite::Connection)> {
         let cannot = |reason: String| StoreError::Open { path: path.display().to_string(), reason };
         let lock_path = path.with_extension("lock");
         let lock = std::fs::OpenOptions::new()
@@ -200,19 +233,27 @@ impl Store {
             other => other,
         })?;
         raw::void_leases(&connection)?;
-        let keys = keyring::open(&mut connection, path, &keys.into(), is_new, clock.now_ms())?;
+        let keys = keyring::open(&mut connection, path, keys, is_new, clock.now_ms())?;
         let decoy = keys.seal(&Self::NOBODY, &[b'0'; 40])?;
+        Ok((Prepared { path: path.to_owned(), lock, keys, decoy }, connection))
+    }
 
-        let (writer, jobs) = mpsc::channel();
-        let writer_thread = std::thread::Builder::new()
-            .name("store-writer".into())
-            .spawn(move || raw::work(&connection, &jobs))
-            .map_err(|error| cannot(format!("no writer thread: {error}")))?;
-        Ok(Self {
+    /// The store of a prepared database, whose writes are sent to `writer`.
+    fn written_by(
+        writer: mpsc::Sender<raw::Job>,
+        writer_thread: Option<std::thread::JoinHandle<()>>,
+        prepared: Prepared,
+        clock: Arc<dyn Clock>,
+        outside: Outside,
+    ) -> Self {
+        let Prepared { path, lock, keys, decoy } = prepared;
+        Self {
             inner: Arc::new(Inner {
-                path: path.to_owned(),
+                path,
                 writer: Mutex::new(Some(writer)),
                 writer_thread,
+                #[cfg(feature = "simulation")]
+                arrived: Arc::default(),
                 readers: Mutex::new(Vec::new()),
                 keys: Arc::new(keys),
                 decoy,
@@ -224,7 +265,7 @@ impl Store {
                 _lock: lock,
             }),
             most_waiting: u32::MAX,
-        })
+        }
     }
 
     /// The same store for those of whom any number may come: a change that they ask for is refused
@@ -265,7 +306,7 @@ impl Store {
     /// # Errors
     /// Whatever the database says; [`StoreError::Closed`] if the writer is gone.
     pub fn ping(&self) -> StoreResult<()> {
-        if self.inner.writer_thread.is_finished() {
+        if self.inner.writer_thread.as_ref().is_some_and(std::thread::JoinHandle::is_finished) {
             return Err(StoreError::Closed);
         }
         self.read(|tx| tx.count("SELECT count(*) FROM schema_migration", &[])).map(drop)
@@ -317,6 +358,8 @@ impl Store {
         });
         let writer = self.inner.writer.lock().unwrap_or_else(PoisonError::into_inner);
         writer.as_ref().and_then(|writer| writer.send(job).ok()).ok_or(StoreError::Closed)?;
+        #[cfg(feature = "simulation")]
+        self.inner.arrived.notify_one();
         Ok(answered)
     }
 
@@ -358,7 +401,7 @@ mod tests {
         store.ping().expect("ready");
         // The end of the channel is the end of the writer, as would be whatever else ends it.
         drop(store.inner.writer.lock().expect("not poisoned").take());
-        while !store.inner.writer_thread.is_finished() {
+        while !store.inner.writer_thread.as_ref().expect("a thread").is_finished() {
             std::thread::yield_now();
         }
         assert!(matches!(store.ping(), Err(StoreError::Closed)));

@@ -138,35 +138,39 @@ fn begin(connection: &rusqlite::Connection) -> rusqlite::Result<()> {
 
 /// Does the jobs in their order, those that wait together in one transaction, until nobody can send one any more.
 pub(crate) fn work(connection: &rusqlite::Connection, jobs: &mpsc::Receiver<Job>) {
-    let run = |sql: &str| connection.prepare_cached(sql)?.execute([]);
     while let Ok(first) = jobs.recv() {
-        if let Err(error) = begin(connection) {
-            tell(first(Err(error.into())).told, Ok(()));
-            continue;
-        }
-        let Ran { told, mut is_spoilt } = first(Ok(connection));
-        let mut all_told = vec![told];
-        while all_told.len() < TOGETHER
-            && !is_spoilt
-            && !connection.is_autocommit()
-            && let Ok(next) = jobs.try_recv()
-        {
-            let next = next(Ok(connection));
-            all_told.push(next.told);
-            is_spoilt = next.is_spoilt;
-        }
-        let committed = if is_spoilt || connection.is_autocommit() {
-            Err("a write beside it failed, and the database gave up both".to_owned())
-        } else {
-            run("COMMIT").map_err(|error| error.to_string())
-        };
-        if committed.is_err() && !connection.is_autocommit() {
-            // What was not committed must not be there for the next job; if it still is, that one tries again.
-            let _ = run("ROLLBACK");
-        }
-        for told in all_told {
-            tell(told, committed.clone().map(drop).map_err(StoreError::Commit));
-        }
+        turn(connection, first, jobs);
+    }
+}
+
+/// Does the first job and those that wait behind it in one transaction.
+pub(crate) fn turn(connection: &rusqlite::Connection, first: Job, jobs: &mpsc::Receiver<Job>) {
+    let run = |sql: &str| connection.prepare_cached(sql)?.execute([]);
+    if let Err(error) = begin(connection) {
+        return tell(first(Err(error.into())).told, Ok(()));
+    }
+    let Ran { told, mut is_spoilt } = first(Ok(connection));
+    let mut all_told = vec![told];
+    while all_told.len() < TOGETHER
+        && !is_spoilt
+        && !connection.is_autocommit()
+        && let Ok(next) = jobs.try_recv()
+    {
+        let next = next(Ok(connection));
+        all_told.push(next.told);
+        is_spoilt = next.is_spoilt;
+    }
+    let committed = if is_spoilt || connection.is_autocommit() {
+        Err("a write beside it failed, and the database gave up both".to_owned())
+    } else {
+        run("COMMIT").map_err(|error| error.to_string())
+    };
+    if committed.is_err() && !connection.is_autocommit() {
+        // What was not committed must not be there for the next job; if it still is, that one tries again.
+        let _ = run("ROLLBACK");
+    }
+    for told in all_told {
+        tell(told, committed.clone().map(drop).map_err(StoreError::Commit));
     }
 }
 

@@ -16,14 +16,13 @@ pub(crate) use remote::StoredCredential;
 use std::sync::Arc;
 use std::time::Duration;
 
-use syncline_git::Git;
-use syncline_seams::Clock;
+use syncline_git::Repositories;
+use syncline_seams::{Clock, chance};
 use syncline_store::{Claim, Kind, Store, StoreError};
 use syncline_targets::Target;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 use tracing::{debug, error, warn};
-use uuid::Uuid;
 
 /// How long a claim is held unless it is renewed, in milliseconds.
 const LEASE_MS: i64 = 15_000;
@@ -40,7 +39,7 @@ const AFTER_ERROR_MS: i64 = 5_000;
 #[derive(Debug)]
 pub struct Worker {
     store: Store,
-    git: Git,
+    git: Arc<dyn Repositories>,
     target: Arc<dyn Target>,
     clock: Arc<dyn Clock>,
     poll_interval_ms: i64,
@@ -55,13 +54,13 @@ impl Worker {
     #[must_use]
     pub fn new(
         store: Store,
-        git: Git,
+        git: Arc<dyn Repositories>,
         target: Arc<dyn Target>,
         clock: Arc<dyn Clock>,
         poll_interval: Duration,
     ) -> Self {
         let poll_interval_ms = i64::try_from(poll_interval.as_millis()).unwrap_or(i64::MAX);
-        Self { store, git, target, clock, poll_interval_ms, owner: Uuid::new_v4().to_string() }
+        Self { store, git, target, clock, poll_interval_ms, owner: chance::uuid().to_string() }
     }
 
     /// Claims the most overdue piece of work of each kind and does it. False if nothing was due.
@@ -93,6 +92,7 @@ impl Worker {
             }
             let wait = self.until_next_due(&places);
             tokio::select! {
+                biased;
                 () = self.store.woken() => {}
                 () = self.clock.sleep(wait) => {}
                 Some(_) = running.join_next() => {}
@@ -139,6 +139,8 @@ impl Worker {
     /// Does one claimed piece of work and gives the claim back.
     async fn work(&self, claim: Claim) {
         let worked = tokio::select! {
+            // In this order, so that what a simulation does follows from its seed.
+            biased;
             worked = self.work_on(&claim) => worked,
             lost = self.keep(&claim) => Err(lost),
         };
@@ -182,6 +184,6 @@ impl Worker {
 
     /// A number from 0 to 1 that spreads retries.
     fn jitter() -> f64 {
-        fastrand::f64()
+        chance::jitter()
     }
 }
