@@ -23,6 +23,11 @@ impl Form {
         Self { values }
     }
 
+    /// The form with these fields.
+    pub(crate) fn of(fields: &[(&str, &str)]) -> Self {
+        Self { values: fields.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect() }
+    }
+
     /// A parameter, if it was given (it may be empty).
     pub(crate) fn get(&self, name: &str) -> Option<&str> {
         self.values.get(name).map(String::as_str)
