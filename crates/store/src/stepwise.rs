@@ -22,9 +22,10 @@ impl std::fmt::Debug for Writer {
 }
 
 impl Writer {
-    /// Completes once a write waits that was not there before.
-    pub async fn arrived(&self) {
-        self.arrived.notified().await;
+    /// Is notified when a write waits that was not there before.
+    #[must_use]
+    pub fn arrivals(&self) -> Arc<Notify> {
+        Arc::clone(&self.arrived)
     }
 
     /// Commits what waits, as far as it shares a commit; false if nothing does.

@@ -1,0 +1,233 @@
+//! The simulated Git hosts: commits with their files, branches, and what a host says when it does not work.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use syncline_git::{Answer, Entry, GitError, Remote, Repositories};
+use syncline_model::names::{BranchName, ObjectId, RepoPath};
+
+use crate::faults::Caller;
+
+/// What a host says while it does not work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Outage {
+    /// Nothing.
+    Unavailable,
+    /// The credential is refused.
+    Unauthorized,
+    /// There is no such repository.
+    NotFound,
+    /// This machine cannot run git: its disk is full.
+    Internal,
+}
+
+/// The files of a commit, by path.
+pub(crate) type Files = BTreeMap<String, Arc<str>>;
+
+/// A repository on a host.
+#[derive(Debug, Default)]
+pub(crate) struct Hosted {
+    /// What must be presented to read it.
+    pub(crate) token: &'static str,
+    /// By commit. What a force-push left behind stays here, but is not given out.
+    pub(crate) commits: HashMap<String, Files>,
+    /// The commits that are given out no more.
+    pub(crate) gone: BTreeSet<String>,
+    /// By name.
+    pub(crate) branches: BTreeMap<String, String>,
+    /// What is wrong, until when.
+    pub(crate) outage: Option<(i64, Outage)>,
+    /// How often its heads were told.
+    pub(crate) told: u64,
+}
+
+/// All hosts.
+#[derive(Debug, Default)]
+pub(crate) struct Hosts {
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct State {
+    /// By URL.
+    pub(crate) repositories: BTreeMap<String, Hosted>,
+    made: u64,
+}
+
+impl State {
+    /// The id of a new commit or file.
+    pub(crate) fn new_id(&mut self) -> String {
+        self.made += 1;
+        format!("{:040x}", u128::from(self.made) << 64 | 0xc0)
+    }
+
+    /// Adds a commit; its id.
+    pub(crate) fn commit(&mut self, url: &str, files: Files) -> String {
+        let id = self.new_id();
+        if let Some(hosted) = self.repositories.get_mut(url) {
+            hosted.commits.insert(id.clone(), files);
+        }
+        id
+    }
+}
+
+impl Hosts {
+    pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whatever is wrong is over.
+    pub(crate) fn mend(&self) {
+        for hosted in self.lock().repositories.values_mut() {
+            hosted.outage = None;
+        }
+    }
+}
+
+/// The id of a file's content.
+fn blob_of(content: &str) -> String {
+    // Two halves of FNV-1a; no two files of a history are the same by accident.
+    let half = |start: u64| {
+        content.bytes().fold(start, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
+    };
+    format!("{:016x}{:016x}b10bb10b", half(0xcbf2_9ce4_8422_2325), half(0x9e37_79b9_7f4a_7c15))
+}
+
+/// The hosts as one worker reads them, with what it keeps of them.
+#[derive(Debug)]
+pub(crate) struct SimulatedGit {
+    caller: Caller,
+    /// Repository and commit.
+    cache: Arc<Mutex<BTreeSet<(String, String)>>>,
+}
+
+impl SimulatedGit {
+    pub(crate) fn new(caller: Caller) -> Self {
+        Self { caller, cache: Arc::default() }
+    }
+
+    /// Reads a commit's files as they are in the cache, fetching them first where they are not.
+    fn reading<T: Send + 'static>(
+        &self,
+        point: &'static str,
+        remote: &Remote,
+        repository: &str,
+        commit: &ObjectId,
+        look: impl Fn(&Files) -> Result<T, GitError> + Send + Sync + 'static,
+    ) -> Answer<'_, T> {
+        let (world, cache) = (Arc::clone(&self.caller.world), Arc::clone(&self.cache));
+        let (remote, place) = (remote.clone(), (repository.to_owned(), commit.as_str().to_owned()));
+        Box::pin(self.caller.call(point, move || {
+            let mut cache = cache.lock().unwrap_or_else(PoisonError::into_inner);
+            // The cache's folder may vanish at any time.
+            if world.is_on() && world.dice(|dice| dice.u32(..200)) == 0 {
+                cache.clear();
+                world.count_fault();
+                world.tell(|| "the cache is deleted".to_owned());
+            }
+            let mut state = world.hosts.lock();
+            if !cache.contains(&place) {
+                let hosted = admitted(&mut state, &remote, world.clock.elapsed_ms())?;
+                if !hosted.commits.contains_key(&place.1) || hosted.gone.contains(&place.1) {
+                    return Err(GitError::CommitGone { commit: place.1.clone() });
+                }
+                cache.insert(place.clone());
+            }
+            let hosted = state.repositories.get(remote.url.as_str());
+            let files = hosted.and_then(|hosted| hosted.commits.get(&place.1));
+            look(files.ok_or_else(|| GitError::CommitGone { commit: place.1.clone() })?)
+        }))
+    }
+}
+
+/// The repository, if the host lets this caller in.
+fn admitted<'s>(state: &'s mut State, remote: &Remote, now_ms: i64) -> Result<&'s mut Hosted, GitError> {
+    let message = |text: &str| text.to_owned();
+    let hosted = state
+        .repositories
+        .get_mut(remote.url.as_str())
+        .ok_or_else(|| GitError::RepositoryNotFound { message: message("404") })?;
+    let presented = remote.credential.as_ref().map(|credential| credential.password.expose().as_str());
+    if presented != Some(hosted.token) {
+        return Err(GitError::Unauthorized { message: message("401") });
+    }
+    match hosted.outage.filter(|(until, _)| *until > now_ms) {
+        None => Ok(hosted),
+        Some((_, Outage::Unavailable)) => Err(GitError::Unavailable { message: message("503") }),
+        Some((_, Outage::Unauthorized)) => Err(GitError::Unauthorized { message: message("403") }),
+        Some((_, Outage::NotFound)) => Err(GitError::RepositoryNotFound { message: message("404") }),
+        Some((_, Outage::Internal)) => Err(GitError::Internal { message: message("no space left") }),
+    }
+}
+
+fn entry(files: &Files, path: &RepoPath) -> Entry {
+    match files.get(path.as_str()).and_then(|content| blob_of(content).parse().ok()) {
+        Some(blob) => Entry::File { blob },
+        None => Entry::Missing,
+    }
+}
+
+impl Repositories for SimulatedGit {
+    fn heads<'a>(
+        &'a self,
+        remote: &'a Remote,
+        branches: &'a [BranchName],
+    ) -> Answer<'a, BTreeMap<BranchName, ObjectId>> {
+        let world = Arc::clone(&self.caller.world);
+        let (remote, branches) = (remote.clone(), branches.to_vec());
+        Box::pin(self.caller.call("git.heads", move || {
+            let now_ms = world.clock.elapsed_ms();
+            let mut state = world.hosts.lock();
+            let hosted = admitted(&mut state, &remote, now_ms)?;
+            hosted.told += 1;
+            let found = branches.iter().filter_map(|branch| {
+                let head = hosted.branches.get(branch.as_str())?;
+                Some((branch.clone(), head.parse().ok()?))
+            });
+            Ok(found.collect())
+        }))
+    }
+
+    fn fetch<'a>(&'a self, remote: &'a Remote, repository: &'a str, commit: &'a ObjectId) -> Answer<'a, ()> {
+        self.reading("git.fetch", remote, repository, commit, |_| Ok(()))
+    }
+
+    fn entry<'a>(
+        &'a self,
+        remote: &'a Remote,
+        repository: &'a str,
+        commit: &'a ObjectId,
+        path: &'a RepoPath,
+    ) -> Answer<'a, Entry> {
+        let path = path.clone();
+        self.reading("git.read_tree", remote, repository, commit, move |files| Ok(entry(files, &path)))
+    }
+
+    fn read<'a>(
+        &'a self,
+        remote: &'a Remote,
+        repository: &'a str,
+        commit: &'a ObjectId,
+        path: &'a RepoPath,
+        max_bytes: u64,
+    ) -> Answer<'a, Vec<u8>> {
+        let path = path.clone();
+        self.reading("git.read_blob", remote, repository, commit, move |files| {
+            let content =
+                files.get(path.as_str()).ok_or_else(|| GitError::Missing { path: path.clone() })?;
+            if content.len() as u64 > max_bytes {
+                let size = Some(content.len() as u64);
+                return Err(GitError::TooLarge { path: path.clone(), size, limit: max_bytes });
+            }
+            Ok(content.as_bytes().to_vec())
+        })
+    }
+
+    fn forget<'a>(&'a self, repository: &'a str) -> Answer<'a, ()> {
+        Box::pin(async move {
+            let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
+            cache.retain(|(kept, _)| kept != repository);
+            Ok(())
+        })
+    }
+}

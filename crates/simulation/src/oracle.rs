@@ -1,0 +1,191 @@
+//! What the database says, read behind the store's back: a wrong query of the store cannot hide anything from it.
+
+#![expect(clippy::disallowed_methods, reason = "an own connection that only reads")]
+
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use rusqlite::{Connection, OpenFlags, Row};
+use syncline_targets::Access;
+
+use crate::world::World;
+
+/// Reads the database.
+pub(crate) struct Oracle {
+    world: Arc<World>,
+    connection: Mutex<Connection>,
+}
+
+/// A sync configuration, as stored.
+#[derive(Debug, Clone)]
+pub(crate) struct Configured {
+    pub(crate) id: String,
+    pub(crate) account: String,
+    pub(crate) name: String,
+    pub(crate) link_id: String,
+    pub(crate) branch: String,
+    pub(crate) config_file: String,
+    pub(crate) only_file_changes: bool,
+    pub(crate) is_deleted: bool,
+    pub(crate) generation: i64,
+    pub(crate) considered: (i64, i64),
+    /// The owner and name of the link's repository.
+    pub(crate) repository: String,
+    /// Whether the link's connection is there.
+    pub(crate) is_connected: bool,
+    /// The newest head that was observed, and its count.
+    pub(crate) head: (Option<String>, i64),
+}
+
+/// An attempt, as stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Attempted {
+    pub(crate) id: String,
+    pub(crate) sync_id: String,
+    pub(crate) number: i64,
+    pub(crate) status: String,
+    pub(crate) phase: String,
+    pub(crate) sha: String,
+    pub(crate) wanted: (i64, i64),
+    pub(crate) plan_number: i64,
+    pub(crate) event_count: i64,
+    /// The newest events, as stored.
+    pub(crate) events: String,
+}
+
+/// A piece of work.
+#[derive(Debug, Clone)]
+pub(crate) struct Work {
+    pub(crate) id: String,
+    pub(crate) kind: String,
+    pub(crate) due_at_ms: Option<i64>,
+    pub(crate) is_leased: bool,
+}
+
+const CONFIGURATIONS: &str =
+    "SELECT s.id, s.account_id, s.resource_name, s.link_id, s.branch, s.config_file,
+            coalesce(s.trigger_resource_update_on, '') = 'FILE_CHANGE', s.deleted, s.generation, s.considered_seq,
+            s.considered_generation, coalesce(l.owner_id || '/' || l.repository_name, ''),
+            (SELECT count(*) FROM connection c WHERE c.id = l.connection_id), b.head_sha, coalesce(b.head_seq, 0)
+       FROM sync_configuration s
+       LEFT JOIN repository_link l ON l.id = s.link_id
+       LEFT JOIN branch b ON b.link_id = s.link_id AND b.name = s.branch
+      ORDER BY s.resource_name, s.id";
+
+const ATTEMPTS: &str =
+    "SELECT id, sync_id, number, status, phase, target_revision ->> 'sha', desired_seq, generation, plan_number,
+            event_count, events
+       FROM attempt ORDER BY sync_id, number";
+
+impl Oracle {
+    /// Opens the database, which must be there.
+    pub(crate) fn open(world: &Arc<World>, path: &Path) -> rusqlite::Result<Self> {
+        let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+        Ok(Self { world: Arc::clone(world), connection: Mutex::new(connection) })
+    }
+
+    /// All rows of a query.
+    ///
+    /// # Panics
+    /// When the query does not fit the database: both are the project's own.
+    pub(crate) fn rows<T>(&self, sql: &str, read: impl FnMut(&Row<'_>) -> rusqlite::Result<T>) -> Vec<T> {
+        let connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut statement = connection.prepare_cached(sql).expect("a query of the schema");
+        let rows = statement.query_map([], read).expect("rows");
+        rows.collect::<rusqlite::Result<_>>().expect("the columns asked for")
+    }
+
+    /// The number that a query answers.
+    pub(crate) fn count(&self, sql: &str) -> i64 {
+        self.rows(sql, |row| row.get(0)).into_iter().next().unwrap_or_default()
+    }
+
+    pub(crate) fn configurations(&self) -> Vec<Configured> {
+        self.rows(CONFIGURATIONS, |row| {
+            Ok(Configured {
+                id: row.get(0)?,
+                account: row.get(1)?,
+                name: row.get(2)?,
+                link_id: row.get(3)?,
+                branch: row.get(4)?,
+                config_file: row.get(5)?,
+                only_file_changes: row.get(6)?,
+                is_deleted: row.get(7)?,
+                generation: row.get(8)?,
+                considered: (row.get(9)?, row.get(10)?),
+                repository: row.get(11)?,
+                is_connected: row.get::<_, i64>(12)? > 0,
+                head: (row.get(13)?, row.get(14)?),
+            })
+        })
+    }
+
+    pub(crate) fn attempts(&self) -> Vec<Attempted> {
+        self.rows(ATTEMPTS, |row| {
+            Ok(Attempted {
+                id: row.get(0)?,
+                sync_id: row.get(1)?,
+                number: row.get(2)?,
+                status: row.get(3)?,
+                phase: row.get(4)?,
+                sha: row.get(5)?,
+                wanted: (row.get(6)?, row.get(7)?),
+                plan_number: row.get(8)?,
+                event_count: row.get(9)?,
+                events: row.get(10)?,
+            })
+        })
+    }
+
+    pub(crate) fn work(&self) -> Vec<Work> {
+        self.rows("SELECT id, kind, due_at_ms, lease_owner IS NOT NULL FROM work", |row| {
+            Ok(Work { id: row.get(0)?, kind: row.get(1)?, due_at_ms: row.get(2)?, is_leased: row.get(3)? })
+        })
+    }
+
+    /// The kinds of the ACTIVE blockers, by configuration.
+    pub(crate) fn active_blockers(&self) -> Vec<(String, String)> {
+        self.rows("SELECT sync_id, kind FROM blocker WHERE status = 'ACTIVE'", |row| {
+            Ok((row.get(0)?, row.get(1)?))
+        })
+    }
+
+    /// Where the attempt stands whose change set has this name, and for whom: phase, plan number and account.
+    fn announced(&self, change_set: &str) -> Option<(String, i64, String, i64)> {
+        let (attempt, number) = change_set.rsplit_once('-')?;
+        let connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut statement = connection
+            .prepare_cached(
+                "SELECT a.phase, a.plan_number, s.account_id FROM attempt a
+                   JOIN sync_configuration s ON s.id = a.sync_id WHERE a.id = ?1",
+            )
+            .ok()?;
+        let number = number.parse().ok()?;
+        statement.query_row([attempt], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, number))).ok()
+    }
+
+    /// A change set is about to be asked for: its plan must have been committed.
+    pub(crate) fn planning(&self, access: &Access, change_set: &str) {
+        let Some((_, recorded, account, number)) = self.announced(change_set) else { return };
+        if recorded < number {
+            self.world.violation(format!("{change_set} is asked for before its plan is committed"));
+        }
+        self.check_owner(access, &account);
+    }
+
+    /// A change set is about to be executed: its execution must have been committed.
+    pub(crate) fn executing(&self, access: &Access, change_set: &str) {
+        let Some((phase, recorded, account, number)) = self.announced(change_set) else { return };
+        // A plan that is older than what is recorded belongs to a worker that was paused; it finds nothing.
+        if recorded == number && phase == "PLANNING" {
+            self.world.violation(format!("{change_set} is executed before that is committed"));
+        }
+        self.check_owner(access, &account);
+    }
+
+    fn check_owner(&self, access: &Access, account: &str) {
+        if access.account.as_str() != account {
+            self.world.violation(format!("account {} acts on a sync of {account}", access.account));
+        }
+    }
+}

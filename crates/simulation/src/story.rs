@@ -1,0 +1,606 @@
+//! What happens in a history: commits, requests, and what others do to stacks and hosts.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use syncline_model::names::RoleArn;
+use syncline_seams::chance;
+use syncline_store::{
+    Change, ConfigurationChange, ConfigurationQuotas, CredentialRow, LinkChange, NewConfiguration,
+    NewConnection, NewLink, Owner, Scope, Store, StoreResult, Told,
+};
+
+use crate::clock::pass;
+use crate::files::{self, Flavour};
+use crate::hosts::{Files, Outage};
+use crate::process::Site;
+use crate::world::Answer;
+
+pub(crate) const SYNC_TYPE: &str = "CFN_STACK_SYNC";
+pub(crate) const REGION: &str = "eu-central-1";
+/// The accounts, each with its own connection.
+pub(crate) const ACCOUNTS: [&str; 2] = ["000000000001", "000000000002"];
+/// What no table, event or reason may ever show.
+pub(crate) const TOKENS: [&str; 2] = ["canary-token-one", "canary-token-two"];
+/// The host that all repositories are on.
+pub(crate) const ENDPOINT: &str = "https://git.simulated";
+/// The repositories: their account, and their link's id.
+pub(crate) const REPOSITORIES: [(usize, &str, &str); 3] = [
+    (0, "one/infra", "10000000-0000-4000-8000-000000000001"),
+    (0, "one/apps", "10000000-0000-4000-8000-000000000002"),
+    (1, "two/infra", "10000000-0000-4000-8000-000000000003"),
+];
+/// The ids of the accounts' connections.
+pub(crate) const CONNECTIONS: [&str; 2] =
+    ["20000000-0000-4000-8000-000000000001", "20000000-0000-4000-8000-000000000002"];
+/// The ids of the accounts' hosts.
+pub(crate) const HOSTS: [&str; 2] = ["git-00000001", "git-00000002"];
+const BRANCHES: [&str; 2] = ["main", "dev"];
+const QUOTAS: ConfigurationQuotas = ConfigurationQuotas { per_account: 100, per_link: 100, per_branch: 50 };
+
+/// The URL of a repository.
+pub(crate) fn url_of(repository: &str) -> String {
+    format!("{ENDPOINT}/{repository}.git")
+}
+
+/// The account and region of an account.
+///
+/// # Panics
+/// Never: both are valid.
+pub(crate) fn scope_of(account: usize) -> Scope {
+    Scope {
+        account: ACCOUNTS[account].parse().expect("an account"),
+        region: REGION.parse().expect("a region"),
+    }
+}
+
+fn role_of(account: usize, name: &str) -> RoleArn {
+    format!("arn:aws:iam::{}:role/{name}", ACCOUNTS[account]).parse().expect("a role")
+}
+
+/// A stack that a history is about.
+#[derive(Debug, Clone)]
+pub(crate) struct Slot {
+    pub(crate) account: usize,
+    pub(crate) stack: String,
+    /// The deployment file's name, without its ending.
+    pub(crate) file: String,
+    pub(crate) repository: usize,
+}
+
+/// Tells a history.
+pub(crate) struct Story {
+    pub(crate) site: Arc<Site>,
+    pub(crate) slots: Vec<Slot>,
+    /// Connections that were deleted, by account.
+    gone_connections: Mutex<[Option<String>; 2]>,
+    /// The ids of the audit records of requests that were acknowledged.
+    acknowledged: Mutex<Vec<String>>,
+    values: Mutex<u64>,
+}
+
+impl Story {
+    /// A history on two or three repositories with five to seven stacks.
+    pub(crate) fn new(site: Arc<Site>) -> Self {
+        let count = site.world.dice(|dice| dice.usize(5..8));
+        let slots = (0..count)
+            .map(|n| {
+                // Each of the repositories has at least one.
+                let repository = if n < 3 { n } else { site.world.dice(|dice| dice.usize(..3)) };
+                let account = REPOSITORIES[repository].0;
+                Slot { account, stack: format!("stack-{n}"), file: format!("f{n}"), repository }
+            })
+            .collect();
+        Self {
+            site,
+            slots,
+            gone_connections: Mutex::default(),
+            acknowledged: Mutex::default(),
+            values: Mutex::default(),
+        }
+    }
+
+    fn dice(&self, below: usize) -> usize {
+        self.site.world.dice(|dice| dice.usize(..below))
+    }
+
+    fn some_slot(&self) -> &Slot {
+        &self.slots[self.dice(self.slots.len())]
+    }
+
+    fn new_value(&self) -> u64 {
+        let mut values = self.values.lock().unwrap_or_else(PoisonError::into_inner);
+        *values += 1;
+        *values
+    }
+
+    /// The ids of the audit records of all requests that were acknowledged.
+    pub(crate) fn acknowledged(&self) -> Vec<String> {
+        self.acknowledged.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Makes the repositories' first commits and the configurations.
+    pub(crate) async fn begin(&self) {
+        for (at, (account, name, _)) in REPOSITORIES.iter().enumerate() {
+            let mut files = Files::new();
+            for slot in self.slots.iter().filter(|slot| slot.repository == at) {
+                files::put(&mut files, &slot.file, self.new_value(), Flavour::Plain);
+            }
+            let mut state = self.site.world.hosts.lock();
+            let url = url_of(name);
+            state.repositories.entry(url.clone()).or_default().token = TOKENS[*account];
+            for branch in BRANCHES {
+                let head = state.commit(&url, files.clone());
+                if let Some(hosted) = state.repositories.get_mut(&url) {
+                    hosted.branches.insert(branch.to_owned(), head);
+                }
+            }
+        }
+        self.site.world.simulator.faults().fail_resource(
+            "*",
+            files::BROKEN,
+            syncline_cloudformation_sim::ResourceVerb::Create,
+            "it never works",
+        );
+        for slot in &self.slots {
+            self.configure(slot).await;
+        }
+    }
+
+    /// Makes a request, and remembers whether it was acknowledged.
+    async fn ask<T, F>(&self, what: &str, ask: impl FnOnce(Store, Recording) -> F)
+    where
+        F: Future<Output = StoreResult<T>>,
+    {
+        let world = &self.site.world;
+        let Some(store) = self.site.store() else {
+            world.tell(|| format!("{what}: nobody is there"));
+            return;
+        };
+        let id = chance::uuid().to_string();
+        let asked = ask(store, Recording { id: id.clone() }).await;
+        world.tell(|| format!("{what}: {}", asked.as_ref().err().map_or("done".to_owned(), |e| e.to_string())));
+        if asked.is_ok() {
+            self.acknowledged.lock().unwrap_or_else(PoisonError::into_inner).push(id);
+        }
+    }
+
+    async fn configure(&self, slot: &Slot) {
+        let only_files = self.dice(2) == 0;
+        let new = NewConfiguration {
+            sync_type: SYNC_TYPE.to_owned(),
+            resource_name: slot.stack.clone(),
+            link_id: REPOSITORIES[slot.repository].2.to_owned(),
+            branch: BRANCHES[usize::from(self.dice(4) == 0)].to_owned(),
+            config_file: format!("{}.yaml", slot.file),
+            role_arn: role_of(slot.account, "sync"),
+            publish_deployment_status: None,
+            trigger_resource_update_on: Some(
+                if only_files { "FILE_CHANGE" } else { "ANY_CHANGE" }.to_owned(),
+            ),
+            pull_request_comment: None,
+        };
+        let scope = scope_of(slot.account);
+        self.ask(&format!("configure {}", slot.stack), async |store, recording| {
+            let change = recording.of(&scope);
+            store.create_configuration(&scope, new, QUOTAS, change).await
+        })
+        .await;
+    }
+
+    /// One change of the world, and some time.
+    pub(crate) async fn step(&self) {
+        match self.dice(100) {
+            0..52 => self.commit(),
+            52..57 => self.force_push(),
+            57..61 => self.delete_branch(),
+            61..66 => self.sync_now().await,
+            66..74 => self.update_configuration().await,
+            74..78 => self.delete_configuration().await,
+            78..83 => self.configure(&self.some_slot().clone()).await,
+            83..89 => self.resolve().await,
+            89..91 => self.update_link().await,
+            91..94 => self.authorize().await,
+            94..96 => self.replace_connection().await,
+            96..98 => self.change_unused_link().await,
+            _ => self.touch_stack(),
+        }
+        let ms = match self.dice(10) {
+            0..3 => 0,
+            3..6 => self.dice(3_000),
+            6..9 => self.dice(30_000),
+            _ => self.dice(150_000),
+        };
+        pass(ms as u64).await;
+    }
+
+    /// A commit to one branch of one repository.
+    fn commit(&self) {
+        let at = self.dice(REPOSITORIES.len());
+        let (_, name, _) = REPOSITORIES[at];
+        let branch = BRANCHES[usize::from(self.dice(4) == 0)];
+        let mine: Vec<&Slot> = self.slots.iter().filter(|slot| slot.repository == at).collect();
+        let url = url_of(name);
+        let mut state = self.site.world.hosts.lock();
+        let Some(hosted) = state.repositories.get(&url) else { return };
+        let base = match hosted.branches.get(branch).or_else(|| hosted.branches.get("main")) {
+            Some(head) => hosted.commits.get(head).cloned().unwrap_or_default(),
+            None => Files::new(),
+        };
+        let mut files = base;
+        let kind = self.dice(100);
+        match kind {
+            0..60 => {
+                for _ in 0..=self.dice(3) {
+                    let slot = mine[self.dice(mine.len())];
+                    let flavour = if self.dice(4) == 0 { Flavour::Extra } else { Flavour::Plain };
+                    files::put(&mut files, &slot.file, self.new_value(), flavour);
+                }
+            }
+            60..72 => {
+                files.insert("README.md".to_owned(), format!("{}", self.new_value()).into());
+            }
+            72..97 => {
+                let flavour = match kind {
+                    72..80 => Flavour::Broken,
+                    80..88 => Flavour::Refused,
+                    88..94 => Flavour::Invalid,
+                    94..96 => Flavour::Missing,
+                    _ => Flavour::Slow,
+                };
+                files::put(&mut files, &mine[self.dice(mine.len())].file, self.new_value(), flavour);
+            }
+            _ => {
+                // What was before some commit, as a revert makes it.
+                let commits: Vec<_> = {
+                    let mut ids: Vec<_> = hosted.commits.keys().collect();
+                    ids.sort_unstable();
+                    ids.into_iter().cloned().collect()
+                };
+                let id = &commits[self.dice(commits.len())];
+                files = hosted.commits.get(id).cloned().unwrap_or_default();
+            }
+        }
+        let head = state.commit(&url, files);
+        self.site.world.tell(|| format!("commit {head} to {name} {branch} ({kind})"));
+        if let Some(hosted) = state.repositories.get_mut(&url) {
+            hosted.branches.insert(branch.to_owned(), head);
+        }
+    }
+
+    /// The head is replaced by another commit and not given out any more.
+    fn force_push(&self) {
+        let at = self.dice(REPOSITORIES.len());
+        let url = url_of(REPOSITORIES[at].1);
+        let branch = BRANCHES[usize::from(self.dice(4) == 0)];
+        let slot = self.slots.iter().find(|slot| slot.repository == at);
+        let mut state = self.site.world.hosts.lock();
+        let Some(old) = state.repositories.get(&url).and_then(|hosted| hosted.branches.get(branch).cloned())
+        else {
+            return;
+        };
+        let mut files =
+            state.repositories.get(&url).and_then(|h| h.commits.get(&old).cloned()).unwrap_or_default();
+        if let Some(slot) = slot
+            && self.dice(3) > 0
+        {
+            files::put(&mut files, &slot.file, self.new_value(), Flavour::Plain);
+        }
+        let head = state.commit(&url, files);
+        self.site.world.tell(|| format!("force-push {head} over {old} to {url} {branch}"));
+        self.site.world.count_fault();
+        if let Some(hosted) = state.repositories.get_mut(&url) {
+            let elsewhere = hosted.branches.iter().any(|(name, head)| name != branch && *head == old);
+            if !elsewhere {
+                hosted.gone.insert(old);
+            }
+            hosted.branches.insert(branch.to_owned(), head);
+        }
+    }
+
+    /// A branch goes, or comes back.
+    fn delete_branch(&self) {
+        let url = url_of(REPOSITORIES[self.dice(REPOSITORIES.len())].1);
+        let branch = BRANCHES[usize::from(self.dice(2) == 0)];
+        let mut state = self.site.world.hosts.lock();
+        let Some(hosted) = state.repositories.get_mut(&url) else { return };
+        self.site.world.count_fault();
+        self.site.world.tell(|| format!("{url} {branch} goes, or comes back"));
+        if hosted.branches.remove(branch).is_some() {
+            return;
+        }
+        // It comes back where it may or may not have been.
+        let mut ids: Vec<_> = hosted.commits.keys().filter(|id| !hosted.gone.contains(*id)).cloned().collect();
+        ids.sort_unstable();
+        if let Some(id) = ids.get(self.dice(ids.len().max(1))) {
+            hosted.branches.insert(branch.to_owned(), id.clone());
+        }
+    }
+
+    async fn sync_now(&self) {
+        let slot = self.some_slot();
+        let scope = scope_of(slot.account);
+        self.ask(&format!("sync {} now", slot.stack), async |store, recording| {
+            store.sync_now(&scope, SYNC_TYPE, &slot.stack, recording.of(&scope)).await
+        })
+        .await;
+    }
+
+    async fn update_configuration(&self) {
+        let slot = self.some_slot();
+        let scope = scope_of(slot.account);
+        let mut to = ConfigurationChange::default();
+        match self.dice(5) {
+            0 => to.branch = Some(BRANCHES[self.dice(2)].to_owned()),
+            1 => {
+                let role = if self.dice(2) == 0 { "sync" } else { "other" };
+                to.role_arn = Some(role_of(slot.account, role));
+            }
+            2 => {
+                // Another file of the same repository.
+                let others: Vec<_> =
+                    self.slots.iter().filter(|other| other.repository == slot.repository).collect();
+                to.config_file = Some(format!("{}.yaml", others[self.dice(others.len())].file));
+            }
+            3 if slot.account == 0 => to.link_id = Some(REPOSITORIES[self.dice(2)].2.to_owned()),
+            _ => {
+                let which = if self.dice(2) == 0 { "FILE_CHANGE" } else { "ANY_CHANGE" };
+                to.trigger_resource_update_on = Some(which.to_owned());
+            }
+        }
+        self.ask(&format!("update {} to {to:?}", slot.stack), async |store, recording| {
+            store
+                .update_configuration(&scope, SYNC_TYPE, &slot.stack, to, QUOTAS, recording.of(&scope))
+                .await
+        })
+        .await;
+    }
+
+    async fn delete_configuration(&self) {
+        let slot = self.some_slot();
+        let scope = scope_of(slot.account);
+        self.ask(&format!("delete {}", slot.stack), async |store, recording| {
+            store.delete_configuration(&scope, SYNC_TYPE, &slot.stack, recording.of(&scope)).await
+        })
+        .await;
+        if self.dice(2) == 0 {
+            self.configure(&slot.clone()).await;
+        }
+    }
+
+    /// Resolves some blocker that stands.
+    pub(crate) async fn resolve(&self) {
+        let standing: Vec<(String, String)> = self.site.oracle.rows(
+            "SELECT s.resource_name, b.id FROM blocker b JOIN sync_configuration s ON s.id = b.sync_id
+              WHERE b.status = 'ACTIVE' AND s.deleted = 0 ORDER BY s.resource_name, b.number",
+            |row| Ok((row.get(0)?, row.get(1)?)),
+        );
+        let Some((stack, id)) = standing.get(self.dice(standing.len().max(1))) else { return };
+        let Some(slot) = self.slots.iter().find(|slot| slot.stack == *stack) else { return };
+        let scope = scope_of(slot.account);
+        self.ask(&format!("resolve a blocker of {stack}"), async |store, recording| {
+            store.resolve_blocker(&scope, SYNC_TYPE, stack, id, "again", recording.of(&scope)).await
+        })
+        .await;
+    }
+
+    /// The account's connection as it is now.
+    fn connection_of(&self, account: usize) -> String {
+        let gone = self.gone_connections.lock().unwrap_or_else(PoisonError::into_inner);
+        gone[account].clone().unwrap_or_else(|| CONNECTIONS[account].to_owned())
+    }
+
+    async fn update_link(&self) {
+        let (account, _, link) = REPOSITORIES[self.dice(REPOSITORIES.len())];
+        let scope = scope_of(account);
+        let to = LinkChange { connection_id: Some(self.connection_of(account)), encryption_key_arn: None };
+        self.ask("update a link", async |store, recording| {
+            store.update_link(&scope, link, to, recording.of(&scope)).await
+        })
+        .await;
+    }
+
+    async fn authorize(&self) {
+        let account = self.dice(2);
+        let id = self.connection_of(account);
+        self.authorize_connection(account, &id).await;
+    }
+
+    async fn authorize_connection(&self, account: usize, id: &str) {
+        let scope = scope_of(account);
+        self.ask("authorize a connection", async |store, recording| {
+            let sealed = sealed_token(&store, account, id)?;
+            let credential = CredentialRow { sealed: Some(sealed) };
+            store.authorize_connection(&scope, id, credential, recording.of(&scope)).await
+        })
+        .await;
+    }
+
+    /// Deletes an account's connection, makes another one and links everything through it.
+    async fn replace_connection(&self) {
+        let account = self.dice(2);
+        let (scope, old) = (scope_of(account), self.connection_of(account));
+        self.ask("delete a connection", async |store, recording| {
+            store.delete_connection(&scope, &old, recording.of(&scope)).await
+        })
+        .await;
+        pass(self.dice(20_000) as u64).await;
+        self.connect_again(account).await;
+    }
+
+    /// Makes a connection and links everything of the account through it.
+    pub(crate) async fn connect_again(&self, account: usize) {
+        let scope = scope_of(account);
+        let new = new_connection(account, &chance::uuid().to_string());
+        let id = new.id.clone();
+        self.ask("make a connection", async |store, recording| {
+            store.create_connection(&scope, new, 250, recording.of(&scope)).await
+        })
+        .await;
+        self.authorize_connection(account, &id).await;
+        self.gone_connections.lock().unwrap_or_else(PoisonError::into_inner)[account] = Some(id.clone());
+        for (owner, _, link) in REPOSITORIES {
+            if owner == account {
+                let to = LinkChange { connection_id: Some(id.clone()), encryption_key_arn: None };
+                self.ask("link through it", async |store, recording| {
+                    store.update_link(&scope, link, to, recording.of(&scope)).await
+                })
+                .await;
+            }
+        }
+    }
+
+    /// Makes a link that nothing uses, and deletes it.
+    async fn change_unused_link(&self) {
+        let account = self.dice(2);
+        let scope = scope_of(account);
+        let new = new_link(&chance::uuid().to_string(), &self.connection_of(account), "one/unused");
+        let id = new.id.clone();
+        self.ask("make a link", async |store, recording| {
+            store.create_link(&scope, new, 100, recording.of(&scope)).await
+        })
+        .await;
+        self.ask("delete a link", async |store, recording| {
+            store.delete_link(&scope, &id, recording.of(&scope)).await
+        })
+        .await;
+    }
+
+    /// Somebody else changes, deletes or breaks a stack, or deletes a change set.
+    fn touch_stack(&self) {
+        let slot = self.some_slot();
+        let (account, stack) = (ACCOUNTS[slot.account], &slot.stack);
+        let faults = self.site.world.simulator.faults();
+        let found = self.site.world.simulator.stack(account, REGION, stack);
+        let what = self.dice(4);
+        self.site.world.count_fault();
+        self.site.world.touch(stack);
+        self.site.world.tell(|| format!("somebody else touches {stack} ({what})"));
+        match (what, found) {
+            (0, _) => {
+                faults.delete_stack(account, REGION, stack);
+            }
+            (1, Some(found)) if found.status.ends_with("_COMPLETE") => {
+                let template = files::template(Flavour::Extra, 7);
+                faults.modify_stack(account, REGION, stack, &template);
+            }
+            (2, Some(found)) => {
+                if let Some(name) = found.change_sets.last() {
+                    faults.delete_change_set(account, REGION, stack, name);
+                }
+            }
+            (3, Some(found)) if found.status == "UPDATE_COMPLETE" => {
+                faults.set_status(account, REGION, stack, "UPDATE_ROLLBACK_FAILED", "somebody's rollback");
+            }
+            _ => {}
+        }
+    }
+
+    /// Something goes wrong that no point of the engine stands for.
+    pub(crate) async fn fault(&self) {
+        let world = &self.site.world;
+        let what = self.dice(100);
+        world.count_fault();
+        world.tell(|| format!("fault {what}"));
+        let ms = 1_000 + self.dice(60_000);
+        let long = i64::try_from(ms).unwrap_or_default();
+        match what {
+            0..10 => self.site.kill(),
+            10..18 => self.site.strike(self.dice(4), None),
+            18..32 => self.site.strike(self.dice(4), Some(16_000 + ms as u64)),
+            32..42 => world.break_database(long / 4),
+            42..52 => world.break_cloudformation(
+                long,
+                [Answer::Throttling, Answer::Failure, Answer::Denied][self.dice(3)],
+            ),
+            52..58 => world.expire_sessions(),
+            58..66 => {
+                let slot = self.some_slot();
+                let role = role_of(slot.account, "sync");
+                world.simulator.faults().deny_role(role.as_str());
+                world.expire_sessions();
+                let (simulator, role) = (world.simulator.clone(), role.as_str().to_owned());
+                tokio::spawn(async move {
+                    pass(ms as u64).await;
+                    simulator.faults().allow_role(&role);
+                });
+            }
+            66..86 => {
+                let outages = [Outage::Unavailable, Outage::Unauthorized, Outage::NotFound, Outage::Internal];
+                let outage = outages[self.dice(outages.len())];
+                let url = url_of(REPOSITORIES[self.dice(REPOSITORIES.len())].1);
+                let until = world.clock.elapsed_ms() + 3 * long;
+                if let Some(hosted) = world.hosts.lock().repositories.get_mut(&url) {
+                    hosted.outage = Some((until, outage));
+                }
+            }
+            86..93 => {
+                let hour = 3_600_000;
+                let by = [-hour, hour, -5_000, 20_000, -120_000][self.dice(5)];
+                world.clock.set_ahead(by);
+            }
+            _ => self.touch_stack(),
+        }
+    }
+
+    /// Nothing goes wrong any more, and what was broken for good is mended as an operator would.
+    pub(crate) async fn mend(&self) {
+        let world = &self.site.world;
+        world.set_faults(false);
+        world.hosts.mend();
+        self.site.resume();
+        world.simulator.faults().clear();
+        world.simulator.faults().fail_resource(
+            "*",
+            files::BROKEN,
+            syncline_cloudformation_sim::ResourceVerb::Create,
+            "it never works",
+        );
+        while self.site.store().is_none() {
+            pass(100).await;
+        }
+    }
+}
+
+/// The audit record of a request.
+pub(crate) struct Recording {
+    id: String,
+}
+
+impl Recording {
+    /// A change whose outcome is the answer, with a record.
+    pub(crate) fn of<T: Send + 'static>(self, scope: &Scope) -> Change<T, T> {
+        let tell = |_: &T, now_ms| Told { record: format!("{{\"eventTime\":{now_ms}}}"), answer: None };
+        Change::recorded(scope.account.clone(), self.id, |outcome| outcome, tell)
+    }
+}
+
+pub(crate) fn new_connection(account: usize, id: &str) -> NewConnection {
+    NewConnection {
+        id: id.to_owned(),
+        service: "codeconnections".to_owned(),
+        name: format!("c-{}", &id[..13]),
+        provider_type: None,
+        host_id: Some(HOSTS[account].to_owned()),
+        tags: Vec::new(),
+    }
+}
+
+pub(crate) fn new_link(id: &str, connection: &str, repository: &str) -> NewLink {
+    let (owner, name) = repository.split_once('/').unwrap_or((repository, repository));
+    NewLink {
+        id: id.to_owned(),
+        service: "codeconnections".to_owned(),
+        connection_id: connection.to_owned(),
+        owner_id: owner.to_owned(),
+        repository_name: name.to_owned(),
+        encryption_key_arn: None,
+        tags: Vec::new(),
+    }
+}
+
+/// The account's token, sealed for a connection.
+pub(crate) fn sealed_token(store: &Store, account: usize, id: &str) -> StoreResult<Vec<u8>> {
+    let arn = format!("arn:aws:codeconnections:{REGION}:{}:connection/{id}", ACCOUNTS[account]);
+    let secret = serde_json::json!({ "username": "git", "token": TOKENS[account] }).to_string();
+    store.keyring().seal(&Owner { account: ACCOUNTS[account], arn: &arn }, secret.as_bytes())
+}
