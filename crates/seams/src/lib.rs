@@ -10,6 +10,8 @@
 pub mod chance;
 mod clock;
 mod faults;
+#[cfg(feature = "mutants")]
+pub mod mutant;
 mod outside;
 mod secret;
 

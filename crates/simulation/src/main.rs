@@ -7,6 +7,7 @@ use std::sync::{Mutex, PoisonError};
 use anyhow::Context as _;
 use clap::Parser;
 use syncline_seams::Moment;
+use syncline_seams::mutant::{Mutant, break_this_thread};
 use syncline_simulation::{Ground, Outcome, POINTS, Tallies};
 
 #[global_allocator]
@@ -28,9 +29,33 @@ struct Options {
     /// Faults on each side of each point; a run with fewer fails.
     #[arg(long, default_value_t = 0)]
     least: u64,
+    /// Breaks the engine in this way, to see it found.
+    #[arg(long)]
+    mutant: Option<Broken>,
     /// Threads; the machine's processors otherwise.
     #[arg(long)]
     threads: Option<usize>,
+}
+
+/// How the engine can be broken.
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum Broken {
+    /// Nobody checks his lease.
+    Lease,
+    /// A release overwrites a wake.
+    Wake,
+    /// A change set is executed before that is committed.
+    Execute,
+}
+
+impl From<Broken> for Mutant {
+    fn from(broken: Broken) -> Self {
+        match broken {
+            Broken::Lease => Self::WritesWithoutLease,
+            Broken::Wake => Self::ReleaseForgetsWakes,
+            Broken::Execute => Self::ExecutesFirst,
+        }
+    }
 }
 
 /// Histories that went wrong, after which no more are begun.
@@ -48,7 +73,9 @@ fn main() -> ExitCode {
 }
 
 fn run(options: &Options) -> anyhow::Result<bool> {
+    let mutant = options.mutant.map(Mutant::from);
     if let Some(seed) = options.seed {
+        break_this_thread(mutant);
         tracing_subscriber::fmt().with_writer(std::io::stderr).with_max_level(tracing_subscriber::filter::LevelFilter::DEBUG).without_time().init();
         let outcome = Ground::prepare()?.history(seed, true)?;
         println!("{}", outcome.tale.join("\n"));
@@ -64,6 +91,7 @@ fn run(options: &Options) -> anyhow::Result<bool> {
     };
     std::thread::scope(|scope| {
         let run = || -> anyhow::Result<()> {
+            break_this_thread(mutant);
             let ground = Ground::prepare()?;
             loop {
                 let seed = next.fetch_add(1, Ordering::Relaxed);
@@ -94,7 +122,7 @@ fn run(options: &Options) -> anyhow::Result<bool> {
     })?;
     let (tallies, failed, faults) = all.into_inner().unwrap_or_else(PoisonError::into_inner);
     let is_enough = table(&tallies, options.least);
-    println!("{} histories, {faults} faults, {} violated", options.histories, failed.len());
+    println!("{} histories, {faults} faults, {} violated: {failed:?}", options.histories, failed.len());
     Ok(failed.is_empty() && is_enough)
 }
 

@@ -102,6 +102,10 @@ pub(crate) fn insert(tx: &mut Tx<'_>, kind: Kind, id: &str, due: bool) -> StoreR
 
 /// Refuses the transaction unless the claim still stands.
 pub(crate) fn fence(tx: &Tx<'_>, claim: &Claim) -> StoreResult<()> {
+    #[cfg(feature = "mutants")]
+    if syncline_seams::mutant::is(syncline_seams::mutant::Mutant::WritesWithoutLease) {
+        return Ok(());
+    }
     let held = tx.count(
         "SELECT count(*) FROM work WHERE id = $1 AND lease_owner = $2 AND epoch = $3 AND lease_until_ms > $4",
         params![&claim.id, &claim.owner, claim.epoch, tx.now_ms()],
@@ -171,7 +175,14 @@ impl Store {
     /// The database's. A claim that was lost meanwhile is not an error: its new holder decides.
     pub async fn release(&self, claim: Claim, due_at_ms: Option<i64>) -> StoreResult<()> {
         self.write("store.release", move |tx| {
-            tx.execute(RELEASE, params![claim.id, claim.owner, claim.epoch, claim.wake_seq, due_at_ms])?;
+            let seen = claim.wake_seq;
+            #[cfg(feature = "mutants")]
+            let seen = if syncline_seams::mutant::is(syncline_seams::mutant::Mutant::ReleaseForgetsWakes) {
+                tx.count("SELECT coalesce(max(wake_seq), 0) FROM work WHERE id = $1", params![&claim.id])?
+            } else {
+                seen
+            };
+            tx.execute(RELEASE, params![claim.id, claim.owner, claim.epoch, seen, due_at_ms])?;
             tx.note_wake();
             Ok(())
         })

@@ -330,6 +330,13 @@ impl Worker {
     async fn execute(&self, open: &Open<'_>, seen: Observation) -> Result<Next, Failure> {
         let Some(change_set) = seen.change_set else { return Ok(self.soon(0)) };
         let token = open.attempt.change_set_name();
+        #[cfg(feature = "mutants")]
+        if syncline_seams::mutant::is(syncline_seams::mutant::Mutant::ExecutesFirst) {
+            let (arn, stack_id) = (change_set.arn.clone(), change_set.stack_id.clone());
+            let change_set = ChangeSetRef { change_set_arn: arn, stack_id };
+            // Whatever comes of it is seen below.
+            let _ = self.target.execute_change_set(&open.access, &change_set, &token).await;
+        }
         if open.attempt.phase != Phase::Executing {
             let arn = Some(change_set.arn.clone());
             let progress = Progress {
