@@ -386,6 +386,11 @@ pub enum Trouble {
         /// What the other side asked us to wait, in milliseconds.
         retry_after_ms: Option<i64>,
     },
+    /// The commit is not given out any more, as after a force-push: only another head can be read.
+    Gone {
+        /// For people.
+        reason: String,
+    },
 }
 
 /// What follows a trouble.
@@ -400,6 +405,11 @@ pub enum AfterTrouble {
     },
     /// End the attempt without a blocker: the configuration it belongs to is not the one in force any more.
     GiveUp {
+        /// For people.
+        reason: String,
+    },
+    /// Give the attempt's commit up and read the branch again, whatever of it changed.
+    ReadAgain {
         /// For people.
         reason: String,
     },
@@ -432,6 +442,7 @@ pub fn after_trouble(trouble: &Trouble, failures: i64, jitter: f64, replaced: bo
             reason,
             ..
         } if replaced && failures + 1 >= OUTAGE_LIMIT => AfterTrouble::GiveUp { reason: reason.clone() },
+        Trouble::Gone { reason } => AfterTrouble::ReadAgain { reason: reason.clone() },
         Trouble::Refused { blocker, reason } => {
             AfterTrouble::Fail { blocker: *blocker, reason: reason.clone() }
         }
@@ -628,6 +639,8 @@ mod tests {
         assert_eq!(retry(&refused, 0), (1000, Some(BlockerKind::RoleNotAssumable)));
         let content = Trouble::Refused { blocker: BlockerKind::InvalidFile, reason: "no".into() };
         assert!(matches!(after_trouble(&content, 0, 0.0, false), AfterTrouble::Fail { .. }));
+        let gone = Trouble::Gone { reason: "no".into() };
+        assert!(matches!(after_trouble(&gone, 0, 0.0, false), AfterTrouble::ReadAgain { .. }));
         assert!(matches!(after_trouble(&refused, 3, 0.0, true), AfterTrouble::Retry { .. }));
         assert!(matches!(after_trouble(&refused, 4, 0.0, true), AfterTrouble::GiveUp { .. }));
         assert!(matches!(after_trouble(&silent, 4, 0.0, true), AfterTrouble::Retry { .. }));

@@ -207,6 +207,10 @@ fn restless(story: &Story, told_before: &[u64]) -> Option<String> {
     for work in oracle.work() {
         let is_due = work.due_at_ms.is_some_and(|due| due <= now);
         let is_open = work.due_at_ms.is_some() && matches!(work.kind.as_str(), "BRANCH" | "SYNC");
+        // What nothing can be read for is tried now and then for ever.
+        if work.is_cut_off {
+            continue;
+        }
         if work.is_leased || is_open || (is_due && work.kind != "AUDIT") {
             return Some(format!("{work:?}"));
         }

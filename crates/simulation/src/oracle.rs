@@ -60,6 +60,8 @@ pub(crate) struct Work {
     pub(crate) kind: String,
     pub(crate) due_at_ms: Option<i64>,
     pub(crate) is_leased: bool,
+    /// Whether the connection it needs was deleted.
+    pub(crate) is_cut_off: bool,
 }
 
 const CONFIGURATIONS: &str =
@@ -71,6 +73,12 @@ const CONFIGURATIONS: &str =
        LEFT JOIN repository_link l ON l.id = s.link_id
        LEFT JOIN branch b ON b.link_id = s.link_id AND b.name = s.branch
       ORDER BY s.resource_name, s.id";
+
+const WORK: &str = "SELECT w.id, w.kind, w.due_at_ms, w.lease_owner IS NOT NULL, l.id IS NOT NULL AND c.id IS NULL
+       FROM work w
+       LEFT JOIN branch b ON b.id = w.id
+       LEFT JOIN repository_link l ON l.id = coalesce(b.link_id, w.id)
+       LEFT JOIN connection c ON c.id = l.connection_id";
 
 const ATTEMPTS: &str =
     "SELECT id, sync_id, number, status, phase, target_revision ->> 'sha', desired_seq, generation, plan_number,
@@ -138,8 +146,14 @@ impl Oracle {
     }
 
     pub(crate) fn work(&self) -> Vec<Work> {
-        self.rows("SELECT id, kind, due_at_ms, lease_owner IS NOT NULL FROM work", |row| {
-            Ok(Work { id: row.get(0)?, kind: row.get(1)?, due_at_ms: row.get(2)?, is_leased: row.get(3)? })
+        self.rows(WORK, |row| {
+            Ok(Work {
+                id: row.get(0)?,
+                kind: row.get(1)?,
+                due_at_ms: row.get(2)?,
+                is_leased: row.get(3)?,
+                is_cut_off: row.get(4)?,
+            })
         })
     }
 

@@ -558,6 +558,20 @@ impl Story {
         while self.site.store().is_none() {
             pass(100).await;
         }
+        // Some links may have lost their connection for good.
+        let lost = |account| {
+            let links = self.site.oracle.rows(
+                "SELECT l.id FROM repository_link l LEFT JOIN connection c ON c.id = l.connection_id
+                  WHERE c.id IS NULL",
+                |row| row.get::<_, String>(0),
+            );
+            REPOSITORIES.iter().any(|(owner, _, link)| *owner == account && links.iter().any(|id| id == link))
+        };
+        for account in 0..ACCOUNTS.len() {
+            if lost(account) && self.dice(3) > 0 {
+                self.connect_again(account).await;
+            }
+        }
     }
 }
 

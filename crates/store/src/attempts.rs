@@ -1,7 +1,7 @@
 //! Attempts to drive one stack to one revision. Only the holder of the sync's claim writes them.
 
 use syncline_model::plan::{Phase, Wanted};
-use syncline_model::sync::{AttemptStatus, EventKind, Release, Revision, SyncEvent};
+use syncline_model::sync::{AttemptStatus, BlockerKind, EventKind, Release, Revision, SyncEvent};
 use syncline_seams::chance;
 
 use crate::blockers::NewBlocker;
@@ -76,6 +76,8 @@ pub struct Progress {
     pub blocker: Option<NewBlocker>,
     /// The target answers: resolve the blockers that said it does not.
     pub recovered: bool,
+    /// The attempt's commit is gone: a new generation, for which the branch is read whatever of it changed.
+    pub read_again: bool,
 }
 
 /// How an attempt ends.
@@ -158,6 +160,16 @@ fn wake_successors(tx: &mut Tx<'_>, sync_id: &str, role_arn: &str) -> StoreResul
         work::wake(tx, &successor.text()?)?;
     }
     Ok(())
+}
+
+/// A new generation: the branch is read for it, and whatever it says then is synced, also what an attempt had before.
+fn read_again(tx: &mut Tx<'_>, sync_id: &str) -> StoreResult<()> {
+    let found = tx.row(
+        "UPDATE sync_configuration SET generation = generation + 1 WHERE id = $1 AND deleted = 0 RETURNING link_id",
+        params![sync_id],
+    )?;
+    let link_id = found.map(|mut row| row.text()).transpose()?;
+    link_id.map_or(Ok(()), |link_id| work::wake(tx, &link_id))
 }
 
 /// Resolves the blockers that said the target does not answer.
@@ -279,6 +291,9 @@ impl Store {
             if progress.recovered {
                 end_outages(tx, &claim.id)?;
             }
+            if progress.read_again {
+                read_again(tx, &claim.id)?;
+            }
             if let Some(blocker) = &progress.blocker {
                 blockers::raise(tx, &claim.id, blocker)?;
                 raise_on_successors(tx, &claim.id, &id, blocker)?;
@@ -333,7 +348,17 @@ impl Store {
             }
             wake_successors(tx, &claim.id, &role_arn)?;
             if let Some(blocker) = &ending.blocker {
+                if blocker.kind == BlockerKind::InvalidFile {
+                    // An earlier attempt met them. Nobody asks the target now, so nobody would find them over.
+                    blockers::resolve_where(tx, &claim.id, "the newest revision asks nothing of the target", |kind| {
+                        kind.release() == Release::Recovery && !kind.is_of_repository()
+                    })?;
+                }
                 blockers::raise(tx, &claim.id, blocker)?;
+                if blocker.kind.is_of_repository() {
+                    // The blocker ends once the branch can be read; then this revision is to be tried again.
+                    read_again(tx, &claim.id)?;
+                }
             }
             Ok(())
         })

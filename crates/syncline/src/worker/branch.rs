@@ -32,7 +32,9 @@ impl Worker {
                         }
                         // This commit cannot be read, ever: the next one may.
                         AfterTrouble::Fail { blocker, reason } => (None, Some(blocker), reason),
-                        AfterTrouble::GiveUp { reason } => (None, None, reason),
+                        AfterTrouble::GiveUp { reason } | AfterTrouble::ReadAgain { reason } => {
+                            (None, None, reason)
+                        }
                     };
                 let hopeless = delay_ms.is_none();
                 self.store.record_read_trouble(claim, &branch, &attempt, &reason, blocker, hopeless).await?;
@@ -95,7 +97,7 @@ impl Worker {
                 return match trouble_of(&error) {
                     // The attempt will say what is wrong with the file.
                     Trouble::Refused { .. } => Ok(inputs),
-                    outage @ Trouble::Outage { .. } => Err(outage),
+                    outage @ (Trouble::Outage { .. } | Trouble::Gone { .. }) => Err(outage),
                 };
             }
         };

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use syncline_git::GitError;
 use syncline_model::names::{ObjectId, RepoPath};
 use syncline_model::plan::Trouble;
 use syncline_model::sync::BlockerKind;
@@ -62,7 +63,10 @@ impl Worker {
             self.git
                 .read(&remote, &link.link.id, &commit, path, limit)
                 .await
-                .map_err(|error| trouble_of(&error))
+                .map_err(|error| match &error {
+                    GitError::CommitGone { .. } => Trouble::Gone { reason: error.to_string() },
+                    _ => trouble_of(&error),
+                })
         };
         Ok(async {
             let config_path: RepoPath =

@@ -68,7 +68,9 @@ impl Worker {
         {
             AfterTrouble::Retry { delay_ms, blocker, reason } => (delay_ms, blocker, reason),
             AfterTrouble::Fail { blocker, reason } => (self.poll_interval_ms, Some(blocker), reason),
-            AfterTrouble::GiveUp { reason } => (self.poll_interval_ms, None, reason),
+            AfterTrouble::GiveUp { reason } | AfterTrouble::ReadAgain { reason } => {
+                (self.poll_interval_ms, None, reason)
+            }
         };
         info!(link = claim.id, reason, "a repository could not be asked for its heads");
         self.store.record_remote_trouble(claim, &reason, blocker).await?;

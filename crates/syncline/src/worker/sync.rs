@@ -575,6 +575,18 @@ impl Worker {
                     Err(Failure::Trouble(_)) => Ok(self.soon(0)),
                 }
             }
+            AfterTrouble::ReadAgain { reason } => {
+                // A head whose files are the same would not supersede this attempt, which could never end.
+                let progress = Progress {
+                    events: vec![self.event(EventKind::Retrying, reason, None)],
+                    read_again: true,
+                    ..Progress::default()
+                };
+                self.store
+                    .record_progress("store.record_trouble", open.claim, &open.attempt.id, progress)
+                    .await?;
+                Ok(Next::Now)
+            }
             AfterTrouble::Retry { delay_ms, blocker, reason } => {
                 let new_reason = open.attempt.last_event_text.as_deref() != Some(&*reason);
                 let progress = Progress {
