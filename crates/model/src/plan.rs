@@ -116,6 +116,8 @@ pub enum Seen {
         change_set: ChangeSetSeen,
         /// The stack.
         stack: StackSeen,
+        /// Whether any event of the stack carries our token: the execution has begun.
+        began: bool,
         /// How the execution with our token ended, if the stack's events tell.
         outcome: Option<Outcome>,
     },
@@ -266,8 +268,8 @@ pub fn next_step(recorded: &Recorded, seen: &Seen) -> Step {
             ChangeSetSeen::Executing | ChangeSetSeen::Executed => Step::Execute,
             _ => Step::Abandon,
         },
-        (Phase::Executing, Seen::Execution { change_set, stack, outcome }) => {
-            while_executing(change_set, stack, outcome.as_ref())
+        (Phase::Executing, Seen::Execution { change_set, stack, began, outcome }) => {
+            while_executing(change_set, stack, *began, outcome.as_ref())
         }
         // What was seen does not fit the phase: look again.
         (Phase::Opened, _) => Step::Watch(Waiting::StackBusy),
@@ -325,7 +327,12 @@ fn with_plan(open: &Open, change_set: &ChangeSetSeen) -> Step {
     }
 }
 
-fn while_executing(change_set: &ChangeSetSeen, stack: &StackSeen, outcome: Option<&Outcome>) -> Step {
+fn while_executing(
+    change_set: &ChangeSetSeen,
+    stack: &StackSeen,
+    began: bool,
+    outcome: Option<&Outcome>,
+) -> Step {
     match (outcome, change_set, stack) {
         (Some(Outcome::Applied), ..) => Step::Succeed { nothing_to_do: false },
         (Some(Outcome::Failed { reason }), ..) => {
@@ -342,7 +349,7 @@ fn while_executing(change_set: &ChangeSetSeen, stack: &StackSeen, outcome: Optio
             None,
             ChangeSetSeen::Missing,
             StackSeen::Settled { .. } | StackSeen::Review | StackSeen::Missing,
-        ) => Step::Replan,
+        ) if !began => Step::Replan,
         (None, ChangeSetSeen::Obsolete | ChangeSetSeen::NoChanges, _) => Step::Abandon,
         (None, ChangeSetSeen::Executed, StackSeen::Settled { rolled_back: false }) => {
             Step::Succeed { nothing_to_do: false }
@@ -354,6 +361,11 @@ fn while_executing(change_set: &ChangeSetSeen, stack: &StackSeen, outcome: Optio
         (None, _, StackSeen::Stuck { status }) => Step::Fail {
             blocker: BlockerKind::ExecutionFailed,
             reason: format!("the execution left the stack in status {status}"),
+        },
+        // It was executed, and whoever took the change set away ended that too.
+        (None, ChangeSetSeen::Missing, StackSeen::Settled { .. } | StackSeen::Review) => Step::Fail {
+            blocker: BlockerKind::ExecutionFailed,
+            reason: "somebody else changed the stack while the change set was executed".to_owned(),
         },
         (None, ChangeSetSeen::Failed { reason }, _) => {
             Step::Fail { blocker: BlockerKind::ExecutionFailed, reason: reason.clone() }
@@ -599,7 +611,7 @@ mod tests {
         let executing = in_phase(Phase::Executing);
         let settled = || StackSeen::Settled { rolled_back: false };
         let check = |change_set, stack, outcome, is: fn(&Step) -> bool| {
-            let seen = Seen::Execution { change_set, stack, outcome };
+            let seen = Seen::Execution { change_set, stack, began: outcome.is_some(), outcome };
             let step = next_step(&executing, &seen);
             assert!(is(&step), "{seen:?} gave {step:?}");
         };
@@ -615,6 +627,14 @@ mod tests {
             matches!(s, Step::Fail { .. })
         });
         check(ChangeSetSeen::Executed, StackSeen::Missing, None, |s| matches!(s, Step::Fail { .. }));
+        for stack in [StackSeen::Missing, StackSeen::Review, settled()] {
+            let gone = |began| {
+                let (change_set, stack) = (ChangeSetSeen::Missing, stack.clone());
+                next_step(&executing, &Seen::Execution { change_set, stack, began, outcome: None })
+            };
+            assert_eq!(gone(false), Step::Replan, "{stack:?}: it never was executed");
+            assert!(matches!(gone(true), Step::Fail { .. }), "{stack:?}: it is not executed twice");
+        }
         check(
             ChangeSetSeen::Executed,
             StackSeen::Settled { rolled_back: true },

@@ -232,7 +232,6 @@ impl Caller {
             }
             Whim::Late => {
                 let (world, after) = (Arc::clone(&self.world), self.world.dice(|dice| dice.u64(31_000..120_000)));
-                world.note_late();
                 let effect = Arc::clone(&effect);
                 tokio::spawn(async move {
                     pass(after).await;

@@ -211,7 +211,7 @@ fn restless(story: &Story, told_before: &[u64]) -> Option<String> {
         if work.is_cut_off {
             continue;
         }
-        if work.is_leased || is_open || (is_due && work.kind != "AUDIT") {
+        if work.leased_until_ms > now || is_open || (is_due && work.kind != "AUDIT") {
             return Some(format!("{work:?}"));
         }
         let at = REPOSITORIES.iter().position(|(_, _, link)| *link == work.id);

@@ -22,7 +22,6 @@ pub(crate) struct Configured {
     pub(crate) id: String,
     pub(crate) account: String,
     pub(crate) name: String,
-    pub(crate) link_id: String,
     pub(crate) branch: String,
     pub(crate) config_file: String,
     pub(crate) only_file_changes: bool,
@@ -59,13 +58,13 @@ pub(crate) struct Work {
     pub(crate) id: String,
     pub(crate) kind: String,
     pub(crate) due_at_ms: Option<i64>,
-    pub(crate) is_leased: bool,
+    pub(crate) leased_until_ms: i64,
     /// Whether the connection it needs was deleted.
     pub(crate) is_cut_off: bool,
 }
 
 const CONFIGURATIONS: &str =
-    "SELECT s.id, s.account_id, s.resource_name, s.link_id, s.branch, s.config_file,
+    "SELECT s.id, s.account_id, s.resource_name, s.branch, s.config_file,
             coalesce(s.trigger_resource_update_on, '') = 'FILE_CHANGE', s.deleted, s.generation, s.considered_seq,
             s.considered_generation, coalesce(l.owner_id || '/' || l.repository_name, ''),
             (SELECT count(*) FROM connection c WHERE c.id = l.connection_id), b.head_sha, coalesce(b.head_seq, 0)
@@ -74,7 +73,7 @@ const CONFIGURATIONS: &str =
        LEFT JOIN branch b ON b.link_id = s.link_id AND b.name = s.branch
       ORDER BY s.resource_name, s.id";
 
-const WORK: &str = "SELECT w.id, w.kind, w.due_at_ms, w.lease_owner IS NOT NULL, l.id IS NOT NULL AND c.id IS NULL
+const WORK: &str = "SELECT w.id, w.kind, w.due_at_ms, coalesce(w.lease_until_ms, 0), l.id IS NOT NULL AND c.id IS NULL
        FROM work w
        LEFT JOIN branch b ON b.id = w.id
        LEFT JOIN repository_link l ON l.id = coalesce(b.link_id, w.id)
@@ -114,16 +113,15 @@ impl Oracle {
                 id: row.get(0)?,
                 account: row.get(1)?,
                 name: row.get(2)?,
-                link_id: row.get(3)?,
-                branch: row.get(4)?,
-                config_file: row.get(5)?,
-                only_file_changes: row.get(6)?,
-                is_deleted: row.get(7)?,
-                generation: row.get(8)?,
-                considered: (row.get(9)?, row.get(10)?),
-                repository: row.get(11)?,
-                is_connected: row.get::<_, i64>(12)? > 0,
-                head: (row.get(13)?, row.get(14)?),
+                branch: row.get(3)?,
+                config_file: row.get(4)?,
+                only_file_changes: row.get(5)?,
+                is_deleted: row.get(6)?,
+                generation: row.get(7)?,
+                considered: (row.get(8)?, row.get(9)?),
+                repository: row.get(10)?,
+                is_connected: row.get::<_, i64>(11)? > 0,
+                head: (row.get(12)?, row.get(13)?),
             })
         })
     }
@@ -151,7 +149,7 @@ impl Oracle {
                 id: row.get(0)?,
                 kind: row.get(1)?,
                 due_at_ms: row.get(2)?,
-                is_leased: row.get(3)?,
+                leased_until_ms: row.get(3)?,
                 is_cut_off: row.get(4)?,
             })
         })

@@ -52,8 +52,6 @@ struct State {
     answer: Option<(i64, Answer)>,
     /// Sessions of an earlier count are expired.
     sessions: u64,
-    /// Change sets whose request arrived long after its caller had given up.
-    late: bool,
     /// Stacks that somebody else touched.
     touched: BTreeSet<String>,
     tallies: Tallies,
@@ -91,7 +89,6 @@ impl World {
             database_down_until: 0,
             answer: None,
             sessions: 0,
-            late: false,
             touched: BTreeSet::new(),
             tallies: Tallies::new(),
             faults: 0,
@@ -109,11 +106,6 @@ impl World {
     /// Throws the dice.
     pub(crate) fn dice<T>(&self, throw: impl FnOnce(&mut fastrand::Rng) -> T) -> T {
         throw(&mut self.lock().dice)
-    }
-
-    /// True for so many of a hundred throws.
-    pub(crate) fn percent(&self, of_hundred: u32) -> bool {
-        self.dice(|dice| dice.u32(..100) < of_hundred)
     }
 
     /// Lets things go wrong, or ends everything that is wrong.
@@ -226,16 +218,6 @@ impl World {
     /// The count of sessions that are good.
     pub(crate) fn sessions(&self) -> u64 {
         self.lock().sessions
-    }
-
-    /// A request arrives after its caller has given it up.
-    pub(crate) fn note_late(&self) {
-        self.lock().late = true;
-    }
-
-    /// Whether a request ever arrived after its caller had given it up.
-    pub(crate) fn was_late(&self) -> bool {
-        self.lock().late
     }
 
     /// Somebody else touches a stack.

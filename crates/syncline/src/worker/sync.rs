@@ -212,6 +212,8 @@ impl Worker {
         Ok(Seen::Execution {
             change_set: change_set_seen(observation.change_set.as_ref()),
             stack: stack_seen(observation.stack.as_ref()),
+            // Without the change set, only events that carry our token are told.
+            began: open.attempt.last_stack_event.is_some() || !observation.new_events.is_empty(),
             outcome,
         })
     }
