@@ -10,6 +10,7 @@ mod kill;
 mod licences;
 mod node;
 mod python;
+mod simulate;
 mod test;
 mod version;
 
@@ -36,10 +37,11 @@ fn dispatch(arguments: &[&str]) -> anyhow::Result<()> {
         Some((&"test", rest)) => test::run(rest),
         Some((&"ci", rest)) => ci::run(rest),
         Some((&"kill", rest)) => kill::run(rest),
+        Some((&"simulate", rest)) => simulate::run(rest),
         Some((&"bench", rest)) => bench::run(rest),
         _ => bail!(
             "usage: cargo xtask test [--extended] [-- <test arguments>] | ci [<step> …] | kill [<random kills>] | \
-             bench api [--check] [--no-peers] | codegen [--check | --import <service-2.json[.gz]>]"
+             simulate [--histories <N>] [--first <seed>] [--seed <seed>] | bench api [--check] [--no-peers] | codegen [--check | --import <service-2.json[.gz]>]"
         ),
     }
 }

@@ -610,7 +610,7 @@ mod tests {
     fn an_execution_is_watched_to_its_end() {
         let executing = in_phase(Phase::Executing);
         let settled = || StackSeen::Settled { rolled_back: false };
-        let check = |change_set, stack, outcome, is: fn(&Step) -> bool| {
+        let check = |change_set, stack, outcome: Option<Outcome>, is: fn(&Step) -> bool| {
             let seen = Seen::Execution { change_set, stack, began: outcome.is_some(), outcome };
             let step = next_step(&executing, &seen);
             assert!(is(&step), "{seen:?} gave {step:?}");

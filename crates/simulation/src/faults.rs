@@ -11,6 +11,7 @@ use syncline_seams::{CallError, FaultPlan, Injected, Moment, Outside};
 use tokio::time::{Instant, Sleep};
 
 use crate::clock::pass;
+use crate::oracle::Oracle;
 use crate::world::{Death, World};
 
 /// The longest an outside call may take.
@@ -48,6 +49,7 @@ pub(crate) struct Plan {
     pub(crate) process: Arc<Life>,
     /// Whose outside calls these are; the store's commits are the process's own.
     pub(crate) worker: Option<Arc<Life>>,
+    pub(crate) oracle: Arc<Oracle>,
 }
 
 impl Plan {
@@ -63,6 +65,9 @@ impl Plan {
 
 impl FaultPlan for Plan {
     fn at(&self, point: &'static str, moment: Moment) -> Option<Injected> {
+        if moment == Moment::After {
+            self.oracle.committed(point);
+        }
         if self.is_dead() {
             return Some(Injected::Fail);
         }
@@ -261,8 +266,12 @@ impl Caller {
             return Whim::None;
         }
         let often = crate::points::often(point).map_or(0, crate::points::Often::of_ten_thousand);
-        // An execution is where it matters most who holds what.
-        let often = if point == "cloudformation.ExecuteChangeSet" { 4 * often } else { often };
+        // Where it matters most who holds what.
+        let often = match point {
+            "cloudformation.ExecuteChangeSet" => 4 * often,
+            "git.heads" => 6 * often,
+            _ => often,
+        };
         if self.world.dice(|dice| dice.u32(..10_000)) >= often {
             return Whim::None;
         }
@@ -271,8 +280,8 @@ impl Caller {
             10..20 => Whim::Unanswered,
             20..30 => Whim::Late,
             30..45 => Whim::Twice,
-            45..80 => Whim::Paused,
-            80..90 => Whim::PausedAfter,
+            45..70 => Whim::Paused,
+            70..90 => Whim::PausedAfter,
             _ => Whim::Slow,
         };
         self.world.count_fault();

@@ -16,6 +16,8 @@ use crate::process::{self, Site};
 use crate::story::{self, ACCOUNTS, CONNECTIONS, ENDPOINT, HOSTS, REPOSITORIES, Story, scope_of};
 use crate::world::{Tallies, World};
 
+/// In one of so many histories each claim and release is looked at.
+const WATCHED: u64 = 8;
 /// Changes in each history at least.
 const CHANGES: u32 = 20;
 /// Faults in each history at least.
@@ -142,7 +144,7 @@ async fn history(seed: u64, database: &Path, keys: &MasterKeys, tells: bool) -> 
     // Other draws than the dice's.
     chance::seed_this_thread(Some(seed ^ 0x5eed));
     let (world, deaths) = world(seed, tells);
-    let oracle = Arc::new(Oracle::open(&world, database)?);
+    let oracle = Arc::new(Oracle::open(&world, database, seed % WATCHED == 0)?);
     let workers = world.dice(|dice| dice.usize(1..4));
     let site = Site::new(Arc::clone(&world), oracle, database.to_owned(), keys.clone(), workers);
     site.start()?;

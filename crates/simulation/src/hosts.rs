@@ -33,12 +33,36 @@ pub(crate) struct Hosted {
     pub(crate) commits: HashMap<String, Files>,
     /// The commits that are given out no more.
     pub(crate) gone: BTreeSet<String>,
-    /// By name.
+    /// By name; changed by [`Hosted::point`] alone.
     pub(crate) branches: BTreeMap<String, String>,
+    /// Until when each commit was a branch's head, on the history's own clock in milliseconds.
+    replaced: BTreeMap<(String, String), i64>,
     /// What is wrong, until when.
     pub(crate) outage: Option<(i64, Outage)>,
     /// How often its heads were told.
     pub(crate) told: u64,
+}
+
+impl Hosted {
+    /// Points a branch at a commit, or at none.
+    pub(crate) fn point(&mut self, branch: &str, head: Option<String>, now_ms: i64) {
+        let before = match head {
+            Some(head) => self.branches.insert(branch.to_owned(), head),
+            None => self.branches.remove(branch),
+        };
+        if let Some(before) = before {
+            self.replaced.insert((branch.to_owned(), before), now_ms);
+        }
+    }
+
+    /// For how long a commit has not been a branch's head any more, in milliseconds.
+    pub(crate) fn replaced_for_ms(&self, branch: &str, commit: &str, now_ms: i64) -> i64 {
+        if self.branches.get(branch).is_some_and(|head| head == commit) {
+            return 0;
+        }
+        let replaced = self.replaced.get(&(branch.to_owned(), commit.to_owned()));
+        replaced.map_or(i64::MAX, |replaced| now_ms - replaced)
+    }
 }
 
 /// All hosts.

@@ -59,7 +59,7 @@ pub(crate) fn check(story: &Story, memory: &Memory, database: &[u8]) {
     check_executions(world, memory);
     check_acknowledged(world, oracle, &story.acknowledged());
     for token in TOKENS {
-        if database.windows(token.len()).any(|found| found == token.as_bytes()) {
+        if memchr::memmem::find(database, token.as_bytes()).is_some() {
             world.violation(format!("the database shows {token}"));
         }
     }

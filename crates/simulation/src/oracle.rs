@@ -2,19 +2,39 @@
 
 #![expect(clippy::disallowed_methods, reason = "an own connection that only reads")]
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rusqlite::{Connection, OpenFlags, Row};
+use syncline_seams::Clock as _;
 use syncline_targets::Access;
 
+use crate::story::url_of;
 use crate::world::World;
 
 /// Reads the database.
 pub(crate) struct Oracle {
     world: Arc<World>,
     connection: Mutex<Connection>,
+    /// Whether each claim and release is looked at; that costs more than all else.
+    watches_claims: bool,
+    watched: Mutex<Watched>,
 }
+
+/// What was seen after commits.
+#[derive(Default)]
+struct Watched {
+    /// The count of observed heads, by branch.
+    heads: BTreeMap<String, i64>,
+    /// Epoch and wakes of each held claim, as they were when it was made.
+    claims: BTreeMap<String, (i64, i64)>,
+    /// A lease may last longer than it should: the clock was set back.
+    is_clock_wrong: bool,
+}
+
+/// The longest that a head may have been replaced when it is recorded, in milliseconds: a lease, and some commits.
+const LEASE_MS: i64 = 16_000;
 
 /// A sync configuration, as stored.
 #[derive(Debug, Clone)]
@@ -63,6 +83,12 @@ pub(crate) struct Work {
     pub(crate) is_cut_off: bool,
 }
 
+impl std::fmt::Debug for Oracle {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Oracle")
+    }
+}
+
 const CONFIGURATIONS: &str =
     "SELECT s.id, s.account_id, s.resource_name, s.branch, s.config_file,
             coalesce(s.trigger_resource_update_on, '') = 'FILE_CHANGE', s.deleted, s.generation, s.considered_seq,
@@ -86,9 +112,80 @@ const ATTEMPTS: &str =
 
 impl Oracle {
     /// Opens the database, which must be there.
-    pub(crate) fn open(world: &Arc<World>, path: &Path) -> rusqlite::Result<Self> {
+    pub(crate) fn open(world: &Arc<World>, path: &Path, watches_claims: bool) -> rusqlite::Result<Self> {
         let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
-        Ok(Self { world: Arc::clone(world), connection: Mutex::new(connection) })
+        let (world, connection) = (Arc::clone(world), Mutex::new(connection));
+        Ok(Self { world, connection, watches_claims, watched: Mutex::default() })
+    }
+
+    /// The machine's clock was set forward by so many milliseconds.
+    pub(crate) fn clock_was_set(&self, by_ms: i64) {
+        self.watched.lock().unwrap_or_else(PoisonError::into_inner).is_clock_wrong |= by_ms < 0;
+    }
+
+    /// Looks at what a commit left.
+    pub(crate) fn committed(&self, point: &str) {
+        match point {
+            "store.record_heads" => self.check_heads(),
+            "store.claim" if self.watches_claims => self.note_claims(),
+            "store.release" if self.watches_claims => self.check_wakes(),
+            _ => {}
+        }
+    }
+
+    /// Whoever lost his lease writes nothing: no head is recorded that was replaced before the lease began.
+    fn check_heads(&self) {
+        let heads: Vec<(String, String, String, Option<String>, i64)> = self.rows(
+            "SELECT b.id, l.owner_id || '/' || l.repository_name, b.name, b.head_sha, b.head_seq
+               FROM branch b JOIN repository_link l ON l.id = b.link_id",
+            |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?)),
+        );
+        let now_ms = self.world.clock.elapsed_ms();
+        let mut watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
+        for (id, repository, branch, sha, seq) in heads {
+            if watched.heads.insert(id, seq) == Some(seq) || watched.is_clock_wrong {
+                continue;
+            }
+            let state = self.world.hosts.lock();
+            let hosted = state.repositories.get(&url_of(&repository));
+            let (Some(hosted), Some(sha)) = (hosted, sha) else { continue };
+            let replaced_for_ms = hosted.replaced_for_ms(&branch, &sha, now_ms);
+            if replaced_for_ms > LEASE_MS {
+                let what = format!("{sha} is recorded as head of {repository} {branch}");
+                self.world.violation(format!("{what}, {replaced_for_ms} ms after it was replaced"));
+            }
+        }
+    }
+
+    fn note_claims(&self) {
+        let held: Vec<(String, i64, i64)> = self.rows(
+            "SELECT id, epoch, wake_seq FROM work WHERE lease_owner IS NOT NULL",
+            |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)),
+        );
+        let mut watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
+        for (id, epoch, wakes) in held {
+            let claim = watched.claims.entry(id).or_insert((epoch, wakes));
+            if claim.0 != epoch {
+                *claim = (epoch, wakes);
+            }
+        }
+    }
+
+    /// What was woken while it was held is still due after its release.
+    fn check_wakes(&self) {
+        let free: Vec<(String, i64, i64, Option<i64>)> = self.rows(
+            "SELECT id, epoch, wake_seq, due_at_ms FROM work WHERE lease_owner IS NULL",
+            |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)),
+        );
+        let now_ms = self.world.clock.now_ms();
+        let mut watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
+        for (id, epoch, wakes, due) in free {
+            let Some((claimed, before)) = watched.claims.remove(&id) else { continue };
+            let is_lost = claimed == epoch && wakes > before && due.is_none_or(|due| due > now_ms);
+            if is_lost && !watched.is_clock_wrong {
+                self.world.violation(format!("a wake of {id} was lost: it is due {due:?}"));
+            }
+        }
     }
 
     /// All rows of a query.

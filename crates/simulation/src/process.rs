@@ -119,7 +119,7 @@ impl Site {
             state.started
         };
         let life = Life::new(&self.world, Death::Process(number));
-        let plan = Plan { world: Arc::clone(&self.world), process: Arc::clone(&life), worker: None };
+        let plan = Plan { world: Arc::clone(&self.world), process: Arc::clone(&life), worker: None, oracle: Arc::clone(&self.oracle) };
         let clock: Arc<dyn Clock> = Arc::new(self.world.clock.clone());
         let (store, writer) = Store::open_stepwise(&self.database, self.keys.clone(), clock, plan.outside())?;
         let pump = tokio::spawn(pump(Arc::clone(&self.world), writer));
@@ -146,6 +146,7 @@ impl Site {
             world: Arc::clone(&self.world),
             process: Arc::clone(&running.life),
             worker: Some(Arc::clone(&life)),
+            oracle: Arc::clone(&self.oracle),
         };
         let outside: Outside = plan.outside();
         let caller = Caller { world: Arc::clone(&self.world), outside, control: Arc::clone(&control) };

@@ -131,7 +131,7 @@ impl Story {
             for branch in BRANCHES {
                 let head = state.commit(&url, files.clone());
                 if let Some(hosted) = state.repositories.get_mut(&url) {
-                    hosted.branches.insert(branch.to_owned(), head);
+                    hosted.point(branch, Some(head), 0);
                 }
             }
         }
@@ -263,7 +263,7 @@ impl Story {
         let head = state.commit(&url, files);
         self.site.world.tell(|| format!("commit {head} to {name} {branch} ({kind})"));
         if let Some(hosted) = state.repositories.get_mut(&url) {
-            hosted.branches.insert(branch.to_owned(), head);
+            hosted.point(branch, Some(head), self.site.world.clock.elapsed_ms());
         }
     }
 
@@ -293,7 +293,7 @@ impl Story {
             if !elsewhere {
                 hosted.gone.insert(old);
             }
-            hosted.branches.insert(branch.to_owned(), head);
+            hosted.point(branch, Some(head), self.site.world.clock.elapsed_ms());
         }
     }
 
@@ -305,14 +305,16 @@ impl Story {
         let Some(hosted) = state.repositories.get_mut(&url) else { return };
         self.site.world.count_fault();
         self.site.world.tell(|| format!("{url} {branch} goes, or comes back"));
-        if hosted.branches.remove(branch).is_some() {
+        let now_ms = self.site.world.clock.elapsed_ms();
+        if hosted.branches.contains_key(branch) {
+            hosted.point(branch, None, now_ms);
             return;
         }
         // It comes back where it may or may not have been.
         let mut ids: Vec<_> = hosted.commits.keys().filter(|id| !hosted.gone.contains(*id)).cloned().collect();
         ids.sort_unstable();
         if let Some(id) = ids.get(self.dice(ids.len().max(1))) {
-            hosted.branches.insert(branch.to_owned(), id.clone());
+            hosted.point(branch, Some(id.clone()), now_ms);
         }
     }
 
@@ -537,6 +539,7 @@ impl Story {
                 let hour = 3_600_000;
                 let by = [-hour, hour, -5_000, 20_000, -120_000][self.dice(5)];
                 world.clock.set_ahead(by);
+                self.site.oracle.clock_was_set(by);
             }
             _ => self.touch_stack(),
         }
