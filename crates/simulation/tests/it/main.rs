@@ -1,0 +1,67 @@
+//! A short run of histories, and whether a broken engine is found.
+
+use syncline_seams::mutant::{Mutant, break_this_thread};
+use syncline_simulation::{Ground, Outcome};
+
+/// The histories of a short run; `cargo xtask simulate` runs them all.
+const SHORT: u64 = 120;
+/// A broken engine is found within so many.
+const FOUND_WITHIN: u64 = 1_000;
+
+fn history(ground: &Ground, seed: u64) -> Outcome {
+    ground.history(seed, false).expect("a history")
+}
+
+#[test]
+fn nothing_is_lost_and_nothing_happens_twice() {
+    let ground = Ground::prepare().expect("a place for histories");
+    for seed in 1..=SHORT {
+        let outcome = history(&ground, seed);
+        assert!(
+            outcome.violations.is_empty(),
+            "cargo xtask simulate --seed {seed} tells it again: {:#?}",
+            outcome.violations
+        );
+        assert!(outcome.faults >= 10, "seed {seed}: {} faults", outcome.faults);
+    }
+}
+
+#[test]
+fn a_seed_tells_the_same_history_again() {
+    let ground = Ground::prepare().expect("a place for histories");
+    let digests: Vec<_> = (1..=20).map(|seed| history(&ground, seed).digest).collect();
+    let other = Ground::prepare().expect("another place");
+    for (seed, digest) in (1..).zip(&digests) {
+        let again = other.history(seed, true).expect("a history");
+        assert_eq!(again.digest, *digest, "seed {seed}");
+        assert!(again.tale.len() > 20, "it is told: {:?}", again.tale);
+    }
+    let different: std::collections::BTreeSet<_> = digests.iter().collect();
+    assert_eq!(different.len(), digests.len(), "another seed is another history");
+}
+
+/// Whether the engine, broken in this way, is found, and by what.
+fn found(mutant: Mutant, by: &str) {
+    break_this_thread(Some(mutant));
+    let ground = Ground::prepare().expect("a place for histories");
+    let violations = (1..=FOUND_WITHIN).map(|seed| history(&ground, seed).violations);
+    let first = violations.into_iter().find(|violations| !violations.is_empty());
+    break_this_thread(None);
+    let first = first.unwrap_or_else(|| panic!("{mutant:?} is not found"));
+    assert!(first.iter().any(|violation| violation.contains(by)), "{mutant:?} is found otherwise: {first:#?}");
+}
+
+#[test]
+fn an_engine_that_writes_without_its_lease_is_found() {
+    found(Mutant::WritesWithoutLease, "after it was replaced");
+}
+
+#[test]
+fn an_engine_whose_release_overwrites_a_wake_is_found() {
+    found(Mutant::ReleaseForgetsWakes, "a wake of");
+}
+
+#[test]
+fn an_engine_that_executes_before_it_commits_is_found() {
+    found(Mutant::ExecutesFirst, "is executed before that is committed");
+}
