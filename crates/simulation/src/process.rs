@@ -260,7 +260,7 @@ async fn lane(world: Arc<World>, worker: Arc<Worker>, store: Store) {
             Ok(false) => {}
             Err(_) => pass(1_000).await,
         }
-        let due = [store.next_due_ms(None), store.next_lease_end_ms()];
+        let due = [store.next_due_ms(None).await, store.next_lease_end_ms().await];
         let next = due.into_iter().filter_map(|due| due.ok().flatten()).min();
         let now = world.clock.now_ms();
         let wait = next.map_or(LONGEST_WAIT_MS, |next| next - now).clamp(1, LONGEST_WAIT_MS);
