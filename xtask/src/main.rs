@@ -41,7 +41,8 @@ fn dispatch(arguments: &[&str]) -> anyhow::Result<()> {
         Some((&"bench", rest)) => bench::run(rest),
         _ => bail!(
             "usage: cargo xtask test [--extended] [-- <test arguments>] | ci [<step> …] | kill [<random kills>] | \
-             simulate [--histories <N>] [--first <seed>] [--seed <seed>] | bench api [--check] [--no-peers] | codegen [--check | --import <service-2.json[.gz]>]"
+             simulate [--histories <N>] [--first <seed>] [--seed <seed>] | bench api [--check] [--no-peers] | \
+             codegen [--check | --import <service-2.json[.gz]>]"
         ),
     }
 }

@@ -132,10 +132,7 @@ impl Simulator {
 }
 
 impl Direct {
-    fn at<T>(
-        &self,
-        act: impl FnOnce(&mut Region, &Session<'_>) -> Result<T, Refusal>,
-    ) -> Result<T, Refused> {
+    fn at<T>(&self, act: impl FnOnce(&mut Region, &Session<'_>) -> Result<T, Refusal>) -> Result<T, Refused> {
         let mut state = self.simulator.lock();
         let now_ms = state.now_ms;
         state.region(&self.account, &self.region);
@@ -203,8 +200,7 @@ impl Direct {
     /// # Errors
     /// CloudFormation's.
     pub fn execute_change_set(&self, stack: &str, name: &str, token: &str) -> Result<(), Refused> {
-        let form =
-            Form::of(&[("StackName", stack), ("ChangeSetName", name), ("ClientRequestToken", token)]);
+        let form = Form::of(&[("StackName", stack), ("ChangeSetName", name), ("ClientRequestToken", token)]);
         let accepted = self.at(|region, session| change_sets::execute(region, &form, session))?;
         self.simulator.lock().executions.extend(accepted);
         Ok(())

@@ -236,7 +236,8 @@ impl Caller {
                 std::future::pending().await
             }
             Whim::Late => {
-                let (world, after) = (Arc::clone(&self.world), self.world.dice(|dice| dice.u64(31_000..120_000)));
+                let (world, after) =
+                    (Arc::clone(&self.world), self.world.dice(|dice| dice.u64(31_000..120_000)));
                 let effect = Arc::clone(&effect);
                 tokio::spawn(async move {
                     pass(after).await;

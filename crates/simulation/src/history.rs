@@ -13,6 +13,7 @@ use crate::files;
 use crate::invariants::{self, Memory};
 use crate::oracle::Oracle;
 use crate::process::{self, Site};
+use crate::requests;
 use crate::story::{self, ACCOUNTS, CONNECTIONS, ENDPOINT, HOSTS, REPOSITORIES, Story, scope_of};
 use crate::world::{Tallies, World};
 
@@ -89,15 +90,15 @@ impl Ground {
                 tags: Vec::new(),
             };
             store.create_host(&scope, host, 50, Change::unrecorded()).await?;
-            let connection = story::new_connection(account, CONNECTIONS[account]);
+            let connection = requests::new_connection(account, CONNECTIONS[account]);
             store.create_connection(&scope, connection, 250, Change::unrecorded()).await?;
-            let sealed = story::sealed_token(&store, account, CONNECTIONS[account])?;
+            let sealed = requests::sealed_token(&store, account, CONNECTIONS[account])?;
             let credential = CredentialRow { sealed: Some(sealed) };
             let id_of = CONNECTIONS[account];
             store.authorize_connection(&scope, id_of, credential, Change::unrecorded()).await?;
             for (owner, name, link) in REPOSITORIES {
                 if ACCOUNTS[owner] == *id {
-                    let link = story::new_link(link, CONNECTIONS[account], name);
+                    let link = requests::new_link(link, CONNECTIONS[account], name);
                     store.create_link(&scope, link, 100, Change::unrecorded()).await?;
                 }
             }
@@ -144,7 +145,7 @@ async fn history(seed: u64, database: &Path, keys: &MasterKeys, tells: bool) -> 
     // Other draws than the dice's.
     chance::seed_this_thread(Some(seed ^ 0x5eed));
     let (world, deaths) = world(seed, tells);
-    let oracle = Arc::new(Oracle::open(&world, database, seed % WATCHED == 0)?);
+    let oracle = Arc::new(Oracle::open(&world, database, seed.is_multiple_of(WATCHED))?);
     let workers = world.dice(|dice| dice.usize(1..4));
     let site = Site::new(Arc::clone(&world), oracle, database.to_owned(), keys.clone(), workers);
     site.start()?;

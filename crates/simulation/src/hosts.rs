@@ -237,8 +237,7 @@ impl Repositories for SimulatedGit {
     ) -> Answer<'a, Vec<u8>> {
         let path = path.clone();
         self.reading("git.read_blob", remote, repository, commit, move |files| {
-            let content =
-                files.get(path.as_str()).ok_or_else(|| GitError::Missing { path: path.clone() })?;
+            let content = files.get(path.as_str()).ok_or_else(|| GitError::Missing { path: path.clone() })?;
             if content.len() as u64 > max_bytes {
                 let size = Some(content.len() as u64);
                 return Err(GitError::TooLarge { path: path.clone(), size, limit: max_bytes });

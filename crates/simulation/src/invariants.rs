@@ -38,7 +38,10 @@ impl Memory {
             let is_same_page = before.event_count < 100 && now.event_count < 100;
             let kept = before.events.strip_suffix(']').is_some_and(|events| now.events.starts_with(events));
             if now.event_count < before.event_count || (is_same_page && !kept) {
-                world.violation(format!("events of {} changed: {} is now {}", now.id, before.events, now.events));
+                world.violation(format!(
+                    "events of {} changed: {} is now {}",
+                    now.id, before.events, now.events
+                ));
             }
             self.attempts.insert(now.id.clone(), now);
         }

@@ -19,6 +19,7 @@ mod invariants;
 mod oracle;
 mod points;
 mod process;
+mod requests;
 mod stacks;
 mod story;
 mod world;

@@ -76,7 +76,11 @@ fn run(options: &Options) -> anyhow::Result<bool> {
     let mutant = options.mutant.map(Mutant::from);
     if let Some(seed) = options.seed {
         break_this_thread(mutant);
-        tracing_subscriber::fmt().with_writer(std::io::stderr).with_max_level(tracing_subscriber::filter::LevelFilter::DEBUG).without_time().init();
+        tracing_subscriber::fmt()
+            .with_writer(std::io::stderr)
+            .with_max_level(tracing_subscriber::filter::LevelFilter::DEBUG)
+            .without_time()
+            .init();
         let outcome = Ground::prepare()?.history(seed, true)?;
         println!("{}", outcome.tale.join("\n"));
         println!("digest {:016x}, {} faults", outcome.digest, outcome.faults);

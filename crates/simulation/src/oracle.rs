@@ -99,7 +99,8 @@ const CONFIGURATIONS: &str =
        LEFT JOIN branch b ON b.link_id = s.link_id AND b.name = s.branch
       ORDER BY s.resource_name, s.id";
 
-const WORK: &str = "SELECT w.id, w.kind, w.due_at_ms, coalesce(w.lease_until_ms, 0), l.id IS NOT NULL AND c.id IS NULL
+const WORK: &str =
+    "SELECT w.id, w.kind, w.due_at_ms, coalesce(w.lease_until_ms, 0), l.id IS NOT NULL AND c.id IS NULL
        FROM work w
        LEFT JOIN branch b ON b.id = w.id
        LEFT JOIN repository_link l ON l.id = coalesce(b.link_id, w.id)
@@ -158,10 +159,10 @@ impl Oracle {
     }
 
     fn note_claims(&self) {
-        let held: Vec<(String, i64, i64)> = self.rows(
-            "SELECT id, epoch, wake_seq FROM work WHERE lease_owner IS NOT NULL",
-            |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)),
-        );
+        let held: Vec<(String, i64, i64)> = self
+            .rows("SELECT id, epoch, wake_seq FROM work WHERE lease_owner IS NOT NULL", |row| {
+                Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+            });
         let mut watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
         for (id, epoch, wakes) in held {
             let claim = watched.claims.entry(id).or_insert((epoch, wakes));
@@ -173,10 +174,10 @@ impl Oracle {
 
     /// What was woken while it was held is still due after its release.
     fn check_wakes(&self) {
-        let free: Vec<(String, i64, i64, Option<i64>)> = self.rows(
-            "SELECT id, epoch, wake_seq, due_at_ms FROM work WHERE lease_owner IS NULL",
-            |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)),
-        );
+        let free: Vec<(String, i64, i64, Option<i64>)> = self
+            .rows("SELECT id, epoch, wake_seq, due_at_ms FROM work WHERE lease_owner IS NULL", |row| {
+                Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
+            });
         let now_ms = self.world.clock.now_ms();
         let mut watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
         for (id, epoch, wakes, due) in free {

@@ -119,7 +119,12 @@ impl Site {
             state.started
         };
         let life = Life::new(&self.world, Death::Process(number));
-        let plan = Plan { world: Arc::clone(&self.world), process: Arc::clone(&life), worker: None, oracle: Arc::clone(&self.oracle) };
+        let plan = Plan {
+            world: Arc::clone(&self.world),
+            process: Arc::clone(&life),
+            worker: None,
+            oracle: Arc::clone(&self.oracle),
+        };
         let clock: Arc<dyn Clock> = Arc::new(self.world.clock.clone());
         let (store, writer) = Store::open_stepwise(&self.database, self.keys.clone(), clock, plan.outside())?;
         let pump = tokio::spawn(pump(Arc::clone(&self.world), writer));

@@ -99,7 +99,9 @@ impl SimulatedCloudFormation {
                 }
                 match world.cloudformation() {
                     None => effect(&direct).map_err(|refused| told(action, &refused)),
-                    Some(world::Answer::Throttling) => Err(answered(action, 400, "Throttling", "Rate exceeded")),
+                    Some(world::Answer::Throttling) => {
+                        Err(answered(action, 400, "Throttling", "Rate exceeded"))
+                    }
                     Some(world::Answer::Failure) => Err(answered(action, 500, "InternalFailure", "sorry")),
                     Some(world::Answer::Denied) => Err(answered(action, 403, "AccessDenied", "not allowed")),
                 }
@@ -183,7 +185,8 @@ impl Target for SimulatedCloudFormation {
                 }
             }
             let create = move |direct: &Direct| {
-                let fields: Vec<_> = fields.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
+                let fields: Vec<_> =
+                    fields.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
                 direct.create_change_set(&fields)
             };
             let (change_set_arn, stack_id) =

@@ -3,11 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use syncline_model::names::RoleArn;
-use syncline_seams::chance;
-use syncline_store::{
-    Change, ConfigurationChange, ConfigurationQuotas, CredentialRow, LinkChange, NewConfiguration,
-    NewConnection, NewLink, Owner, Scope, Store, StoreResult, Told,
-};
+use syncline_store::Scope;
 
 use crate::clock::pass;
 use crate::files::{self, Flavour};
@@ -15,7 +11,6 @@ use crate::hosts::{Files, Outage};
 use crate::process::Site;
 use crate::world::Answer;
 
-pub(crate) const SYNC_TYPE: &str = "CFN_STACK_SYNC";
 pub(crate) const REGION: &str = "eu-central-1";
 /// The accounts, each with its own connection.
 pub(crate) const ACCOUNTS: [&str; 2] = ["000000000001", "000000000002"];
@@ -34,8 +29,7 @@ pub(crate) const CONNECTIONS: [&str; 2] =
     ["20000000-0000-4000-8000-000000000001", "20000000-0000-4000-8000-000000000002"];
 /// The ids of the accounts' hosts.
 pub(crate) const HOSTS: [&str; 2] = ["git-00000001", "git-00000002"];
-const BRANCHES: [&str; 2] = ["main", "dev"];
-const QUOTAS: ConfigurationQuotas = ConfigurationQuotas { per_account: 100, per_link: 100, per_branch: 50 };
+pub(crate) const BRANCHES: [&str; 2] = ["main", "dev"];
 
 /// The URL of a repository.
 pub(crate) fn url_of(repository: &str) -> String {
@@ -53,7 +47,7 @@ pub(crate) fn scope_of(account: usize) -> Scope {
     }
 }
 
-fn role_of(account: usize, name: &str) -> RoleArn {
+pub(crate) fn role_of(account: usize, name: &str) -> RoleArn {
     format!("arn:aws:iam::{}:role/{name}", ACCOUNTS[account]).parse().expect("a role")
 }
 
@@ -71,10 +65,10 @@ pub(crate) struct Slot {
 pub(crate) struct Story {
     pub(crate) site: Arc<Site>,
     pub(crate) slots: Vec<Slot>,
-    /// Connections that were deleted, by account.
-    gone_connections: Mutex<[Option<String>; 2]>,
+    /// The connections that took the place of deleted ones, by account.
+    pub(crate) gone_connections: Mutex<[Option<String>; 2]>,
     /// The ids of the audit records of requests that were acknowledged.
-    acknowledged: Mutex<Vec<String>>,
+    pub(crate) acknowledged: Mutex<Vec<String>>,
     values: Mutex<u64>,
 }
 
@@ -99,11 +93,11 @@ impl Story {
         }
     }
 
-    fn dice(&self, below: usize) -> usize {
+    pub(crate) fn dice(&self, below: usize) -> usize {
         self.site.world.dice(|dice| dice.usize(..below))
     }
 
-    fn some_slot(&self) -> &Slot {
+    pub(crate) fn some_slot(&self) -> &Slot {
         &self.slots[self.dice(self.slots.len())]
     }
 
@@ -144,47 +138,6 @@ impl Story {
         for slot in &self.slots {
             self.configure(slot).await;
         }
-    }
-
-    /// Makes a request, and remembers whether it was acknowledged.
-    async fn ask<T, F>(&self, what: &str, ask: impl FnOnce(Store, Recording) -> F)
-    where
-        F: Future<Output = StoreResult<T>>,
-    {
-        let world = &self.site.world;
-        let Some(store) = self.site.store() else {
-            world.tell(|| format!("{what}: nobody is there"));
-            return;
-        };
-        let id = chance::uuid().to_string();
-        let asked = ask(store, Recording { id: id.clone() }).await;
-        world.tell(|| format!("{what}: {}", asked.as_ref().err().map_or("done".to_owned(), |e| e.to_string())));
-        if asked.is_ok() {
-            self.acknowledged.lock().unwrap_or_else(PoisonError::into_inner).push(id);
-        }
-    }
-
-    async fn configure(&self, slot: &Slot) {
-        let only_files = self.dice(2) == 0;
-        let new = NewConfiguration {
-            sync_type: SYNC_TYPE.to_owned(),
-            resource_name: slot.stack.clone(),
-            link_id: REPOSITORIES[slot.repository].2.to_owned(),
-            branch: BRANCHES[usize::from(self.dice(4) == 0)].to_owned(),
-            config_file: format!("{}.yaml", slot.file),
-            role_arn: role_of(slot.account, "sync"),
-            publish_deployment_status: None,
-            trigger_resource_update_on: Some(
-                if only_files { "FILE_CHANGE" } else { "ANY_CHANGE" }.to_owned(),
-            ),
-            pull_request_comment: None,
-        };
-        let scope = scope_of(slot.account);
-        self.ask(&format!("configure {}", slot.stack), async |store, recording| {
-            let change = recording.of(&scope);
-            store.create_configuration(&scope, new, QUOTAS, change).await
-        })
-        .await;
     }
 
     /// One change of the world, and some time.
@@ -311,160 +264,12 @@ impl Story {
             return;
         }
         // It comes back where it may or may not have been.
-        let mut ids: Vec<_> = hosted.commits.keys().filter(|id| !hosted.gone.contains(*id)).cloned().collect();
+        let mut ids: Vec<_> =
+            hosted.commits.keys().filter(|id| !hosted.gone.contains(*id)).cloned().collect();
         ids.sort_unstable();
         if let Some(id) = ids.get(self.dice(ids.len().max(1))) {
             hosted.point(branch, Some(id.clone()), now_ms);
         }
-    }
-
-    async fn sync_now(&self) {
-        let slot = self.some_slot();
-        let scope = scope_of(slot.account);
-        self.ask(&format!("sync {} now", slot.stack), async |store, recording| {
-            store.sync_now(&scope, SYNC_TYPE, &slot.stack, recording.of(&scope)).await
-        })
-        .await;
-    }
-
-    async fn update_configuration(&self) {
-        let slot = self.some_slot();
-        let scope = scope_of(slot.account);
-        let mut to = ConfigurationChange::default();
-        match self.dice(5) {
-            0 => to.branch = Some(BRANCHES[self.dice(2)].to_owned()),
-            1 => {
-                let role = if self.dice(2) == 0 { "sync" } else { "other" };
-                to.role_arn = Some(role_of(slot.account, role));
-            }
-            2 => {
-                // Another file of the same repository.
-                let others: Vec<_> =
-                    self.slots.iter().filter(|other| other.repository == slot.repository).collect();
-                to.config_file = Some(format!("{}.yaml", others[self.dice(others.len())].file));
-            }
-            3 if slot.account == 0 => to.link_id = Some(REPOSITORIES[self.dice(2)].2.to_owned()),
-            _ => {
-                let which = if self.dice(2) == 0 { "FILE_CHANGE" } else { "ANY_CHANGE" };
-                to.trigger_resource_update_on = Some(which.to_owned());
-            }
-        }
-        self.ask(&format!("update {} to {to:?}", slot.stack), async |store, recording| {
-            store
-                .update_configuration(&scope, SYNC_TYPE, &slot.stack, to, QUOTAS, recording.of(&scope))
-                .await
-        })
-        .await;
-    }
-
-    async fn delete_configuration(&self) {
-        let slot = self.some_slot();
-        let scope = scope_of(slot.account);
-        self.ask(&format!("delete {}", slot.stack), async |store, recording| {
-            store.delete_configuration(&scope, SYNC_TYPE, &slot.stack, recording.of(&scope)).await
-        })
-        .await;
-        if self.dice(2) == 0 {
-            self.configure(&slot.clone()).await;
-        }
-    }
-
-    /// Resolves some blocker that stands.
-    pub(crate) async fn resolve(&self) {
-        let standing: Vec<(String, String)> = self.site.oracle.rows(
-            "SELECT s.resource_name, b.id FROM blocker b JOIN sync_configuration s ON s.id = b.sync_id
-              WHERE b.status = 'ACTIVE' AND s.deleted = 0 ORDER BY s.resource_name, b.number",
-            |row| Ok((row.get(0)?, row.get(1)?)),
-        );
-        let Some((stack, id)) = standing.get(self.dice(standing.len().max(1))) else { return };
-        let Some(slot) = self.slots.iter().find(|slot| slot.stack == *stack) else { return };
-        let scope = scope_of(slot.account);
-        self.ask(&format!("resolve a blocker of {stack}"), async |store, recording| {
-            store.resolve_blocker(&scope, SYNC_TYPE, stack, id, "again", recording.of(&scope)).await
-        })
-        .await;
-    }
-
-    /// The account's connection as it is now.
-    fn connection_of(&self, account: usize) -> String {
-        let gone = self.gone_connections.lock().unwrap_or_else(PoisonError::into_inner);
-        gone[account].clone().unwrap_or_else(|| CONNECTIONS[account].to_owned())
-    }
-
-    async fn update_link(&self) {
-        let (account, _, link) = REPOSITORIES[self.dice(REPOSITORIES.len())];
-        let scope = scope_of(account);
-        let to = LinkChange { connection_id: Some(self.connection_of(account)), encryption_key_arn: None };
-        self.ask("update a link", async |store, recording| {
-            store.update_link(&scope, link, to, recording.of(&scope)).await
-        })
-        .await;
-    }
-
-    async fn authorize(&self) {
-        let account = self.dice(2);
-        let id = self.connection_of(account);
-        self.authorize_connection(account, &id).await;
-    }
-
-    async fn authorize_connection(&self, account: usize, id: &str) {
-        let scope = scope_of(account);
-        self.ask("authorize a connection", async |store, recording| {
-            let sealed = sealed_token(&store, account, id)?;
-            let credential = CredentialRow { sealed: Some(sealed) };
-            store.authorize_connection(&scope, id, credential, recording.of(&scope)).await
-        })
-        .await;
-    }
-
-    /// Deletes an account's connection, makes another one and links everything through it.
-    async fn replace_connection(&self) {
-        let account = self.dice(2);
-        let (scope, old) = (scope_of(account), self.connection_of(account));
-        self.ask("delete a connection", async |store, recording| {
-            store.delete_connection(&scope, &old, recording.of(&scope)).await
-        })
-        .await;
-        pass(self.dice(20_000) as u64).await;
-        self.connect_again(account).await;
-    }
-
-    /// Makes a connection and links everything of the account through it.
-    pub(crate) async fn connect_again(&self, account: usize) {
-        let scope = scope_of(account);
-        let new = new_connection(account, &chance::uuid().to_string());
-        let id = new.id.clone();
-        self.ask("make a connection", async |store, recording| {
-            store.create_connection(&scope, new, 250, recording.of(&scope)).await
-        })
-        .await;
-        self.authorize_connection(account, &id).await;
-        self.gone_connections.lock().unwrap_or_else(PoisonError::into_inner)[account] = Some(id.clone());
-        for (owner, _, link) in REPOSITORIES {
-            if owner == account {
-                let to = LinkChange { connection_id: Some(id.clone()), encryption_key_arn: None };
-                self.ask("link through it", async |store, recording| {
-                    store.update_link(&scope, link, to, recording.of(&scope)).await
-                })
-                .await;
-            }
-        }
-    }
-
-    /// Makes a link that nothing uses, and deletes it.
-    async fn change_unused_link(&self) {
-        let account = self.dice(2);
-        let scope = scope_of(account);
-        let new = new_link(&chance::uuid().to_string(), &self.connection_of(account), "one/unused");
-        let id = new.id.clone();
-        self.ask("make a link", async |store, recording| {
-            store.create_link(&scope, new, 100, recording.of(&scope)).await
-        })
-        .await;
-        self.ask("delete a link", async |store, recording| {
-            store.delete_link(&scope, &id, recording.of(&scope)).await
-        })
-        .await;
     }
 
     /// Somebody else changes, deletes or breaks a stack, or deletes a change set.
@@ -576,48 +381,4 @@ impl Story {
             }
         }
     }
-}
-
-/// The audit record of a request.
-pub(crate) struct Recording {
-    id: String,
-}
-
-impl Recording {
-    /// A change whose outcome is the answer, with a record.
-    pub(crate) fn of<T: Send + 'static>(self, scope: &Scope) -> Change<T, T> {
-        let tell = |_: &T, now_ms| Told { record: format!("{{\"eventTime\":{now_ms}}}"), answer: None };
-        Change::recorded(scope.account.clone(), self.id, |outcome| outcome, tell)
-    }
-}
-
-pub(crate) fn new_connection(account: usize, id: &str) -> NewConnection {
-    NewConnection {
-        id: id.to_owned(),
-        service: "codeconnections".to_owned(),
-        name: format!("c-{}", &id[..13]),
-        provider_type: None,
-        host_id: Some(HOSTS[account].to_owned()),
-        tags: Vec::new(),
-    }
-}
-
-pub(crate) fn new_link(id: &str, connection: &str, repository: &str) -> NewLink {
-    let (owner, name) = repository.split_once('/').unwrap_or((repository, repository));
-    NewLink {
-        id: id.to_owned(),
-        service: "codeconnections".to_owned(),
-        connection_id: connection.to_owned(),
-        owner_id: owner.to_owned(),
-        repository_name: name.to_owned(),
-        encryption_key_arn: None,
-        tags: Vec::new(),
-    }
-}
-
-/// The account's token, sealed for a connection.
-pub(crate) fn sealed_token(store: &Store, account: usize, id: &str) -> StoreResult<Vec<u8>> {
-    let arn = format!("arn:aws:codeconnections:{REGION}:{}:connection/{id}", ACCOUNTS[account]);
-    let secret = serde_json::json!({ "username": "git", "token": TOKENS[account] }).to_string();
-    store.keyring().seal(&Owner { account: ACCOUNTS[account], arn: &arn }, secret.as_bytes())
 }

@@ -123,7 +123,7 @@ impl World {
         self.lock().on
     }
 
-    /// Adds to the tale, if it is told, and to the digest of the history.
+    /// Adds to the tale, if it is told.
     pub(crate) fn tell(&self, text: impl FnOnce() -> String) {
         let now = self.clock.elapsed_ms();
         let mut state = self.lock();
@@ -163,9 +163,7 @@ impl World {
             return false;
         }
         let Some(often) = points::often(point) else { return false };
-        let down = moment == Moment::Before
-            && point.starts_with("store.")
-            && state.database_down_until > now;
+        let down = moment == Moment::Before && point.starts_with("store.") && state.database_down_until > now;
         let strikes = down || state.dice.u32(..10_000) < often.of_ten_thousand();
         if strikes {
             state.tallies.entry((point, moment)).or_default().struck += 1;

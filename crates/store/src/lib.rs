@@ -26,10 +26,10 @@ mod page;
 mod raw;
 #[cfg(feature = "seed")]
 mod seed;
-#[cfg(feature = "simulation")]
-mod stepwise;
 mod sql;
 mod status;
+#[cfg(feature = "simulation")]
+mod stepwise;
 mod syncs;
 mod tags;
 mod work;
@@ -67,9 +67,9 @@ pub use links::{CreateLink, DeleteLink, Link, LinkChange, LinkConnection, LinkRe
 pub use page::{Cursor, Page, PageOf};
 #[cfg(feature = "seed")]
 pub use seed::Seed;
+pub use status::{AttemptStatusRow, RepositoryStatus, SyncStatus};
 #[cfg(feature = "simulation")]
 pub use stepwise::Writer;
-pub use status::{AttemptStatusRow, RepositoryStatus, SyncStatus};
 pub use syncs::SyncRecord;
 pub use tags::{ChangeTags, TAGS_PER_RESOURCE, Tag, Tagged};
 pub use work::{Claim, Kind};

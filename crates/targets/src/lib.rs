@@ -21,8 +21,8 @@ mod statuses;
 mod target;
 
 pub use access::{Access, CallerIdentity, SYNC_SERVICE_PRINCIPAL, trust_policy, trust_statement};
-pub use cloudformation::{AwsSource, CloudFormation, Settings};
 pub use classify::refusal;
+pub use cloudformation::{AwsSource, CloudFormation, Settings};
 pub use error::TargetError;
 pub use events::Gathering;
 pub use statuses::{ChangeAction, ChangeSetStatus, ExecutionStatus, Replacement, StackStatus};

@@ -48,7 +48,10 @@ fn found(mutant: Mutant, by: &str) {
     let first = violations.into_iter().find(|violations| !violations.is_empty());
     break_this_thread(None);
     let first = first.unwrap_or_else(|| panic!("{mutant:?} is not found"));
-    assert!(first.iter().any(|violation| violation.contains(by)), "{mutant:?} is found otherwise: {first:#?}");
+    assert!(
+        first.iter().any(|violation| violation.contains(by)),
+        "{mutant:?} is found otherwise: {first:#?}"
+    );
 }
 
 #[test]

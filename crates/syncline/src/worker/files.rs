@@ -60,13 +60,10 @@ impl Worker {
             Err(error) => return Ok(Err(invalid(format!("the revision is unusable: {error}")))),
         };
         let read = async |path: &RepoPath, limit: u64| {
-            self.git
-                .read(&remote, &link.link.id, &commit, path, limit)
-                .await
-                .map_err(|error| match &error {
-                    GitError::CommitGone { .. } => Trouble::Gone { reason: error.to_string() },
-                    _ => trouble_of(&error),
-                })
+            self.git.read(&remote, &link.link.id, &commit, path, limit).await.map_err(|error| match &error {
+                GitError::CommitGone { .. } => Trouble::Gone { reason: error.to_string() },
+                _ => trouble_of(&error),
+            })
         };
         Ok(async {
             let config_path: RepoPath =

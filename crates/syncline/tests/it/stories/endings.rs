@@ -41,7 +41,7 @@ async fn a_commit_that_is_gone_gives_way_to_a_head_with_the_same_files() {
     FAILED      commit 2  SUPERSEDED
     SUCCEEDED   commit 3
     ");
-    assert!(world.blocker_rows("web").iter().all(|blocker| blocker.status.as_str() == "RESOLVED"));
+    assert!(world.blocker_rows("web").await.iter().all(|blocker| blocker.status.as_str() == "RESOLVED"));
 }
 
 #[tokio::test]
@@ -53,11 +53,11 @@ async fn a_revision_that_failed_for_want_of_a_connection_is_synced_through_the_n
     world.clock.advance_ms(60_000);
     // Opened, and then unreadable.
     world.work_until("web", "CHANGE_SET_CREATING").await;
-    let stack = world.attempt_rows("web").pop().expect("an attempt").id;
+    let stack = world.attempt_rows("web").await.pop().expect("an attempt").id;
     assert!(world.simulator.faults().delete_change_set(ACCOUNT, REGION, "web", &format!("{stack}-1")));
     world.client.delete_connection().connection_arn(arn).send().await.expect("deleted");
     world.settle().await;
-    assert_eq!(world.blocker_rows("web")[0].kind.as_str(), "CONNECTION_UNAVAILABLE");
+    assert_eq!(world.blocker_rows("web").await[0].kind.as_str(), "CONNECTION_UNAVAILABLE");
 
     let second = world.connect("second", None).await;
     let links = world.client.list_repository_links().send().await.expect("a listing");
@@ -70,7 +70,7 @@ async fn a_revision_that_failed_for_want_of_a_connection_is_synced_through_the_n
     FAILED      commit 2  REPOSITORY_UNAVAILABLE
     SUCCEEDED   commit 2
     ");
-    assert!(world.blocker_rows("web").iter().all(|blocker| blocker.status.as_str() == "RESOLVED"));
+    assert!(world.blocker_rows("web").await.iter().all(|blocker| blocker.status.as_str() == "RESOLVED"));
 }
 
 #[tokio::test]
@@ -95,11 +95,13 @@ async fn an_outage_that_nobody_meets_any_more_blocks_no_longer() {
     world.simulator.faults().expire_sessions();
     repo.commit("prod.yaml", deployment("two")).await;
     world.settle().await;
-    assert!(world.blockers("web").starts_with("ACTIVE   ROLE_NOT_ASSUMABLE"), "{}", world.blockers("web"));
+    let blockers = world.blockers("web").await;
+    assert!(blockers.starts_with("ACTIVE   ROLE_NOT_ASSUMABLE"), "{blockers}");
     repo.commit("prod.yaml", "nothing: here\n").await;
     world.settle().await;
     let kinds: Vec<String> = world
         .blocker_rows("web")
+        .await
         .iter()
         .map(|blocker| format!("{} {}", blocker.status.as_str(), blocker.kind.as_str()))
         .collect();
