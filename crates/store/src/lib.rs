@@ -24,6 +24,7 @@ mod keyring;
 mod links;
 mod page;
 mod raw;
+mod readers;
 #[cfg(feature = "seed")]
 mod seed;
 mod sql;
@@ -57,6 +58,7 @@ pub use configurations::{
     UpdateConfiguration,
 };
 pub use connections::{Connection, ConnectionStatus, CreateConnection, CredentialRow, NewConnection};
+pub use events::EventDocument;
 pub use hosts::{CreateHost, DeleteHost, Host, HostChange, NewHost, UpdateHost};
 pub use keyring::{
     DataKeyStatus, KeyId, KeySource, Keyring, KeyringStatus, MasterKeys, MasterStatus, Owner, Rotation,
@@ -70,6 +72,7 @@ pub use syncs::SyncRecord;
 pub use tags::{ChangeTags, TAGS_PER_RESOURCE, Tag, Tagged};
 pub use work::{Claim, Kind};
 
+use readers::Readers;
 use sql::Tx;
 
 /// What every account-owned row is found by: the account of the verified key and the region of the request.
@@ -142,7 +145,7 @@ struct Inner {
     path: PathBuf,
     writer: Mutex<Option<mpsc::Sender<raw::Job>>>,
     writer_thread: std::thread::JoinHandle<()>,
-    readers: Mutex<Vec<rusqlite::Connection>>,
+    readers: Arc<Readers>,
     keys: Arc<keyring::Keys>,
     // What is opened for access keys that do not exist.
     decoy: Vec<u8>,
@@ -203,17 +206,20 @@ impl Store {
         let keys = keyring::open(&mut connection, path, &keys.into(), is_new, clock.now_ms())?;
         let decoy = keys.seal(&Self::NOBODY, &[b'0'; 40])?;
 
+        let readers = Arc::new(Readers::new(path.to_owned()));
+        readers.follow(&mut connection)?;
         let (writer, jobs) = mpsc::channel();
+        let writers_readers = Arc::clone(&readers);
         let writer_thread = std::thread::Builder::new()
             .name("store-writer".into())
-            .spawn(move || raw::work(&connection, &jobs))
+            .spawn(move || raw::work(&connection, &writers_readers, &jobs))
             .map_err(|error| cannot(format!("no writer thread: {error}")))?;
         Ok(Self {
             inner: Arc::new(Inner {
                 path: path.to_owned(),
                 writer: Mutex::new(Some(writer)),
                 writer_thread,
-                readers: Mutex::new(Vec::new()),
+                readers,
                 keys: Arc::new(keys),
                 decoy,
                 clock,
@@ -325,22 +331,7 @@ impl Store {
         &self,
         body: impl FnOnce(&Tx<'_>) -> StoreResult<T> + Send + 'static,
     ) -> StoreResult<T> {
-        self.read_inline(body)
-    }
-
-    /// Runs one read on this thread.
-    fn read_inline<T>(&self, body: impl FnOnce(&Tx<'_>) -> StoreResult<T>) -> StoreResult<T> {
-        let pooled = self.inner.readers.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        let connection = match pooled {
-            Some(connection) => connection,
-            None => raw::connect_reader(&self.inner.path)?,
-        };
-        let result = raw::read(&connection, self.inner.clock.now_ms(), body);
-        // One whose transaction could not be ended would show the next reader an old snapshot.
-        if connection.is_autocommit() {
-            self.inner.readers.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
-        }
-        result
+        self.inner.readers.read(self.inner.clock.now_ms(), body)
     }
 }
 

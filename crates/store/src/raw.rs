@@ -8,10 +8,12 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::{Arc, mpsc};
+use std::time::{Duration, Instant};
 
 use syncline_seams::{Clock, Moment, Outside};
 use tokio::sync::{Notify, oneshot};
 
+use crate::readers::Readers;
 use crate::sql::Tx;
 use crate::{StoreError, StoreResult};
 
@@ -20,10 +22,18 @@ pub(crate) const MIGRATIONS: &[&str] = &[
     include_str!("../migrations/0002_access.sql"),
     include_str!("../migrations/0003_keyring.sql"),
     include_str!("../migrations/0004_read_path.sql"),
+    include_str!("../migrations/0005_events_as_answered.sql"),
 ];
 
 /// Writes that arrive together and share a commit, and so an fsync; this bounds how long the first of them waits.
 const TOGETHER: usize = 64;
+
+/// How far apart commits are while there are many reads: after each, every reader has to find all its pages anew. Of the
+/// machine's time, by which nothing is decided.
+const APART: Duration = Duration::from_millis(2);
+
+/// So many reads from one commit to the next that it matters.
+const MANY_READS: u64 = 16;
 
 /// A write that waits for its turn. It is given the connection with a transaction open, or why there is none.
 pub(crate) type Job = Box<dyn FnOnce(StoreResult<&rusqlite::Connection>) -> Ran + Send>;
@@ -100,13 +110,13 @@ fn apart<T>(
     is_spoilt: &mut bool,
     body: impl FnOnce(&rusqlite::Connection) -> StoreResult<T>,
 ) -> StoreResult<T> {
-    let run = |sql: &str| connection.prepare_cached(sql)?.execute([]);
+    let run = |sql: &str| run(connection, sql);
     run("SAVEPOINT job")?;
     let ran = uninterrupted(|| body(connection));
     // Some failures, such as a full disk, end the whole transaction.
     if !connection.is_autocommit() {
-        let rolled_back = if ran.is_err() { run("ROLLBACK TO job").map(drop) } else { Ok(()) };
-        let ended = rolled_back.and_then(|()| run("RELEASE job").map(drop));
+        let rolled_back = if ran.is_err() { run("ROLLBACK TO job") } else { Ok(()) };
+        let ended = rolled_back.and_then(|()| run("RELEASE job"));
         *is_spoilt = ended.is_err();
         // Why the write itself failed says more.
         return ran.and_then(|value| Ok(ended.map(|()| value)?));
@@ -126,48 +136,61 @@ fn uninterrupted<T>(body: impl FnOnce() -> StoreResult<T>) -> StoreResult<T> {
 
 /// Opens the transaction of the next jobs. One that could not be ended before is in the way, and is rolled back.
 fn begin(connection: &rusqlite::Connection) -> rusqlite::Result<()> {
-    let run = |sql: &str| connection.prepare_cached(sql)?.execute([]).map(drop);
-    match run("BEGIN IMMEDIATE") {
+    match run(connection, "BEGIN IMMEDIATE") {
         Err(_) if !connection.is_autocommit() => {
-            run("ROLLBACK")?;
-            run("BEGIN IMMEDIATE")
+            run(connection, "ROLLBACK")?;
+            run(connection, "BEGIN IMMEDIATE")
         }
         begun => begun,
     }
 }
 
 /// Does the jobs in their order, those that wait together in one transaction, until nobody can send one any more.
-pub(crate) fn work(connection: &rusqlite::Connection, jobs: &mpsc::Receiver<Job>) {
-    let run = |sql: &str| connection.prepare_cached(sql)?.execute([]);
+pub(crate) fn work(connection: &rusqlite::Connection, readers: &Readers, jobs: &mpsc::Receiver<Job>) {
+    let (mut committed_at, mut reads) = (Instant::now(), readers.reads());
     while let Ok(first) = jobs.recv() {
-        if let Err(error) = begin(connection) {
-            tell(first(Err(error.into())).told, Ok(()));
-            continue;
-        }
-        let Ran { told, mut is_spoilt } = first(Ok(connection));
-        let mut all_told = vec![told];
-        while all_told.len() < TOGETHER
-            && !is_spoilt
-            && !connection.is_autocommit()
-            && let Ok(next) = jobs.try_recv()
-        {
-            let next = next(Ok(connection));
-            all_told.push(next.told);
-            is_spoilt = next.is_spoilt;
-        }
-        let committed = if is_spoilt || connection.is_autocommit() {
-            Err("a write beside it failed, and the database gave up both".to_owned())
-        } else {
-            run("COMMIT").map_err(|error| error.to_string())
-        };
-        if committed.is_err() && !connection.is_autocommit() {
-            // What was not committed must not be there for the next job; if it still is, that one tries again.
-            let _ = run("ROLLBACK");
-        }
-        for told in all_told {
-            tell(told, committed.clone().map(drop).map_err(StoreError::Commit));
-        }
+        let is_read_much = readers.reads().wrapping_sub(reads) >= MANY_READS;
+        let until = if is_read_much { committed_at + APART } else { committed_at };
+        turn(connection, readers, first, jobs, until);
+        (committed_at, reads) = (Instant::now(), readers.reads());
     }
+}
+
+/// Does the first job, those that wait behind it and those that come before `until`, in one transaction.
+pub(crate) fn turn(
+    connection: &rusqlite::Connection,
+    readers: &Readers,
+    first: Job,
+    jobs: &mpsc::Receiver<Job>,
+    until: Instant,
+) {
+    if let Err(error) = begin(connection) {
+        return tell(first(Err(error.into())).told, Ok(()));
+    }
+    let Ran { told, mut is_spoilt } = first(Ok(connection));
+    let mut all_told = vec![told];
+    while all_told.len() < TOGETHER
+        && !is_spoilt
+        && !connection.is_autocommit()
+        && let Ok(next) = jobs.recv_timeout(until.saturating_duration_since(Instant::now()))
+    {
+        let next = next(Ok(connection));
+        all_told.push(next.told);
+        is_spoilt = next.is_spoilt;
+    }
+    let committed = if is_spoilt || connection.is_autocommit() {
+        Err("a write beside it failed, and the database gave up both".to_owned())
+    } else {
+        run(connection, "COMMIT").map_err(|error| error.to_string())
+    };
+    if committed.is_err() && !connection.is_autocommit() {
+        // What was not committed must not be there for the next job; if it still is, that one tries again.
+        let _ = run(connection, "ROLLBACK");
+    }
+    for told in all_told {
+        tell(told, committed.clone().map_err(StoreError::Commit));
+    }
+    readers.checkpoint_if_due(connection);
 }
 
 /// Tells one of those that wait; if that panics, he hears that the store is closed.
@@ -190,15 +213,21 @@ pub(crate) fn connect(path: &Path) -> StoreResult<rusqlite::Connection> {
     Ok(connection)
 }
 
+/// A connection that only reads.
+pub(crate) fn connect_reader(path: &Path) -> StoreResult<rusqlite::Connection> {
+    let connection = connect(path)?;
+    connection.execute_batch("PRAGMA query_only = ON; PRAGMA cache_size = -8192;")?;
+    Ok(connection)
+}
+
 /// The most of the database that is mapped into memory for reading, in bytes; of a greater one the rest is read.
 const MAPPED_BYTES: i64 = 1 << 38;
 
-/// A connection that only reads. It maps the file instead of copying each page out of it, which would be most of what
-/// a read costs; what is mapped is the system's cache of the file and no memory of ours.
-pub(crate) fn connect_reader(path: &Path) -> StoreResult<rusqlite::Connection> {
-    let connection = connect(path)?;
-    connection.execute_batch(&format!("PRAGMA query_only = ON; PRAGMA mmap_size = {MAPPED_BYTES};"))?;
-    Ok(connection)
+/// Has a connection map the file from now on, or read it. What is mapped is the system's cache of the file and no
+/// memory of ours.
+pub(crate) fn map(connection: &rusqlite::Connection, is_mapped: bool) -> rusqlite::Result<()> {
+    let bytes = if is_mapped { MAPPED_BYTES } else { 0 };
+    connection.prepare_cached(&format!("PRAGMA mmap_size = {bytes}"))?.query_row([], |_| Ok(()))
 }
 
 /// Brings the schema to the newest version; forward only. Whether there was none before.
@@ -246,19 +275,9 @@ pub(crate) fn void_leases(connection: &rusqlite::Connection) -> StoreResult<()> 
     Ok(())
 }
 
-/// Runs a read on a consistent snapshot; nothing is committed.
-pub(crate) fn read<T>(
-    connection: &rusqlite::Connection,
-    now_ms: i64,
-    body: impl FnOnce(&Tx<'_>) -> StoreResult<T>,
-) -> StoreResult<T> {
-    // Prepared once: as a text, each would be parsed again for every read.
-    connection.prepare_cached("BEGIN DEFERRED")?.execute([])?;
-    let answer = body(&Tx::new(connection, now_ms));
-    let ended = connection.prepare_cached("ROLLBACK").and_then(|mut end| end.execute([]));
-    let answer = answer?;
-    ended?;
-    Ok(answer)
+/// Runs a statement that says nothing; prepared once, or it would be parsed again each time.
+pub(crate) fn run(connection: &rusqlite::Connection, sql: &str) -> rusqlite::Result<()> {
+    connection.prepare_cached(sql)?.execute([]).map(drop)
 }
 
 #[cfg(test)]
@@ -313,7 +332,7 @@ mod tests {
         let (jobs, waiting) = mpsc::channel();
         let answers: Vec<_> = given.iter().map(|number| send(&jobs, faults, *number)).collect();
         drop(jobs);
-        work(connection, &waiting);
+        work(connection, &Readers::new(std::path::PathBuf::new()), &waiting);
         let answer = |mut answered: Answered| answered.try_recv().expect("every write is answered");
         answers.into_iter().map(|answered| answer(answered).map_err(|error| error.to_string())).collect()
     }

@@ -174,7 +174,11 @@ impl<'c> Tx<'c> {
                 values.push(match row.get_ref(column)? {
                     ValueRef::Null => Value::Null,
                     ValueRef::Integer(int) => Value::Int(int),
-                    ValueRef::Text(text) => Value::Text(String::from_utf8_lossy(text).into_owned()),
+                    ValueRef::Text(text) => {
+                        let text = std::str::from_utf8(text)
+                            .map_err(|error| StoreError::Corrupt(format!("a text column: {error}")))?;
+                        Value::Text(text.to_owned())
+                    }
                     ValueRef::Blob(bytes) => Value::Bytes(bytes.to_vec()),
                     ValueRef::Real(real) => {
                         return Err(StoreError::Corrupt(format!("a column holds the float {real}")));

@@ -99,7 +99,10 @@ pub(crate) fn open(
     is_new: bool,
     now_ms: i64,
 ) -> StoreResult<Keys> {
-    let (stored, by_master) = raw::read(connection, now_ms, |tx| Ok((data_keys::all(tx)?, by_master(tx)?)))?;
+    let (stored, by_master) = {
+        let tx = Tx::new(connection, now_ms);
+        (data_keys::all(&tx)?, by_master(&tx)?)
+    };
     // Those whose master key is needed; a version before data keys sealed with it directly.
     let mut needed: Vec<KeyId> = stored.iter().map(|key| key.master).chain(by_master.into_keys()).collect();
     needed.sort_unstable();

@@ -12,7 +12,8 @@ use crate::world::{CFN, LEASE_MS, PLENTY, World, configuration, ours, revision, 
 async fn newest(world: &World, link: &str) -> String {
     let status = world.store.repository_status(&ours(), link, "main").await.expect("read").expect("a link");
     status.map_or_else(String::new, |status| {
-        let kinds: Vec<_> = status.events.iter().map(|event| event.kind.as_str()).collect();
+        let kinds: Vec<_> =
+            status.events.read().expect("events").iter().map(|event| event.kind.as_str()).collect();
         format!("{}: {}", status.status, kinds.join(" "))
     })
 }
@@ -98,7 +99,7 @@ async fn a_commit_that_arrives_while_one_is_read_is_queued() {
     let status = world.store.repository_status(&ours(), &link, "main").await.expect("read").expect("a link");
     let status = status.expect("an attempt");
     assert_eq!(status.status, RepositoryAttemptStatus::Succeeded);
-    assert_eq!(status.events.last().expect("events").external_id, Some(sha('c')));
+    assert_eq!(status.events.read().expect("events").last().expect("events").external_id, Some(sha('c')));
     assert_eq!(world.record(&sync.id).await.recorded.desired, Some(Wanted { seq: 3, generation: 3 }));
     assert!(world.nothing_due(Kind::Branch).await);
 }
@@ -297,7 +298,7 @@ async fn a_remote_that_cannot_be_asked_is_counted_and_blocks_when_it_lasts() {
     }
     trouble("another trouble", Some(BlockerKind::RepositoryUnavailable)).await;
     let status = world.store.repository_status(&ours(), &link, "main").await.expect("read").expect("a link");
-    assert_eq!(status.expect("an attempt").events[0].text, "another trouble");
+    assert_eq!(status.expect("an attempt").events.read().expect("events")[0].text, "another trouble");
     world.store.release(claim, Some(0)).await.expect("released");
 
     world.heads(&[("main", Some(&sha('a'))), ("dev", Some(&sha('d')))]).await;

@@ -95,7 +95,11 @@ async fn the_events_of_an_earlier_version_are_all_there_in_their_order() {
         assert_eq!(events, expected, "{counts:?}");
         // Only the newest attempt of a branch is shown, hence a database for each count.
         let status = store.repository_status(&ours(), "link", "main").await.expect("read").expect("a link");
-        assert_eq!(status.expect("an attempt").events, expected_events(counts[newest]), "{counts:?}");
+        assert_eq!(
+            status.expect("an attempt").events.read().expect("events"),
+            expected_events(counts[newest]),
+            "{counts:?}"
+        );
 
         let database = Connection::open(&path).expect("opens");
         let held: i64 = database

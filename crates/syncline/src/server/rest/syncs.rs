@@ -8,9 +8,7 @@ use axum::response::Response;
 use http::{Request, StatusCode};
 use serde::Serialize;
 use syncline_store::{Configuration, Page, Scope};
-use syncline_wire::{
-    ErrorCode, GetResourceSyncStatusOutput, SyncBlocker, SyncConfiguration, SyncConfigurationType,
-};
+use syncline_wire::{ErrorCode, SyncBlocker, SyncConfiguration, SyncConfigurationType};
 
 use super::super::Front;
 use super::super::api::{blockers, sync_configurations, sync_status};
@@ -26,7 +24,7 @@ struct Shown {
     configuration: SyncConfiguration,
     /// As GetResourceSyncStatus answers; absent before the first attempt.
     #[serde(skip_serializing_if = "Option::is_none")]
-    status: Option<GetResourceSyncStatusOutput>,
+    status: Option<sync_status::ResourceStatus>,
     /// As GetSyncBlockerSummary answers: the newest ten.
     blockers: Vec<SyncBlocker>,
 }
