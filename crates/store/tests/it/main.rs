@@ -1,4 +1,4 @@
-//! The store over a real SQLite file, on a clock that moves only when told to.
+//! The store over a real SQLite file or a real PostgreSQL server, on a clock that moves only when told to.
 
 mod attempts;
 mod audit;
@@ -12,6 +12,7 @@ mod leases;
 mod migrations;
 mod opening;
 mod paging;
+mod replicas;
 mod resources;
 mod rotation;
 mod tags;

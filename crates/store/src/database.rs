@@ -1,0 +1,182 @@
+//! Opening a database, and the two that there are.
+
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
+
+use syncline_seams::Clock;
+use tokio::sync::Notify;
+
+use crate::location::{Location, Server};
+use crate::migrations::Schema;
+use crate::postgresql::{Postgres, Session};
+use crate::sql::Tx;
+use crate::{StoreError, StoreResult, raw};
+
+/// An open database.
+pub(crate) enum Database {
+    Sqlite(Sqlite),
+    Postgres(Postgres),
+}
+
+/// A file of SQLite: one writer, and readers on the threads that ask.
+pub(crate) struct Sqlite {
+    path: PathBuf,
+    pub(crate) writer: Mutex<Option<mpsc::Sender<raw::Job>>>,
+    pub(crate) writer_thread: std::thread::JoinHandle<()>,
+    readers: Mutex<Vec<rusqlite::Connection>>,
+    // Held as long as the store is open.
+    _lock: std::fs::File,
+}
+
+impl Sqlite {
+    /// Runs one read on this thread.
+    pub(crate) fn read<T>(
+        &self,
+        clock: &dyn Clock,
+        body: impl FnOnce(&Tx<'_>) -> StoreResult<T>,
+    ) -> StoreResult<T> {
+        let pooled = self.readers.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let connection = match pooled {
+            Some(connection) => connection,
+            None => raw::connect_reader(&self.path)?,
+        };
+        let result = raw::read(&connection, clock.now_ms(), body);
+        // One whose transaction could not be ended would show the next reader an old snapshot.
+        if connection.is_autocommit() {
+            self.readers.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
+        }
+        result
+    }
+}
+
+/// A database that is being prepared: nobody else has it meanwhile, and nothing is served from it yet.
+pub(crate) struct Starting<'s> {
+    on: On<'s>,
+    clock: &'s dyn Clock,
+}
+
+enum On<'s> {
+    Sqlite(&'s mut rusqlite::Connection),
+    Postgres(&'s mut Session),
+}
+
+impl Starting<'_> {
+    /// Runs a read on a consistent snapshot.
+    pub(crate) fn read<T>(&mut self, body: impl FnOnce(&Tx<'_>) -> StoreResult<T>) -> StoreResult<T> {
+        match &mut self.on {
+            On::Sqlite(connection) => raw::read(connection, self.clock.now_ms(), body),
+            On::Postgres(session) => session.read(self.clock, body),
+        }
+    }
+
+    /// Runs and commits a transaction: before anything is served, hence without fault points.
+    pub(crate) fn prepare<T>(&mut self, body: impl FnOnce(&Tx<'_>) -> StoreResult<T>) -> StoreResult<T> {
+        match &mut self.on {
+            On::Sqlite(connection) => raw::prepare(connection, self.clock.now_ms(), body),
+            On::Postgres(session) => session.prepare(self.clock, body),
+        }
+    }
+}
+
+/// Opens a database, making it and bringing it to the newest schema as needed; `prepare` does the rest, given whether
+/// the database is new, while nobody else has it.
+pub(crate) fn open<T: Send>(
+    location: &Location,
+    clock: &dyn Clock,
+    wakes: &Arc<Notify>,
+    prepare: impl FnOnce(&mut Starting<'_>, bool) -> StoreResult<T> + Send,
+) -> StoreResult<(Database, T)> {
+    match location {
+        Location::Sqlite(path) => {
+            let (lock, mut connection, schema) = open_file(path)?;
+            raw::void_leases(&connection)?;
+            let mut starting = Starting { on: On::Sqlite(&mut connection), clock };
+            let prepared = prepare(&mut starting, schema.is_new())?;
+            let (writer, jobs) = mpsc::channel();
+            let writer_thread = std::thread::Builder::new()
+                .name("store-writer".into())
+                .spawn(move || raw::work(&connection, &jobs))
+                .map_err(|error| no_thread(location, &error))?;
+            let sqlite = Sqlite {
+                path: path.clone(),
+                writer: Mutex::new(Some(writer)),
+                writer_thread,
+                readers: Mutex::new(Vec::new()),
+                _lock: lock,
+            };
+            Ok((Database::Sqlite(sqlite), prepared))
+        }
+        Location::Postgres(server) => {
+            let prepared = alone_on(server, |session, schema| {
+                let mut starting = Starting { on: On::Postgres(session), clock };
+                prepare(&mut starting, schema.is_new())
+            })?;
+            let postgres = Postgres::start(server, wakes).map_err(|error| no_thread(location, &error))?;
+            Ok((Database::Postgres(postgres), prepared))
+        }
+    }
+}
+
+/// Brings the schema of a database to the newest version, making the database as needed.
+pub(crate) fn migrate(location: &Location) -> StoreResult<Schema> {
+    match location {
+        Location::Sqlite(path) => open_file(path).map(|(_, _, schema)| schema),
+        Location::Postgres(server) => alone_on(server, |_, schema| Ok(schema)),
+    }
+}
+
+fn no_thread(location: &Location, error: &std::io::Error) -> StoreError {
+    StoreError::Open { path: location.to_string(), reason: format!("no thread for it: {error}") }
+}
+
+/// The lock of a file that nobody else has open, a connection to it, and its schema.
+fn open_file(path: &Path) -> StoreResult<(std::fs::File, rusqlite::Connection, Schema)> {
+    let cannot = |reason: String| StoreError::Open { path: path.display().to_string(), reason };
+    let lock_path = path.with_extension("lock");
+    let lock = std::fs::OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(&lock_path)
+        .map_err(|error| cannot(format!("{}: {error}", lock_path.display())))?;
+    lock.try_lock().map_err(|error| match error {
+        std::fs::TryLockError::WouldBlock => StoreError::InUse { path: path.display().to_string() },
+        std::fs::TryLockError::Error(error) => cannot(format!("{}: {error}", lock_path.display())),
+    })?;
+    // Made before SQLite makes it, so that nobody else may read it.
+    std::fs::OpenOptions::new()
+        .create(true)
+        .append(true)
+        .mode(0o600)
+        .open(path)
+        .map_err(|error| cannot(error.to_string()))?;
+    let mut connection = raw::connect(path)?;
+    let schema = raw::migrate(&mut connection).map_err(|error| named(error, &path.display()))?;
+    Ok((lock, connection, schema))
+}
+
+/// Runs what prepares a server's database, while no other process does the same. On a thread of its own: the driver
+/// may not be used on one that runs futures.
+fn alone_on<T: Send>(
+    server: &Server,
+    body: impl FnOnce(&mut Session, Schema) -> StoreResult<T> + Send,
+) -> StoreResult<T> {
+    let prepare = || {
+        let mut session = Session::open(server)?;
+        session.begin_start()?;
+        let schema = session.migrate().map_err(|error| named(error, server))?;
+        let prepared = body(&mut session, schema)?;
+        session.end_start()?;
+        Ok(prepared)
+    };
+    std::thread::scope(|scope| scope.spawn(prepare).join()).unwrap_or(Err(StoreError::Closed))
+}
+
+/// The error with the name of what could not be opened.
+fn named(error: StoreError, path: &dyn std::fmt::Display) -> StoreError {
+    match error {
+        StoreError::Open { reason, .. } => StoreError::Open { path: path.to_string(), reason },
+        other => other,
+    }
+}
