@@ -95,7 +95,7 @@ impl World {
         let clock = Arc::new(VirtualClock::starting_at(START_MS));
         let faults = Faults::none();
         let location = match &postgres {
-            Some(database) => Location::parse(&database.url).expect("a URL").with_connections(8),
+            Some(database) => Location::parse(&database.url).expect("a URL").with_connections(6),
             None => Location::from(&directory.path().join("syncline.db")),
         };
         let store = open_at(&location, &directory, &clock, &faults).expect("a new store opens");

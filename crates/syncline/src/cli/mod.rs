@@ -8,6 +8,7 @@ mod demo;
 mod follow;
 mod key;
 mod keyring;
+mod migrate;
 mod serve;
 mod sync;
 mod terminal;
@@ -36,6 +37,8 @@ struct Cli {
 enum Command {
     /// Run the server.
     Serve(Box<crate::config::ServeArgs>),
+    /// Bring the schema of the database to this version, as the server does when it starts.
+    Migrate(crate::config::DatabaseArgs),
     /// Show in seconds what Syncline does: three pushes and a simulated stack, on this machine alone.
     Demo(demo::DemoArgs),
     /// Complete the handshake of connections.
@@ -69,6 +72,7 @@ enum Command {
 pub fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Serve(args) => serve::run(*args).map(|()| ExitCode::SUCCESS),
+        Command::Migrate(args) => migrate::run(args),
         Command::Demo(args) => demo::run(&args),
         Command::Connection(command) => as_client(async |seams| connection::run(command, seams).await),
         Command::Sync(command) => as_client(async |seams| sync::run(command, seams).await),
