@@ -1,5 +1,7 @@
 //! A real PostgreSQL server, and a database of its own for each test.
 
+#![expect(clippy::disallowed_methods, reason = "tests reach the database behind the store's back")]
+
 use std::io::{BufRead as _, BufReader};
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
@@ -19,7 +21,6 @@ pub const DATABASE: &str = "SYNCLINE_TEST_DATABASE";
 /// # Panics
 /// When the variable names another database.
 #[must_use]
-#[expect(clippy::disallowed_methods, reason = "cargo xtask test says by environment which database it means")]
 pub fn is_chosen() -> bool {
     match std::env::var(DATABASE).as_deref() {
         Err(_) | Ok("" | "sqlite") => false,
@@ -43,7 +44,6 @@ impl Database {
     /// # Panics
     /// When there is a PostgreSQL that does not work.
     #[must_use]
-    #[expect(clippy::disallowed_methods, reason = "cargo xtask test says by environment where its server is")]
     pub fn new() -> Option<Self> {
         static OWN: OnceLock<Option<Server>> = OnceLock::new();
         let server = match std::env::var(SERVER) {

@@ -42,9 +42,9 @@ impl Location {
         match url.split_once(':') {
             Some(("sqlite", path)) => match path.strip_prefix("//").unwrap_or(path) {
                 "" => refused("sqlite:", "it must name a file, as sqlite:/var/lib/syncline/syncline.db"),
-                path => std::path::absolute(path).map(Self::Sqlite).or_else(|error| {
-                    Err(StoreError::Open { path: path.to_owned(), reason: error.to_string() })
-                }),
+                path => std::path::absolute(path)
+                    .map(Self::Sqlite)
+                    .map_err(|error| StoreError::Open { path: path.to_owned(), reason: error.to_string() }),
             },
             Some(("postgres" | "postgresql", _)) => match url.parse::<postgres::Config>() {
                 Ok(mut config) => {
