@@ -23,6 +23,7 @@ pub mod chain;
 mod change;
 mod configurations;
 mod connections;
+mod copying;
 mod database;
 mod events;
 mod hosts;
@@ -64,6 +65,7 @@ pub use configurations::{
     UpdateConfiguration,
 };
 pub use connections::{Connection, ConnectionStatus, CreateConnection, CredentialRow, NewConnection};
+pub use copying::Copied;
 pub use hosts::{CreateHost, DeleteHost, Host, HostChange, NewHost, UpdateHost};
 pub use keyring::{
     DataKeyStatus, KeyId, KeySource, Keyring, KeyringStatus, MasterKeys, MasterStatus, Owner, Rotation,
@@ -215,6 +217,34 @@ impl Store {
     /// Those of [`Store::open`] that are not the keyring's.
     pub fn migrate(location: impl Into<Location>) -> StoreResult<Schema> {
         database::migrate(&location.into())
+    }
+
+    /// Saves everything that a database holds, in one snapshot, also while servers use it. What is sealed stays so: the
+    /// keyring is not part of it.
+    ///
+    /// # Errors
+    /// [`StoreError::Open`] if the database cannot be read or has not the newest schema; [`StoreError::Corrupt`] if it
+    /// cannot be written.
+    pub fn back_up(from: &Location, to: &mut (dyn std::io::Write + Send)) -> StoreResult<Copied> {
+        copying::back_up(from, to)
+    }
+
+    /// Makes a database of what [`Store::back_up`] saved, all of it or nothing.
+    ///
+    /// # Errors
+    /// [`StoreError::Open`] if the database is there already; [`StoreError::Corrupt`] if the backup is damaged or of another
+    /// version.
+    pub fn restore(from: &mut (dyn std::io::BufRead + Send), to: &Location) -> StoreResult<Copied> {
+        copying::restore(from, to)
+    }
+
+    /// Makes a database of what another one holds, which nobody uses, all of it or nothing.
+    ///
+    /// # Errors
+    /// [`StoreError::InUse`] or [`StoreError::Open`] if the source is in use or cannot be read, or the target is there
+    /// already.
+    pub fn copy(from: &Location, to: &Location) -> StoreResult<Copied> {
+        copying::copy(from, to)
     }
 
     /// The same store for those of whom any number may come: a change that they ask for is refused

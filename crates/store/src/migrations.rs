@@ -8,6 +8,9 @@
 use crate::raw::MIGRATIONS;
 use crate::{StoreError, StoreResult};
 
+/// The name of the table of the versions.
+pub(crate) const TABLE_NAME: &str = "schema_migration";
+
 /// The table of the versions, which is there before any of them.
 pub(crate) const TABLE: &str = "CREATE TABLE IF NOT EXISTS schema_migration (version BIGINT PRIMARY KEY)";
 

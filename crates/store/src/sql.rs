@@ -10,6 +10,7 @@ use rusqlite::types::{ToSqlOutput, ValueRef};
 use syncline_model::names::AccountId;
 
 use crate::StoreError;
+use crate::copying::{Feed, Put, Table};
 use crate::postgresql::Session;
 
 /// A value bound to a statement or read from a row.
@@ -223,21 +224,48 @@ impl<'c> Tx<'c> {
         let mut found = statement.query(rusqlite::params_from_iter(params))?;
         let mut rows = Vec::new();
         while let Some(row) = found.next()? {
-            let mut values = Vec::with_capacity(columns);
-            for column in 0..columns {
-                values.push(match row.get_ref(column)? {
-                    ValueRef::Null => Value::Null,
-                    ValueRef::Integer(int) => Value::Int(int),
-                    ValueRef::Text(text) => Value::Text(String::from_utf8_lossy(text).into_owned()),
-                    ValueRef::Blob(bytes) => Value::Bytes(bytes.to_vec()),
-                    ValueRef::Real(real) => {
-                        return Err(StoreError::Corrupt(format!("a column holds the float {real}")));
-                    }
-                });
-            }
-            rows.push(Row { values: values.into_iter() });
+            rows.push(Row { values: values_of(row, columns)?.into_iter() });
         }
         Ok(rows)
+    }
+
+    /// Whether it is one of PostgreSQL.
+    pub(crate) fn is_on_postgres(&self) -> bool {
+        matches!(self.on, On::Postgres(_))
+    }
+
+    /// Gives the rows of a query without values, one after the other, as they come.
+    pub(crate) fn each(&self, sql: &str, put: &mut Put<'_>) -> Result<(), StoreError> {
+        let connection = match &self.on {
+            On::Sqlite(connection) => connection,
+            On::Postgres(session) => return session.borrow_mut().each(sql, put),
+        };
+        let mut statement = prepare(connection, sql)?;
+        let columns = statement.column_count();
+        let mut found = statement.query([])?;
+        while let Some(row) = found.next()? {
+            put(&values_of(row, columns)?)?;
+        }
+        Ok(())
+    }
+
+    /// Adds rows to a table.
+    pub(crate) fn fill(&self, table: &Table, feed: &mut Feed<'_>) -> Result<(), StoreError> {
+        let columns = table.columns.join(", ");
+        let name = &table.name;
+        match &self.on {
+            On::Sqlite(connection) => {
+                let values = (1..=table.columns.len()).map(|number| format!("${number}"));
+                let values = values.collect::<Vec<_>>().join(", ");
+                let insert = format!("INSERT INTO {name} ({columns}) VALUES ({values})");
+                let mut statement = prepare(connection, &insert)?;
+                feed(&mut |row| {
+                    statement.execute(rusqlite::params_from_iter(row))?;
+                    Ok(())
+                })
+            }
+            On::Postgres(session) => session.borrow_mut().fill(name, &columns, feed),
+        }
     }
 
     /// The first row, if there is one.
@@ -257,6 +285,22 @@ fn prepare<'c>(
     sql: &str,
 ) -> Result<rusqlite::CachedStatement<'c>, StoreError> {
     Ok(connection.prepare_cached(&sqlite_text(sql))?)
+}
+
+fn values_of(row: &rusqlite::Row<'_>, columns: usize) -> Result<Vec<Value>, StoreError> {
+    let mut values = Vec::with_capacity(columns);
+    for column in 0..columns {
+        values.push(match row.get_ref(column)? {
+            ValueRef::Null => Value::Null,
+            ValueRef::Integer(int) => Value::Int(int),
+            ValueRef::Text(text) => Value::Text(String::from_utf8_lossy(text).into_owned()),
+            ValueRef::Blob(bytes) => Value::Bytes(bytes.to_vec()),
+            ValueRef::Real(real) => {
+                return Err(StoreError::Corrupt(format!("a column holds the float {real}")));
+            }
+        });
+    }
+    Ok(values)
 }
 
 /// SQLite numbers `$N` by first occurrence, `?N` by its number.

@@ -13,12 +13,15 @@ use std::collections::HashMap;
 use std::error::Error as _;
 
 use bytes::BytesMut;
+use postgres::binary_copy::BinaryCopyInWriter;
+use postgres::fallible_iterator::FallibleIterator as _;
 use postgres::types::{FromSql, IsNull, ToSql, Type, to_sql_checked};
 use postgres::{Client, NoTls, SimpleQueryMessage, Statement};
 use syncline_seams::{CallError, Clock, Moment};
 
 pub(crate) use pool::Postgres;
 
+use crate::copying::{Feed, Put};
 use crate::location::Server;
 use crate::migrations::{self, Schema};
 use crate::raw::{Write, uninterrupted};
@@ -36,7 +39,7 @@ const SETTINGS: &str = "SET statement_timeout = '30s'; SET lock_timeout = '20s';
     SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'";
 
 /// The start may migrate large tables, and waits for another process that does.
-const SETTINGS_OF_START: &str = "SET statement_timeout = 0; SET lock_timeout = 0;
+const SETTINGS_OF_START: &str = "SET statement_timeout = 0; SET lock_timeout = '10min';
     SET idle_in_transaction_session_timeout = 0";
 
 /// The session lock under which one process at a time prepares the database: an arbitrary number that nobody else
@@ -145,6 +148,36 @@ impl Session {
         rows.iter().map(values).collect()
     }
 
+    /// Gives the rows of a query without values, one after the other, as they come.
+    pub(crate) fn each(&mut self, sql: &str, put: &mut Put<'_>) -> StoreResult<()> {
+        let statement = self.statement(sql)?;
+        let mut rows = self.client.query_raw(&statement, Vec::<Value>::new())?;
+        while let Some(row) = rows.next()? {
+            let values = (0..row.len()).map(|column| row.try_get(column));
+            put(&values.collect::<Result<Vec<Value>, _>>()?)?;
+        }
+        Ok(())
+    }
+
+    /// Adds rows to a table.
+    pub(crate) fn fill(&mut self, table: &str, columns: &str, feed: &mut Feed<'_>) -> StoreResult<()> {
+        let of_columns = self.statement(&format!("SELECT {columns} FROM {table}"))?;
+        let types: Vec<Type> = of_columns.columns().iter().map(|column| column.type_().clone()).collect();
+        let copy = self.client.copy_in(&format!("COPY {table} ({columns}) FROM STDIN BINARY"))?;
+        let mut copy = BinaryCopyInWriter::new(copy, &types);
+        feed(&mut |row| Ok(copy.write(&bound(row))?))?;
+        copy.finish()?;
+        Ok(())
+    }
+
+    /// How many other processes of ours use the database.
+    pub(crate) fn count_others(&mut self) -> StoreResult<i64> {
+        let others = "SELECT count(*) FROM pg_stat_activity
+                       WHERE datname = current_database() AND application_name = 'syncline'
+                         AND pid <> pg_backend_pid()";
+        Ok(self.client.query_one(others, &[])?.try_get(0)?)
+    }
+
     /// Runs a read on a consistent snapshot; nothing is committed.
     pub(crate) fn read<T>(
         &mut self,
@@ -193,10 +226,14 @@ impl Session {
         Err(CallError::Lost { point, reason: told(&error) }.into())
     }
 
+    /// Lets its statements take as long as they need.
+    pub(crate) fn take_time(&mut self) -> StoreResult<()> {
+        Ok(self.client.batch_execute(SETTINGS_OF_START)?)
+    }
+
     /// Takes the lock under which one process at a time prepares the database; it is held until
     /// [`Session::end_start`], or until the connection ends.
     pub(crate) fn begin_start(&mut self) -> StoreResult<()> {
-        self.client.batch_execute(SETTINGS_OF_START)?;
         self.client.execute("SELECT pg_advisory_lock($1)", &[&START_LOCK])?;
         Ok(())
     }

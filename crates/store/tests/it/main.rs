@@ -6,6 +6,7 @@ mod blockers;
 mod branches;
 mod chain;
 mod configurations;
+mod copying;
 mod faults;
 mod keyring;
 mod leases;
