@@ -58,6 +58,14 @@ pub enum CallError {
         /// Whether the effect has happened.
         moment: Moment,
     },
+    /// The connection ended before the answer came; the effect may or may not have happened.
+    #[error("the connection was lost during {point}: {reason}")]
+    Lost {
+        /// The name of the call.
+        point: &'static str,
+        /// Why.
+        reason: String,
+    },
 }
 
 /// The only way to commit or to call somebody else: holds the fault points and the timeouts.

@@ -185,6 +185,7 @@ impl Store {
     ) -> StoreResult<A> {
         let scope = scope.clone();
         self.change("store.create_connection", change, move |tx| {
+            tx.lock_account(&scope.account)?;
             let provider_type = match (&new.provider_type, &new.host_id) {
                 (_, Some(host_id)) => match hosts::find(tx, &scope, host_id)? {
                     Some(host) => host.provider_type,
@@ -294,6 +295,7 @@ impl Store {
     ) -> StoreResult<A> {
         let (scope, id, keys) = (scope.clone(), id.to_owned(), self.keys());
         self.change("store.authorize_connection", change, move |tx| {
+            tx.lock_account(&scope.account)?;
             let Some(connection) = find(tx, &scope, &id)? else { return Ok(false) };
             let arn = arn_of(&connection.service, scope.region.as_str(), scope.account.as_str(), &id);
             let owner = Owner { account: scope.account.as_str(), arn: &arn };
@@ -326,6 +328,7 @@ impl Store {
     ) -> StoreResult<A> {
         let (scope, id) = (scope.clone(), id.to_owned());
         self.change("store.delete_connection", change, move |tx| {
+            tx.lock_account(&scope.account)?;
             let deleted = tx.execute(
                 "DELETE FROM connection WHERE account_id = $1 AND region = $2 AND id = $3",
                 params![scope.account.as_str(), scope.region.as_str(), &id],

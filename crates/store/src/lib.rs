@@ -7,6 +7,11 @@
 //! SQLite: one writer thread (`BEGIN IMMEDIATE`, WAL, `synchronous=FULL`) that commits what waits together, reads on pooled connections of
 //! the calling thread. One process at a time: an operating-system file lock is held while it is open, and
 //! opening voids the leases that a dead process left.
+//!
+//! PostgreSQL: any number of processes. Reads and writes run on a bounded set of connections, each driven by a thread;
+//! leases go by the database's clock and are left to run out. What relies on being alone takes a lock: a change that
+//! a request asks for, its account's; the worker's, shared with the account's other work; each, the rows it decides
+//! by (ADR 0014).
 
 mod access;
 mod accounts;
@@ -18,11 +23,16 @@ pub mod chain;
 mod change;
 mod configurations;
 mod connections;
+mod copying;
+mod database;
 mod events;
 mod hosts;
 mod keyring;
 mod links;
+mod location;
+mod migrations;
 mod page;
+mod postgresql;
 mod raw;
 mod readers;
 #[cfg(feature = "seed")]
@@ -33,10 +43,8 @@ mod syncs;
 mod tags;
 mod work;
 
-use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::sync::{Arc, PoisonError};
 
 use syncline_model::names::{AccountId, Region};
 use syncline_seams::{CallError, Clock, Outside};
@@ -58,12 +66,15 @@ pub use configurations::{
     UpdateConfiguration,
 };
 pub use connections::{Connection, ConnectionStatus, CreateConnection, CredentialRow, NewConnection};
+pub use copying::Copied;
 pub use events::EventDocument;
 pub use hosts::{CreateHost, DeleteHost, Host, HostChange, NewHost, UpdateHost};
 pub use keyring::{
     DataKeyStatus, KeyId, KeySource, Keyring, KeyringStatus, MasterKeys, MasterStatus, Owner, Rotation,
 };
 pub use links::{CreateLink, DeleteLink, Link, LinkChange, LinkConnection, LinkRecord, NewLink, UpdateLink};
+pub use location::{Location, Server};
+pub use migrations::Schema;
 pub use page::{Cursor, Page, PageOf};
 #[cfg(feature = "seed")]
 pub use seed::Seed;
@@ -72,7 +83,7 @@ pub use syncs::SyncRecord;
 pub use tags::{ChangeTags, TAGS_PER_RESOURCE, Tag, Tagged};
 pub use work::{Claim, Kind};
 
-use readers::Readers;
+use database::Database;
 use sql::Tx;
 
 /// What every account-owned row is found by: the account of the verified key and the region of the request.
@@ -92,7 +103,7 @@ pub enum StoreError {
     Stale(String),
     /// The database refused; nothing was written.
     #[error("database: {0}")]
-    Database(#[from] rusqlite::Error),
+    Database(String),
     /// The commit failed, and nothing was written.
     #[error("database: {0}")]
     Commit(String),
@@ -130,6 +141,12 @@ pub enum StoreError {
     Closed,
 }
 
+impl From<rusqlite::Error> for StoreError {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Database(error.to_string())
+    }
+}
+
 /// A result of the store.
 pub type StoreResult<T> = Result<T, StoreError>;
 
@@ -142,95 +159,94 @@ pub struct Store {
 }
 
 struct Inner {
-    path: PathBuf,
-    writer: Mutex<Option<mpsc::Sender<raw::Job>>>,
-    writer_thread: std::thread::JoinHandle<()>,
-    readers: Arc<Readers>,
+    location: Location,
+    database: Database,
     keys: Arc<keyring::Keys>,
     // What is opened for access keys that do not exist.
     decoy: Vec<u8>,
     clock: Arc<dyn Clock>,
     outside: Outside,
     wakes: Arc<Notify>,
-    /// Commits that were handed to the writer and have not begun.
+    /// Commits that were handed to a writer and have not begun.
     waiting: Arc<AtomicU32>,
     refused_writes: AtomicU64,
-    // Held as long as the store is open.
-    _lock: std::fs::File,
 }
 
 impl std::fmt::Debug for Store {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Store({})", self.inner.path.display())
+        write!(f, "Store({})", self.inner.location)
     }
 }
 
 impl Store {
-    /// Opens the SQLite database at `path`, making it and bringing it to the newest schema as needed, with the
-    /// master keys of `keys`: a path names a key file.
+    /// Opens the database at `location`, a path being that of a file of SQLite, making it and bringing it to the newest
+    /// schema as needed, with the master keys of `keys`: a path names a key file.
     ///
     /// # Errors
-    /// [`StoreError::InUse`] if another process has it open; [`StoreError::Open`] if it cannot be read or written, or it was made by
-    /// a newer version; [`StoreError::Key`] if the keyring cannot be read or is not the database's.
+    /// [`StoreError::InUse`] if another process has the file of SQLite open; [`StoreError::Open`] if the database cannot
+    /// be read or written, or it was made by a newer version; [`StoreError::Key`] if the keyring cannot be read or is
+    /// not the database's.
     pub fn open(
-        path: &Path,
+        location: impl Into<Location>,
         keys: impl Into<KeySource>,
         clock: Arc<dyn Clock>,
         outside: Outside,
     ) -> StoreResult<Self> {
-        let cannot = |reason: String| StoreError::Open { path: path.display().to_string(), reason };
-        let lock_path = path.with_extension("lock");
-        let lock = std::fs::OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .open(&lock_path)
-            .map_err(|error| cannot(format!("{}: {error}", lock_path.display())))?;
-        lock.try_lock().map_err(|error| match error {
-            std::fs::TryLockError::WouldBlock => StoreError::InUse { path: path.display().to_string() },
-            std::fs::TryLockError::Error(error) => cannot(format!("{}: {error}", lock_path.display())),
+        let (location, keys, wakes) = (location.into(), keys.into(), Arc::default());
+        let (database, keys) = database::open(&location, &*clock, &wakes, |starting, is_new| {
+            keyring::open(starting, &location, &keys, is_new)
         })?;
-        // Made before SQLite makes it, so that nobody else may read it.
-        std::fs::OpenOptions::new()
-            .create(true)
-            .append(true)
-            .mode(0o600)
-            .open(path)
-            .map_err(|error| cannot(error.to_string()))?;
-        let mut connection = raw::connect(path)?;
-        let is_new = raw::migrate(&mut connection).map_err(|error| match error {
-            StoreError::Open { reason, .. } => cannot(reason),
-            other => other,
-        })?;
-        raw::void_leases(&connection)?;
-        let keys = keyring::open(&mut connection, path, &keys.into(), is_new, clock.now_ms())?;
         let decoy = keys.seal(&Self::NOBODY, &[b'0'; 40])?;
-
-        let readers = Arc::new(Readers::new(path.to_owned()));
-        readers.follow(&mut connection)?;
-        let (writer, jobs) = mpsc::channel();
-        let writers_readers = Arc::clone(&readers);
-        let writer_thread = std::thread::Builder::new()
-            .name("store-writer".into())
-            .spawn(move || raw::work(&connection, &writers_readers, &jobs))
-            .map_err(|error| cannot(format!("no writer thread: {error}")))?;
         Ok(Self {
             inner: Arc::new(Inner {
-                path: path.to_owned(),
-                writer: Mutex::new(Some(writer)),
-                writer_thread,
-                readers,
+                location,
+                database,
                 keys: Arc::new(keys),
                 decoy,
                 clock,
                 outside,
-                wakes: Arc::default(),
+                wakes,
                 waiting: Arc::default(),
                 refused_writes: AtomicU64::new(0),
-                _lock: lock,
             }),
             most_waiting: u32::MAX,
         })
+    }
+
+    /// Brings the schema of a database to the newest version, making the database as needed.
+    ///
+    /// # Errors
+    /// Those of [`Store::open`] that are not the keyring's.
+    pub fn migrate(location: impl Into<Location>) -> StoreResult<Schema> {
+        database::migrate(&location.into())
+    }
+
+    /// Saves everything that a database holds, in one snapshot, also while servers use it. What is sealed stays so: the
+    /// keyring is not part of it.
+    ///
+    /// # Errors
+    /// [`StoreError::Open`] if the database cannot be read or has not the newest schema; [`StoreError::Corrupt`] if it
+    /// cannot be written.
+    pub fn back_up(from: &Location, to: &mut (dyn std::io::Write + Send)) -> StoreResult<Copied> {
+        copying::back_up(from, to)
+    }
+
+    /// Makes a database of what [`Store::back_up`] saved, all of it or nothing.
+    ///
+    /// # Errors
+    /// [`StoreError::Open`] if the database is there already; [`StoreError::Corrupt`] if the backup is damaged or of another
+    /// version.
+    pub fn restore(from: &mut (dyn std::io::BufRead + Send), to: &Location) -> StoreResult<Copied> {
+        copying::restore(from, to)
+    }
+
+    /// Makes a database of what another one holds, which nobody uses, all of it or nothing.
+    ///
+    /// # Errors
+    /// [`StoreError::InUse`] or [`StoreError::Open`] if the source is in use or cannot be read, or the target is there
+    /// already.
+    pub fn copy(from: &Location, to: &Location) -> StoreResult<Copied> {
+        copying::copy(from, to)
     }
 
     /// The same store for those of whom any number may come: a change that they ask for is refused
@@ -271,7 +287,9 @@ impl Store {
     /// # Errors
     /// Whatever the database says; [`StoreError::Closed`] if the writer is gone.
     pub async fn ping(&self) -> StoreResult<()> {
-        if self.inner.writer_thread.is_finished() {
+        if let Database::Sqlite(sqlite) = &self.inner.database
+            && sqlite.writer_thread.is_finished()
+        {
             return Err(StoreError::Closed);
         }
         self.read(move |tx| tx.count("SELECT count(*) FROM schema_migration", &[])).await.map(drop)
@@ -316,22 +334,36 @@ impl Store {
         let (outside, clock) = (self.inner.outside.clone(), self.inner.clock.clone());
         let (line, wakes) = (Arc::clone(&self.inner.waiting), Arc::clone(&self.inner.wakes));
         line.fetch_add(1, Ordering::Relaxed);
-        let job = raw::Write { point, outside, clock, wakes, answer }.job(is_wanted, body);
-        let job: raw::Job = Box::new(move |connection| {
+        let begins = move || {
             line.fetch_sub(1, Ordering::Relaxed);
-            job(connection)
-        });
-        let writer = self.inner.writer.lock().unwrap_or_else(PoisonError::into_inner);
-        writer.as_ref().and_then(|writer| writer.send(job).ok()).ok_or(StoreError::Closed)?;
+        };
+        let write = raw::Write { point, outside, clock, wakes, answer };
+        match &self.inner.database {
+            Database::Sqlite(sqlite) => {
+                let job = write.job(is_wanted, body);
+                let job: raw::Job = Box::new(move |connection| {
+                    begins();
+                    job(connection)
+                });
+                let writer = sqlite.writer.lock().unwrap_or_else(PoisonError::into_inner);
+                writer.as_ref().and_then(|writer| writer.send(job).ok()).ok_or(StoreError::Closed)?;
+            }
+            Database::Postgres(postgres) => postgres.write(write, begins, is_wanted, body)?,
+        }
         Ok(answered)
     }
 
-    /// Runs one read; a consistent snapshot.
+    /// Runs one read; a consistent snapshot. On SQLite it is done on this thread, without waiting for anything; on
+    /// PostgreSQL another one waits for the answer.
     pub(crate) async fn read<T: Send + 'static>(
         &self,
         body: impl FnOnce(&Tx<'_>) -> StoreResult<T> + Send + 'static,
     ) -> StoreResult<T> {
-        self.inner.readers.read(self.inner.clock.now_ms(), body)
+        let answered = match &self.inner.database {
+            Database::Sqlite(sqlite) => return sqlite.read(&*self.inner.clock, body),
+            Database::Postgres(postgres) => postgres.read(Arc::clone(&self.inner.clock), body)?,
+        };
+        answered.await.map_err(|_| StoreError::Closed)?
     }
 }
 
@@ -356,8 +388,9 @@ mod tests {
         let store = Store::open(&path, key.as_path(), clock, Faults::none().outside()).expect("a new store");
         store.ping().await.expect("ready");
         // The end of the channel is the end of the writer, as would be whatever else ends it.
-        drop(store.inner.writer.lock().expect("not poisoned").take());
-        while !store.inner.writer_thread.is_finished() {
+        let Database::Sqlite(sqlite) = &store.inner.database else { panic!("not SQLite") };
+        drop(sqlite.writer.lock().expect("not poisoned").take());
+        while !sqlite.writer_thread.is_finished() {
             std::thread::yield_now();
         }
         assert!(matches!(store.ping().await, Err(StoreError::Closed)));

@@ -218,6 +218,7 @@ impl Store {
     ) -> StoreResult<A> {
         let scope = scope.clone();
         self.change("store.create_link", change, move |tx| {
+            tx.lock_account(&scope.account)?;
             let Some(connection) = connections::find(tx, &scope, &new.connection_id)? else {
                 return Ok(CreateLink::ConnectionNotFound);
             };
@@ -315,6 +316,7 @@ impl Store {
     ) -> StoreResult<A> {
         let (scope, id) = (scope.clone(), id.to_owned());
         self.change("store.update_link", change, move |tx| {
+            tx.lock_account(&scope.account)?;
             let Some(link) = find(tx, &scope, &id)? else { return Ok(UpdateLink::NotFound) };
             if let Some(connection_id) = to.connection_id
                 && let Some(refusal) = reconnect(tx, &scope, &link, &connection_id)?
@@ -344,6 +346,7 @@ impl Store {
     ) -> StoreResult<A> {
         let (scope, id) = (scope.clone(), id.to_owned());
         self.change("store.delete_link", change, move |tx| {
+            tx.lock_account(&scope.account)?;
             if find(tx, &scope, &id)?.is_none() {
                 return Ok(DeleteLink::NotFound);
             }

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use syncline_seams::{Clock, Moment, Outside};
 use tokio::sync::{Notify, oneshot};
 
+use crate::migrations::{self, Schema};
 use crate::readers::Readers;
 use crate::sql::Tx;
 use crate::{StoreError, StoreResult};
@@ -23,6 +24,7 @@ pub(crate) const MIGRATIONS: &[&str] = &[
     include_str!("../migrations/0003_keyring.sql"),
     include_str!("../migrations/0004_read_path.sql"),
     include_str!("../migrations/0005_events_as_answered.sql"),
+    include_str!("../migrations/0006_replicas.sql"),
 ];
 
 /// Writes that arrive together and share a commit, and so an fsync; this bounds how long the first of them waits.
@@ -126,7 +128,7 @@ fn apart<T>(
 
 /// What the body says, or that it panicked: a bug in one write must not take the writer from all the others. What
 /// the body had in its hands is dropped, and what it wrote is rolled back.
-fn uninterrupted<T>(body: impl FnOnce() -> StoreResult<T>) -> StoreResult<T> {
+pub(crate) fn uninterrupted<T>(body: impl FnOnce() -> StoreResult<T>) -> StoreResult<T> {
     catch_unwind(AssertUnwindSafe(body)).unwrap_or_else(|panic| {
         let text = panic.downcast_ref::<&str>().copied().map(str::to_owned);
         let text = text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
@@ -230,31 +232,30 @@ pub(crate) fn map(connection: &rusqlite::Connection, is_mapped: bool) -> rusqlit
     connection.prepare_cached(&format!("PRAGMA mmap_size = {bytes}"))?.query_row([], |_| Ok(()))
 }
 
-/// Brings the schema to the newest version; forward only. Whether there was none before.
-pub(crate) fn migrate(connection: &mut rusqlite::Connection) -> StoreResult<bool> {
-    connection.execute_batch("CREATE TABLE IF NOT EXISTS schema_migration (version BIGINT PRIMARY KEY)")?;
-    let done: i64 =
-        connection
-            .query_row("SELECT coalesce(max(version), 0) FROM schema_migration", [], |row| row.get(0))?;
-    let done = usize::try_from(done).unwrap_or(usize::MAX);
-    if done > MIGRATIONS.len() {
-        return Err(StoreError::Open {
-            path: String::new(),
-            reason: format!(
-                "it has schema version {done}, but this syncline knows only {}: use a newer syncline",
-                MIGRATIONS.len()
-            ),
-        });
+/// Brings the schema to the newest version; forward only.
+pub(crate) fn migrate(connection: &mut rusqlite::Connection) -> StoreResult<Schema> {
+    connection.execute_batch(migrations::TABLE)?;
+    let newest = "SELECT coalesce(max(version), 0) FROM schema_migration";
+    let before = connection.query_row(newest, [], |row| row.get(0))?;
+    let mut schema = Schema { before, now: before };
+    if let Some(ahead) = schema.ahead() {
+        let works_with = migrations::WORKS_WITH.replace('$', "?");
+        migrations::check_ahead(ahead, connection.query_row(&works_with, [ahead], |row| row.get(0))?)?;
     }
-    for (index, sql) in MIGRATIONS.iter().enumerate().skip(done) {
+    for migration in migrations::after(before) {
         let transaction = connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
-        transaction.execute_batch(sql)?;
-        let version = i64::try_from(index + 1).unwrap_or(i64::MAX);
+        transaction.execute_batch(migration.sql)?;
+        let version = migration.version;
         transaction.execute("INSERT INTO schema_migration (version) VALUES (?1)", [version])?;
+        if migration.is_additive() {
+            let works_with = "UPDATE schema_migration SET works_with = ?1 - 1 WHERE version = ?1";
+            transaction.execute(works_with, [version])?;
+        }
         // Before anything is served, hence without fault points; a half-made schema is rolled back.
         transaction.commit()?;
+        schema.now = version;
     }
-    Ok(done == 0)
+    Ok(schema)
 }
 
 /// Runs and commits a transaction of the start: before anything is served, hence without fault points.
@@ -273,6 +274,20 @@ pub(crate) fn prepare<T>(
 pub(crate) fn void_leases(connection: &rusqlite::Connection) -> StoreResult<()> {
     connection.execute("UPDATE work SET lease_owner = NULL, lease_until_ms = NULL", [])?;
     Ok(())
+}
+
+/// Runs a read on a consistent snapshot; nothing is committed.
+pub(crate) fn read<T>(
+    connection: &rusqlite::Connection,
+    now_ms: i64,
+    body: impl FnOnce(&Tx<'_>) -> StoreResult<T>,
+) -> StoreResult<T> {
+    run(connection, "BEGIN DEFERRED")?;
+    let answer = body(&Tx::new(connection, now_ms));
+    let ended = run(connection, "ROLLBACK");
+    let answer = answer?;
+    ended?;
+    Ok(answer)
 }
 
 /// Runs a statement that says nothing; prepared once, or it would be parsed again each time.

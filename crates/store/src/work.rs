@@ -51,7 +51,7 @@ pub struct Claim {
 const CLAIM: &str = "UPDATE work SET lease_owner = $3, lease_until_ms = $4, epoch = epoch + 1
    WHERE id = (SELECT id FROM work
                 WHERE kind = $1 AND due_at_ms <= $2 AND (lease_until_ms IS NULL OR lease_until_ms <= $2)
-                ORDER BY due_at_ms, id LIMIT 1)
+                ORDER BY due_at_ms, id LIMIT 1 /*pg FOR UPDATE SKIP LOCKED*/)
      AND (lease_until_ms IS NULL OR lease_until_ms <= $2)
   RETURNING id, epoch, wake_seq";
 
@@ -100,10 +100,50 @@ pub(crate) fn insert(tx: &mut Tx<'_>, kind: Kind, id: &str, due: bool) -> StoreR
     Ok(())
 }
 
-/// Refuses the transaction unless the claim still stands.
+/// Refuses the transaction unless the claim still stands, and lets nobody else change what the work is about before it
+/// is committed.
 pub(crate) fn fence(tx: &Tx<'_>, claim: &Claim) -> StoreResult<()> {
+    lock_subject(tx, claim)?;
+    check_held(tx, claim)
+}
+
+/// Locks what the claim is about, always in this order, so that no two transactions wait for each other: the account
+/// against what requests ask for, the link, its branches, the sync; and after its subject the work itself, because
+/// whoever wakes it has locked the subject first. A database with one writer has nothing to lock.
+fn lock_subject(tx: &Tx<'_>, claim: &Claim) -> StoreResult<()> {
+    let (account, subject) = match claim.kind {
+        Kind::Link => (
+            "SELECT pg_advisory_xact_lock_shared(hashtextextended('account ' || l.account_id, 0))
+               FROM repository_link l WHERE l.id = $1",
+            "SELECT id FROM repository_link WHERE id = $1 FOR UPDATE",
+        ),
+        Kind::Branch => (
+            "SELECT pg_advisory_xact_lock_shared(hashtextextended('account ' || l.account_id, 0))
+               FROM branch b JOIN repository_link l ON l.id = b.link_id WHERE b.id = $1",
+            "SELECT id FROM branch WHERE id = $1 FOR UPDATE",
+        ),
+        Kind::Sync => (
+            "SELECT pg_advisory_xact_lock_shared(hashtextextended('account ' || s.account_id, 0))
+               FROM sync_configuration s WHERE s.id = $1",
+            "SELECT id FROM sync_configuration WHERE id = $1 FOR UPDATE",
+        ),
+        // Its records are written one by one and never change but by its holder.
+        Kind::Audit => return Ok(()),
+    };
+    tx.lock_rows(account, params![&claim.id])?;
+    tx.lock_rows(subject, params![&claim.id])?;
+    if claim.kind == Kind::Link {
+        let branches = "SELECT id FROM branch WHERE link_id = $1 ORDER BY id FOR UPDATE";
+        tx.lock_rows(branches, params![&claim.id])?;
+    }
+    Ok(())
+}
+
+/// Refuses the transaction unless the claim still stands.
+fn check_held(tx: &Tx<'_>, claim: &Claim) -> StoreResult<()> {
     let held = tx.count(
-        "SELECT count(*) FROM work WHERE id = $1 AND lease_owner = $2 AND epoch = $3 AND lease_until_ms > $4",
+        "SELECT count(*) FROM (SELECT 1 FROM work
+          WHERE id = $1 AND lease_owner = $2 AND epoch = $3 AND lease_until_ms > $4 /*pg FOR UPDATE*/) AS held",
         params![&claim.id, &claim.owner, claim.epoch, tx.now_ms()],
     )?;
     if held == 1 { Ok(()) } else { Err(StoreError::Stale(format!("{} {}", claim.kind.as_str(), claim.id))) }
@@ -157,7 +197,7 @@ impl Store {
     pub async fn renew(&self, claim: &Claim, lease_ms: i64) -> StoreResult<()> {
         let claim = claim.clone();
         self.write("store.renew", move |tx| {
-            fence(tx, &claim)?;
+            check_held(tx, &claim)?;
             tx.execute(
                 "UPDATE work SET lease_until_ms = $2 WHERE id = $1",
                 params![&claim.id, tx.now_ms() + lease_ms],
@@ -187,7 +227,7 @@ impl Store {
     pub async fn forget_work(&self, claim: &Claim) -> StoreResult<()> {
         let claim = claim.clone();
         self.write("store.forget_work", move |tx| {
-            fence(tx, &claim)?;
+            check_held(tx, &claim)?;
             tx.execute("DELETE FROM work WHERE id = $1", params![&claim.id])?;
             Ok(())
         })

@@ -77,7 +77,7 @@ impl From<CallError> for TargetError {
     fn from(cut_short: CallError) -> Self {
         let code = match cut_short {
             CallError::TimedOut { .. } => "Timeout",
-            CallError::Injected { .. } => "Interrupted",
+            CallError::Injected { .. } | CallError::Lost { .. } => "Interrupted",
         };
         Self::unavailable(code, cut_short.to_string())
     }

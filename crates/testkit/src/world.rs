@@ -16,8 +16,11 @@ use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
 use syncline::config::Config;
 use syncline::running::{self, Parts, Seams};
 use syncline_cloudformation_sim::{Settings, Simulator};
+use syncline_peers::postgres::{self, Database};
 use syncline_seams::{Clock, FaultPlan, NoFaults, Outside, VirtualClock};
-use syncline_store::{AttemptStatusRow, Blocker, Change, CredentialRow, Kind, Owner, Scope, StoreError};
+use syncline_store::{
+    AttemptStatusRow, Blocker, Change, CredentialRow, Kind, Location, Owner, Scope, StoreError,
+};
 use syncline_targets::AwsSource;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -66,6 +69,8 @@ pub struct World {
     stop: watch::Sender<bool>,
     stop_simulator: watch::Sender<bool>,
     directory: tempfile::TempDir,
+    // Dropped last, when nothing of the server is left.
+    database: Option<Database>,
 }
 
 /// What outlives the server.
@@ -74,6 +79,7 @@ struct Survivors {
     simulator: Simulator,
     stop_simulator: watch::Sender<bool>,
     directory: tempfile::TempDir,
+    database: Option<Database>,
 }
 
 impl World {
@@ -97,6 +103,10 @@ impl World {
         running::simulate(&simulator, listener, stopped);
 
         let mut config = Config::on_loopback(directory.path());
+        let database = postgres::is_chosen().then(Database::needed);
+        if let Some(database) = &database {
+            config.database = Location::parse(&database.url).expect("a URL").with_connections(4);
+        }
         config.poll_interval = POLL_INTERVAL;
         config.allow_network = vec!["127.0.0.1/32".parse().expect("a network")];
         config.root_account = Some(ACCOUNT.parse().expect("an account"));
@@ -118,6 +128,7 @@ impl World {
             stop,
             stop_simulator,
             directory,
+            database,
         }
     }
 
@@ -130,7 +141,7 @@ impl World {
         let _ = self.stop.send(true);
         let (clock, config, simulator_url) =
             (Arc::clone(&self.clock), self.config.clone(), self.simulator_url.clone());
-        let Survivors { git, simulator, stop_simulator, directory } = self.survivors();
+        let Survivors { git, simulator, stop_simulator, directory, database } = self.survivors();
         let seams =
             Seams { clock: Arc::clone(&clock) as Arc<dyn Clock>, outside: Outside::with_faults(plan) };
         // The database's lock is free once the old listener's last connection has let go of the store.
@@ -147,7 +158,19 @@ impl World {
         };
         let (stop, stopped) = watch::channel(false);
         let client = serve(&parts, &clock, stopped).await;
-        Self { clock, git, simulator, client, parts, config, simulator_url, stop, stop_simulator, directory }
+        Self {
+            clock,
+            git,
+            simulator,
+            client,
+            parts,
+            config,
+            simulator_url,
+            stop,
+            stop_simulator,
+            directory,
+            database,
+        }
     }
 
     fn survivors(self) -> Survivors {
@@ -156,6 +179,7 @@ impl World {
             simulator: self.simulator,
             stop_simulator: self.stop_simulator,
             directory: self.directory,
+            database: self.database,
         }
     }
 

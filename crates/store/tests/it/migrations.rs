@@ -79,7 +79,7 @@ async fn the_events_of_an_earlier_version_are_all_there_in_their_order() {
     // What is kept in documents of a hundred, around its edges.
     let counts = [0, 1, 99, 100, 101, 200, 201, 350];
     for newest in 0..counts.len() {
-        let World { directory, clock, faults, store } = World::new();
+        let World { directory, clock, faults, store, .. } = World::on_sqlite();
         drop(store);
         let path = directory.path().join("syncline.db");
         for suffix in ["", "-wal", "-shm"] {
