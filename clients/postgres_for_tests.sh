@@ -3,6 +3,9 @@
 # `ready <URL>` once it answers, and ends, taking its folder along, when its standard input is closed: so it ends with
 # whoever started it, however that ends. PostgreSQL does not run as root: then it runs as `postgres` or `nobody`.
 #
+# With a certificate and its key in SYNCLINE_PG_CERTIFICATE and SYNCLINE_PG_KEY (PEM) it speaks TLS, too, on the port
+# SYNCLINE_PG_PORT of 127.0.0.1.
+#
 # Usage: postgres_for_tests.sh [<folder of PostgreSQL's programs>]
 # Exit status 3: no PostgreSQL is installed that is new enough.
 set -eu
@@ -56,11 +59,21 @@ max_wal_size = 256MB
 autovacuum = off
 log_min_messages = fatal
 EOF
+if [ -n "${SYNCLINE_PG_CERTIFICATE:-}" ]; then
+    echo "$SYNCLINE_PG_CERTIFICATE" >"$folder/data/server.crt"
+    echo "$SYNCLINE_PG_KEY" >"$folder/data/server.key"
+    cat >>"$folder/data/postgresql.conf" <<EOF
+ssl = on
+listen_addresses = '127.0.0.1'
+port = $SYNCLINE_PG_PORT
+EOF
+    port="&port=$SYNCLINE_PG_PORT"
+fi
 chmod 755 "$folder"
 "$bin/pg_ctl" --pgdata="$folder/data" --log="$folder/log" --wait --silent start </dev/null >/dev/null \
     || { cat "$folder/log" >&2; exit 1; }
 trap '"$bin/pg_ctl" --pgdata="$folder/data" --mode=immediate --silent stop >/dev/null 2>&1; rm -rf "$folder"' EXIT
 trap 'exit 0' HUP INT TERM
-echo "ready postgres://syncline@/postgres?host=$folder"
+echo "ready postgres://syncline@/postgres?host=$folder${port:-}"
 # Until the standard input is closed.
 cat >/dev/null

@@ -3,6 +3,7 @@
 #![expect(clippy::disallowed_methods, reason = "tests reach the database behind the store's back")]
 
 use std::io::{BufRead as _, BufReader};
+use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 
@@ -143,8 +144,29 @@ impl Server {
     /// When there is one that does not start.
     #[must_use]
     pub fn start() -> Option<Self> {
+        Self::start_with(&[])
+    }
+
+    /// Starts one that also speaks TLS on a port of 127.0.0.1, which is returned; the certificate and its key are PEM.
+    ///
+    /// # Panics
+    /// As [`Server::start`], and when there is no free port.
+    #[must_use]
+    pub fn start_with_tls(certificate: &str, key: &str) -> Option<(Self, u16)> {
+        let port =
+            TcpListener::bind(("127.0.0.1", 0)).and_then(|free| free.local_addr()).expect("a port").port();
+        let settings = [
+            ("SYNCLINE_PG_CERTIFICATE", certificate),
+            ("SYNCLINE_PG_KEY", key),
+            ("SYNCLINE_PG_PORT", &port.to_string()),
+        ];
+        Self::start_with(&settings).map(|server| (server, port))
+    }
+
+    fn start_with(settings: &[(&str, &str)]) -> Option<Self> {
         let mut child = Command::new("sh")
             .arg(client("postgres_for_tests.sh"))
+            .envs(settings.iter().copied())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             // It ends a moment after this process, whose output it must not keep open until then.

@@ -538,14 +538,14 @@ mod tests {
     #[test]
     fn a_database_is_a_file_or_a_server_whose_password_is_never_printed() {
         let args = || ServeArgs {
-            database_url: Some(Secret::new("postgres://u:canary@h/d")),
+            database_url: Some(Secret::new("postgres://u:canary@localhost/d")),
             ..ServeArgs::default()
         };
         assert!(!format!("{:?}", args()).contains("canary"));
         let config = settle(args()).expect("valid");
         assert!(config.database.is_postgres());
         let printed = format!("{config:?} {}", config.database);
-        assert!(printed.contains("postgres://h/d") && !printed.contains("canary"), "{printed}");
+        assert!(printed.contains("postgres://localhost/d") && !printed.contains("canary"), "{printed}");
         assert!(!settle(ServeArgs::default()).expect("valid").database.is_postgres());
 
         let directory = tempfile::tempdir().expect("temporary directory");
@@ -554,7 +554,8 @@ mod tests {
             std::fs::write(&path, text).expect("write");
             settle(ServeArgs { config: Some(path.clone()), ..ServeArgs::default() })
         };
-        let config = with("database_url = 'postgres://h/d'\ndatabase_connections = 4").expect("valid");
+        let config =
+            with("database_url = 'postgres://localhost/d'\ndatabase_connections = 4").expect("valid");
         assert!(config.database.is_postgres());
         let refused = with("database_connections = 1").expect_err("too few");
         assert!(refused.contains("from 2 to 1000"), "{refused}");

@@ -8,6 +8,7 @@
 #![expect(clippy::disallowed_methods, reason = "the one place that may")]
 
 mod pool;
+mod tls;
 
 use std::collections::HashMap;
 use std::error::Error as _;
@@ -20,6 +21,7 @@ use postgres::{Client, NoTls, SimpleQueryMessage, Statement};
 use syncline_seams::{CallError, Clock, Moment};
 
 pub(crate) use pool::Postgres;
+pub(crate) use tls::Tls;
 
 use crate::copying::{Feed, Put};
 use crate::location::Server;
@@ -64,7 +66,11 @@ impl Session {
     /// Connects to a server of a version that is known to work.
     pub(crate) fn open(server: &Server) -> StoreResult<Self> {
         let cannot = |reason: String| StoreError::Open { path: server.to_string(), reason };
-        let mut client = server.config.connect(NoTls).map_err(|error| cannot(told(&error)))?;
+        let client = match &server.tls {
+            Some(tls) => server.config.connect(tls.clone()),
+            None => server.config.connect(NoTls),
+        };
+        let mut client = client.map_err(|error| cannot(told(&error)))?;
         client.batch_execute(SETTINGS).map_err(|error| cannot(told(&error)))?;
         let row = client.query_one(
             "SELECT current_setting('server_version_num')::bigint, current_setting('server_encoding')",

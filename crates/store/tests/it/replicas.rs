@@ -6,7 +6,7 @@ use std::sync::{Arc, Barrier};
 
 use syncline_model::plan::Phase;
 use syncline_model::sync::{BlockerKind, BlockerStatus};
-use syncline_peers::postgres::Database;
+use syncline_peers::postgres::{Database, Server};
 use syncline_seams::{CallError, FaultPlan, Injected, Moment, Outside, VirtualClock};
 use syncline_store::{
     Change, CreateConfiguration, CreateConnection, Kind, Location, Made, NewBlocker, NewConnection, Page,
@@ -392,6 +392,35 @@ async fn connections_that_were_cut_while_idle_are_made_again_unnoticed() {
         let page = Page { after: None, limit: 10 };
         world.store.connections(&ours(), None, None, &page).await.expect("read");
     }
+}
+
+#[tokio::test]
+async fn a_server_is_spoken_to_by_tls_and_only_where_its_certificate_is_good() {
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");
+    let (certificate, key) = (made.cert.pem(), made.signing_key.serialize_pem());
+    let Some((server, port)) = Server::start_with_tls(&certificate, &key) else { return };
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let roots = folder.path().join("roots.pem");
+    let open = |host: &str, settings: &str| {
+        let url =
+            format!("postgres://syncline@{host}:{port}/postgres?sslrootcert={}{settings}", roots.display());
+        let clock = Arc::new(VirtualClock::starting_at(START_MS));
+        let keyring = folder.path().join("keyring");
+        Location::parse(&url).and_then(|at| Store::open(&at, &keyring, clock, Outside::default()))
+    };
+    std::fs::write(&roots, &certificate).expect("written");
+    let store = open("localhost", "").expect("it opens");
+    store.account(&ours().account).await.expect("written");
+    let plain = "SELECT count(*) FROM pg_stat_ssl JOIN pg_stat_activity USING (pid)
+                  WHERE application_name = 'syncline' AND NOT ssl";
+    assert_eq!(Database::ask_at(&server.url, plain), "0");
+    assert_ne!(Database::ask_at(&server.url, &plain.replace("NOT ", "")), "0");
+    let told = open("127.0.0.1", "").expect_err("it is another's certificate").to_string();
+    assert!(told.contains("certificate"), "{told}");
+    let another = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");
+    std::fs::write(&roots, another.cert.pem()).expect("written");
+    let told = open("localhost", "&sslmode=require").expect_err("nobody vouches for it").to_string();
+    assert!(told.contains("certificate"), "{told}");
 }
 
 #[tokio::test]
