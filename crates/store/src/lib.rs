@@ -21,6 +21,7 @@ mod connections;
 mod events;
 mod hosts;
 mod keyring;
+mod lanes;
 mod links;
 mod page;
 mod raw;
@@ -61,6 +62,7 @@ pub use hosts::{CreateHost, DeleteHost, Host, HostChange, NewHost, UpdateHost};
 pub use keyring::{
     DataKeyStatus, KeyId, KeySource, Keyring, KeyringStatus, MasterKeys, MasterStatus, Owner, Rotation,
 };
+pub use lanes::Backlog;
 pub use links::{CreateLink, DeleteLink, Link, LinkChange, LinkConnection, LinkRecord, NewLink, UpdateLink};
 pub use page::{Cursor, Page, PageOf};
 #[cfg(feature = "seed")]

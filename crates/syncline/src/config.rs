@@ -17,6 +17,8 @@ use syncline_git::Network;
 use syncline_model::names::AccountId;
 use syncline_seams::Secret;
 
+use crate::worker::Places;
+
 pub use limits::{Limits, Throttle};
 
 /// Which half of the server runs.
@@ -170,6 +172,7 @@ struct File {
     log_format: Option<LogFormat>,
     quotas: Quotas,
     limits: Limits,
+    concurrency: Places,
 }
 
 /// Where the root access key comes from.
@@ -285,6 +288,8 @@ pub struct Config {
     pub quotas: Quotas,
     /// How much is taken on, and for how long.
     pub limits: Limits,
+    /// How much the worker does at a time.
+    pub places: Places,
     /// Where the git program is looked for.
     pub search_path: OsString,
 }
@@ -318,6 +323,7 @@ impl Config {
             root_account: None,
             quotas: Quotas::default(),
             limits: Limits::unthrottled(),
+            places: Places::default(),
             search_path: search_path(),
         }
     }
@@ -397,6 +403,11 @@ impl ServeArgs {
             root_account: first_key.account,
             quotas: file.quotas,
             limits: file.limits.check().map_err(anyhow::Error::msg).context("[limits] in the file")?,
+            places: file
+                .concurrency
+                .check()
+                .map_err(anyhow::Error::msg)
+                .context("[concurrency] in the file")?,
             search_path: search_path(),
         })
     }
@@ -506,6 +517,8 @@ mod tests {
             "[limits]\nheader_bytes = 8191",
             "[limits]\nidle_time = 60",
             "[limits]\nidle_time = '1 ms'",
+            "[concurrency]\nsyncs = 0",
+            "[concurrency]\nstacks = 1",
         ] {
             std::fs::write(&path, bad).expect("write");
             assert!(settle(args()).is_err(), "{bad}");
