@@ -383,7 +383,8 @@ pub enum Trouble {
         blocker: BlockerKind,
         /// For people.
         reason: String,
-        /// What the other side asked us to wait, in milliseconds.
+        /// What the other side asked us to wait, in milliseconds. That it asked at all, if only by refusing one
+        /// request of many, means that it wants fewer.
         retry_after_ms: Option<i64>,
     },
 }

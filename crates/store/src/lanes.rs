@@ -229,7 +229,10 @@ impl Store {
 }
 
 #[cfg(test)]
-#[expect(clippy::disallowed_methods, reason = "how the database goes about a statement, only its driver tells")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "how the database goes about a statement, only its driver tells"
+)]
 mod tests {
     use rusqlite::{Connection, StatementStatus, params};
 
@@ -321,7 +324,8 @@ mod tests {
         for pieces in [40, 5_000] {
             let (_folder, database) = database(pieces);
             let seen = backlog(&Tx::new(&database, 10), Kind::Sync).expect("read");
-            let quiet = seen.due.iter().find(|due| due.lane.account == "quiet").expect("nobody is overlooked");
+            let quiet =
+                seen.due.iter().find(|due| due.lane.account == "quiet").expect("nobody is overlooked");
             assert_eq!((quiet.since_ms, quiet.lane.to_string().as_str()), (9, "quiet/aws:2:r/x"));
             assert_eq!(seen.next_due_ms, Some(99), "what is not due yet");
             assert!(seen.due.iter().all(|due| due.lane.account != "rests"));
@@ -330,7 +334,9 @@ mod tests {
         let seen = backlog(&Tx::new(&database, 10), Kind::Sync).expect("read");
         assert_eq!(seen.due.len(), 51);
         assert_eq!(seen.in_progress, [(Lane::from_text("noisy/aws:1:r/3"), 24)]);
-        database.execute("UPDATE work SET lease_until_ms = 5 WHERE lease_until_ms IS NOT NULL", params![]).expect("ran out");
+        database
+            .execute("UPDATE work SET lease_until_ms = 5 WHERE lease_until_ms IS NOT NULL", params![])
+            .expect("ran out");
         assert!(backlog(&Tx::new(&database, 10), Kind::Sync).expect("read").in_progress.is_empty());
     }
 

@@ -232,6 +232,25 @@ impl Store {
         .await
     }
 
+    /// Gives back everything that `owner` holds, as it is: still due, for anybody else at once. For the end of a worker
+    /// that cannot finish what it has begun; nothing can be written under its claims any more.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn hand_over(&self, owner: &str) -> StoreResult<()> {
+        let owner = owner.to_owned();
+        self.write("store.hand_over", move |tx| {
+            tx.execute(
+                "UPDATE work SET lease_owner = NULL, lease_until_ms = NULL
+                  WHERE lease_owner = $1 AND lease_until_ms IS NOT NULL",
+                params![owner],
+            )?;
+            tx.note_wake();
+            Ok(())
+        })
+        .await
+    }
+
     /// Ends work whose subject is gone.
     ///
     /// # Errors
@@ -278,6 +297,50 @@ impl Store {
                 params![tx.now_ms()],
             )?;
             row.map_or(Ok(None), |mut row| row.opt_int())
+        })
+    }
+
+    /// Gauges of the work: name, help text, value.
+    ///
+    /// # Errors
+    /// The database's.
+    pub fn work_gauges(&self) -> StoreResult<Vec<(&'static str, &'static str, i64)>> {
+        self.read(|tx| {
+            let now_ms = tx.now_ms();
+            let held = |kind: Kind| {
+                let sql = "SELECT count(*) FROM work WHERE kind = $1 AND lease_until_ms > $2";
+                tx.count(sql, params![kind.as_str(), now_ms])
+            };
+            let mut oldest_ms = 0;
+            for kind in [Kind::Link, Kind::Branch, Kind::Sync] {
+                let row = tx.row(
+                    "SELECT min(due_at_ms) FROM work WHERE kind = $1 AND due_at_ms <= $2
+                       AND (lease_until_ms IS NULL OR lease_until_ms <= $2)",
+                    params![kind.as_str(), now_ms],
+                )?;
+                let since_ms = row.map_or(Ok(None), |mut row| row.opt_int())?.unwrap_or(now_ms);
+                oldest_ms = oldest_ms.max(now_ms - since_ms);
+            }
+            let throttled = "SELECT count(*) FROM pace WHERE not_before_ms > $1";
+            Ok(vec![
+                (
+                    "syncline_repositories_in_progress",
+                    "Repositories being asked for heads.",
+                    held(Kind::Link)?,
+                ),
+                ("syncline_branches_in_progress", "Branches being read.", held(Kind::Branch)?),
+                ("syncline_syncs_in_progress", "Syncs whose stacks are being worked on.", held(Kind::Sync)?),
+                (
+                    "syncline_work_oldest_due_milliseconds",
+                    "How long the most overdue piece of work has waited to be taken.",
+                    oldest_ms,
+                ),
+                (
+                    "syncline_endpoints_throttled",
+                    "Git hosts and AWS accounts that are given a pause, because they throttled.",
+                    tx.count(throttled, params![now_ms])?,
+                ),
+            ])
         })
     }
 }

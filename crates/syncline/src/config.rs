@@ -21,6 +21,9 @@ use crate::worker::Places;
 
 pub use limits::{Limits, Throttle};
 
+/// How long work in progress may take to end after a stop is asked for, unless said otherwise.
+const SHUTDOWN_GRACE: Duration = Duration::from_secs(30);
+
 /// Which half of the server runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -104,6 +107,9 @@ pub struct ServeArgs {
     /// How often each repository is asked for its heads, such as 60s or 5m.
     #[arg(long, env = "SYNCLINE_POLL_INTERVAL", value_name = "DURATION", value_parser = parse_duration)]
     poll_interval: Option<Duration>,
+    /// How long work in progress may take to end after SIGTERM; what is left then is handed over, such as 30s.
+    #[arg(long, env = "SYNCLINE_SHUTDOWN_GRACE", value_name = "DURATION", value_parser = parse_duration)]
+    shutdown_grace: Option<Duration>,
     /// Admit remotes in this network, as 10.0.0.0/8 (repeatable). Public addresses are always admitted.
     #[arg(long, env = "SYNCLINE_ALLOW_NETWORK", value_name = "CIDR", value_delimiter = ',')]
     allow_network: Vec<Network>,
@@ -164,6 +170,7 @@ struct File {
     keyring: Option<String>,
     role: Option<Role>,
     poll_interval: Option<String>,
+    shutdown_grace: Option<String>,
     allow_network: Vec<String>,
     allow_file_remotes: Vec<PathBuf>,
     allow_role_account: Vec<String>,
@@ -270,6 +277,8 @@ pub struct Config {
     pub role: Role,
     /// How often each repository is asked for its heads.
     pub poll_interval: Duration,
+    /// How long work in progress may take to end after a stop is asked for.
+    pub shutdown_grace: Duration,
     /// Networks that remotes may be in, beside the public ones.
     pub allow_network: Vec<Network>,
     /// Directories that `file://` remotes may be in.
@@ -314,6 +323,7 @@ impl Config {
             keyring: KeyringSource::File(data_dir.join("keyring")),
             role: Role::All,
             poll_interval: Duration::from_secs(60),
+            shutdown_grace: SHUTDOWN_GRACE,
             allow_network: Vec::new(),
             allow_file_remotes: Vec::new(),
             role_accounts: Vec::new(),
@@ -365,6 +375,13 @@ impl ServeArgs {
             }
             (None, None) => Duration::from_secs(60),
         };
+        let shutdown_grace = match (self.shutdown_grace, &file.shutdown_grace) {
+            (Some(grace), _) => grace,
+            (None, Some(text)) => {
+                parse_duration(text).map_err(anyhow::Error::msg).context("shutdown_grace in the file")?
+            }
+            (None, None) => SHUTDOWN_GRACE,
+        };
         let allow_network = if self.allow_network.is_empty() {
             file.allow_network
                 .iter()
@@ -391,6 +408,7 @@ impl ServeArgs {
             keyring,
             role: self.role.or(file.role).unwrap_or_default(),
             poll_interval,
+            shutdown_grace,
             allow_network,
             allow_file_remotes: either(self.allow_file_remotes, file.allow_file_remotes),
             role_accounts: pairs.iter().map(|pair| parse_pair(pair)).collect::<anyhow::Result<_>>()?,

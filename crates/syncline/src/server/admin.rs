@@ -22,7 +22,11 @@ pub(super) async fn readyz(State(front): State<Arc<Front>>) -> (StatusCode, Stri
 /// Metrics in the Prometheus text format: gauges read from the store when they are asked for, and what was
 /// refused since the start.
 pub(super) async fn metrics(State(front): State<Arc<Front>>) -> (StatusCode, String) {
-    match front.store.gauges() {
+    let of_store = front.store.gauges().and_then(|mut gauges| {
+        gauges.extend(front.store.work_gauges()?);
+        Ok(gauges)
+    });
+    match of_store {
         Ok(gauges) => {
             let mut text = String::new();
             for (name, help, value) in gauges {

@@ -20,13 +20,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use syncline_git::Git;
+use syncline_model::plan::Trouble;
 use syncline_model::schedule::Turns;
-use syncline_seams::Clock;
+use syncline_seams::{Clock, Outside};
 use syncline_store::{Claim, Kind, Store, StoreError};
 use syncline_targets::Target;
 use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
-use tracing::{debug, error, warn};
+use tracing::{debug, error, info, warn};
 use uuid::Uuid;
 
 /// How long a claim is held unless it is renewed, in milliseconds.
@@ -51,6 +52,7 @@ pub struct Worker {
     owner: String,
     places: Places,
     turns: Mutex<Turns>,
+    outside: Outside,
 }
 
 /// Gives the place of an ended piece of work back.
@@ -87,10 +89,11 @@ impl Worker {
         clock: Arc<dyn Clock>,
         poll_interval: Duration,
         places: Places,
+        outside: Outside,
     ) -> Self {
         let poll_interval_ms = i64::try_from(poll_interval.as_millis()).unwrap_or(i64::MAX);
         let owner = Uuid::new_v4().to_string();
-        Self { store, git, target, clock, poll_interval_ms, owner, places, turns: Mutex::default() }
+        Self { store, git, target, clock, poll_interval_ms, owner, places, turns: Mutex::default(), outside }
     }
 
     /// Claims one piece of work of each kind, whose turn it is, and does it. False if nothing was to be done.
@@ -108,8 +111,9 @@ impl Worker {
         Ok(worked)
     }
 
-    /// Does what is due until `stop` turns true, then finishes what it has begun.
-    pub async fn run(self: Arc<Self>, mut stop: watch::Receiver<bool>) {
+    /// Does what is due until `stop` turns true. What it has begun then, it finishes within `grace`; what is not
+    /// finished is cut off and handed over to other workers, or to the next start.
+    pub async fn run(self: Arc<Self>, mut stop: watch::Receiver<bool>, grace: Duration) {
         let mut running = JoinSet::new();
         let mut busy = HashMap::new();
         while !*stop.borrow() {
@@ -130,7 +134,23 @@ impl Worker {
                 free(&mut busy, ended);
             }
         }
-        while running.join_next().await.is_some() {}
+        self.drain(running, grace).await;
+    }
+
+    async fn drain(&self, mut running: JoinSet<()>, grace: Duration) {
+        tokio::select! {
+            () = async { while running.join_next().await.is_some() {} } => return,
+            () = self.clock.sleep(grace) => {}
+        }
+        let count = running.len();
+        running.shutdown().await;
+        // Every step is resumed by looking: where it was cut off makes no difference.
+        match self.store.hand_over(&self.owner).await {
+            Ok(()) => info!(count, "work in progress was cut off and handed over"),
+            Err(error) => {
+                error!(%error, "work in progress could not be handed over; its leases run out by themselves")
+            }
+        }
     }
 
     /// Starts whatever is due, as far as there are places. When there may be more to start, unless something wakes
@@ -239,8 +259,14 @@ impl Worker {
         }
     }
 
-    /// A number from 0 to 1 that spreads retries.
-    fn jitter() -> f64 {
-        fastrand::f64()
+    /// Has everybody ask the endpoint of the claimed work more slowly, if that is what the trouble says.
+    async fn slow_down(&self, claim: &Claim, trouble: &Trouble) -> Result<(), StoreError> {
+        let Trouble::Outage { retry_after_ms: Some(asked_ms), reason, .. } = trouble else { return Ok(()) };
+        let Some(bounds) = self.places.bounds(claim.kind) else { return Ok(()) };
+        let jitter = self.outside.jitter();
+        if self.store.record_throttled(claim, bounds.per_endpoint, Some(*asked_ms), jitter).await? {
+            info!(endpoint = claim.lane.endpoint, reason, "an endpoint is asked more slowly");
+        }
+        Ok(())
     }
 }
