@@ -316,8 +316,10 @@ impl Store {
     ///
     /// # Errors
     /// The database's.
-    pub fn branch_record(&self, id: &str) -> StoreResult<Option<BranchRecord>> {
-        self.read(|tx| {
+    pub async fn branch_record(&self, id: &str) -> StoreResult<Option<BranchRecord>> {
+        let id = id.to_owned();
+        self.read(move |tx| {
+            let id = id.as_str();
             let found = tx.row(
                 "SELECT link_id, name, head_sha, head_seq, failures FROM branch WHERE id = $1",
                 params![id],
@@ -350,6 +352,7 @@ impl Store {
                 .collect::<StoreResult<Vec<_>>>()?;
             Ok(Some(BranchRecord { id: id.to_owned(), link_id, name, head_sha, head_seq, failures, syncs }))
         })
+        .await
     }
 
     /// Opens the attempt to read the branch's head, or goes on with the one that is open for it.

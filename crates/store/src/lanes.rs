@@ -190,8 +190,8 @@ impl Store {
     ///
     /// # Errors
     /// The database's.
-    pub fn backlog(&self, kind: Kind) -> StoreResult<Backlog> {
-        self.read(|tx| backlog(tx, kind))
+    pub async fn backlog(&self, kind: Kind) -> StoreResult<Backlog> {
+        self.read(move |tx| backlog(tx, kind)).await
     }
 
     /// Records that a call of the claimed work was throttled: its endpoint is asked more slowly, by everybody. `bound`

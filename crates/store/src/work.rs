@@ -159,8 +159,8 @@ impl Store {
             Ok(may_begin.min_by_key(|due| due.since_ms).map(|due| due.lane.clone()))
         };
         let is_due = match kind {
-            Kind::Audit => self.read(audit::most_overdue)?.is_some(),
-            Kind::Link | Kind::Branch | Kind::Sync => self.read(next)?.is_some(),
+            Kind::Audit => self.read(audit::most_overdue).await?.is_some(),
+            Kind::Link | Kind::Branch | Kind::Sync => self.read(next).await?.is_some(),
         };
         if !is_due {
             return Ok(None);
@@ -270,10 +270,10 @@ impl Store {
     ///
     /// # Errors
     /// The database's.
-    pub fn next_due_ms(&self, kind: Option<Kind>) -> StoreResult<Option<i64>> {
+    pub async fn next_due_ms(&self, kind: Option<Kind>) -> StoreResult<Option<i64>> {
         let kinds =
             kind.map_or_else(|| vec![Kind::Link, Kind::Branch, Kind::Sync, Kind::Audit], |kind| vec![kind]);
-        self.read(|tx| {
+        self.read(move |tx| {
             let mut next = None;
             for kind in kinds {
                 let of_kind = match kind {
@@ -284,28 +284,30 @@ impl Store {
             }
             Ok(next)
         })
+        .await
     }
 
     /// When the next lease that is held ends, in milliseconds since the Unix epoch.
     ///
     /// # Errors
     /// The database's.
-    pub fn next_lease_end_ms(&self) -> StoreResult<Option<i64>> {
-        self.read(|tx| {
+    pub async fn next_lease_end_ms(&self) -> StoreResult<Option<i64>> {
+        self.read(move |tx| {
             let row = tx.row(
                 "SELECT min(lease_until_ms) FROM work WHERE lease_until_ms > $1 AND due_at_ms IS NOT NULL",
                 params![tx.now_ms()],
             )?;
             row.map_or(Ok(None), |mut row| row.opt_int())
         })
+        .await
     }
 
     /// Gauges of the work: name, help text, value.
     ///
     /// # Errors
     /// The database's.
-    pub fn work_gauges(&self) -> StoreResult<Vec<(&'static str, &'static str, i64)>> {
-        self.read(|tx| {
+    pub async fn work_gauges(&self) -> StoreResult<Vec<(&'static str, &'static str, i64)>> {
+        self.read(move |tx| {
             let now_ms = tx.now_ms();
             let held = |kind: Kind| {
                 let sql = "SELECT count(*) FROM work WHERE kind = $1 AND lease_until_ms > $2";
@@ -342,5 +344,6 @@ impl Store {
                 ),
             ])
         })
+        .await
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use http::StatusCode;
+use syncline_store::StoreError;
 
 use super::Front;
 
@@ -13,7 +14,7 @@ pub(super) async fn livez() -> &'static str {
 }
 
 pub(super) async fn readyz(State(front): State<Arc<Front>>) -> (StatusCode, String) {
-    match front.store.ping() {
+    match front.store.ping().await {
         Ok(()) => (StatusCode::OK, "ok\n".to_owned()),
         Err(error) => (StatusCode::SERVICE_UNAVAILABLE, format!("{error}\n")),
     }
@@ -22,11 +23,12 @@ pub(super) async fn readyz(State(front): State<Arc<Front>>) -> (StatusCode, Stri
 /// Metrics in the Prometheus text format: gauges read from the store when they are asked for, and what was
 /// refused since the start.
 pub(super) async fn metrics(State(front): State<Arc<Front>>) -> (StatusCode, String) {
-    let of_store = front.store.gauges().and_then(|mut gauges| {
-        gauges.extend(front.store.work_gauges()?);
-        Ok(gauges)
-    });
-    match of_store {
+    let of_store = async {
+        let mut gauges = front.store.gauges().await?;
+        gauges.extend(front.store.work_gauges().await?);
+        Ok::<_, StoreError>(gauges)
+    };
+    match of_store.await {
         Ok(gauges) => {
             let mut text = String::new();
             for (name, help, value) in gauges {

@@ -14,7 +14,7 @@ use super::{Due, Worker};
 
 impl Worker {
     pub(super) async fn work_on_link(&self, claim: &Claim) -> Result<Due, StoreError> {
-        let Some(record) = self.store.link_record(&claim.id)? else {
+        let Some(record) = self.store.link_record(&claim.id).await? else {
             // The link was deleted: what was cached of its repository goes too.
             if let Err(error) = self.git.forget(&claim.id).await {
                 warn!(link = claim.id, %error, "the cache of a deleted link could not be thrown away");
@@ -26,7 +26,7 @@ impl Worker {
         if record.branches.is_empty() {
             return Ok(None);
         }
-        let remote = match remote(&self.store, &record) {
+        let remote = match remote(&self.store, &record).await {
             Ok(remote) => remote,
             Err(trouble) => return self.link_trouble(claim, &record, &trouble).await,
         };

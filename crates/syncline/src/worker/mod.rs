@@ -187,10 +187,10 @@ impl Worker {
     async fn claim(&self, kind: Kind, free: u32) -> Result<Begun, StoreError> {
         let Some(bounds) = self.places.bounds(kind) else {
             let claim = self.store.claim(kind, &self.owner, LEASE_MS).await?;
-            let next_ms = self.store.next_due_ms(Some(kind))?;
+            let next_ms = self.store.next_due_ms(Some(kind)).await?;
             return Ok(Begun { claims: claim.into_iter().collect(), next_ms });
         };
-        let backlog = self.store.backlog(kind)?;
+        let backlog = self.store.backlog(kind).await?;
         let now_ms = self.clock.now_ms();
         // What is due and cannot begin waits for a place, and must not be looked for again and again.
         let next_ms = backlog.beginnings_ms().filter(|at_ms| *at_ms > now_ms).min();
