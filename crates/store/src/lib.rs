@@ -29,6 +29,7 @@ mod raw;
 mod seed;
 mod sql;
 mod status;
+mod suspensions;
 mod syncs;
 mod tags;
 mod work;
@@ -68,6 +69,7 @@ pub use page::{Cursor, Page, PageOf};
 #[cfg(feature = "seed")]
 pub use seed::Seed;
 pub use status::{AttemptStatusRow, RepositoryStatus, SyncStatus};
+pub use suspensions::{Suspended, Suspension};
 pub use syncs::SyncRecord;
 pub use tags::{ChangeTags, TAGS_PER_RESOURCE, Tag, Tagged};
 pub use work::{Claim, Kind};

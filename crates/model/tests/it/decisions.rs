@@ -53,6 +53,7 @@ impl Sync {
             held: false,
             knows_stack: false,
             predecessor: false,
+            suspended: false,
         };
         Self { recorded, attempt: 0, plan: 0, target: Target::default() }
     }

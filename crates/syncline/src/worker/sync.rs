@@ -505,8 +505,14 @@ impl Worker {
     }
 
     async fn supersede(&self, open: &Open<'_>) -> Result<Next, Failure> {
+        let suspended = open.record.suspension.as_ref().map(|suspension| {
+            let what = if suspension.of_account { "account" } else { "sync" };
+            format!("The {what} was suspended before anything was executed: {}", suspension.reason)
+        });
         let text = if open.record.recorded.deleted {
             "The sync configuration was deleted before anything was executed"
+        } else if let Some(suspended) = &suspended {
+            suspended
         } else if open.record.recorded.generation == open.attempt.wanted.generation {
             "A newer commit is synced instead"
         } else {

@@ -7,6 +7,7 @@ mod files;
 mod moves;
 mod outages;
 mod stacks;
+mod suspending;
 mod sweep;
 mod syncing;
 

@@ -17,3 +17,12 @@ CREATE TABLE pace (
   not_before_ms BIGINT NOT NULL,      -- nothing is begun before
   since_ms BIGINT NOT NULL            -- when the newest strike was recorded
 );
+
+-- What the operator has told to rest: one sync, or a whole account.
+CREATE TABLE suspension (
+  account_id TEXT NOT NULL,
+  sync_id TEXT NOT NULL,              -- empty for the account
+  reason TEXT NOT NULL,
+  since_ms BIGINT NOT NULL,
+  PRIMARY KEY (account_id, sync_id)
+);
