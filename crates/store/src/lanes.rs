@@ -24,16 +24,16 @@ const FRONT_OF_THE_LINE: &str = "SELECT lane, due_at_ms FROM work
 
 /// Every lane of a kind with the oldest due piece that nobody holds, if it has one; each lane costs two looks into
 /// an index, however many pieces stand in it.
-const EVERY_LANE: &str = "WITH RECURSIVE every (lane) AS (
+const EVERY_LANE: &str = "WITH RECURSIVE known (lane) AS (
     SELECT min(w.lane) FROM work w WHERE w.kind = $1 AND w.due_at_ms IS NOT NULL
     UNION ALL
-    SELECT (SELECT min(w.lane) FROM work w WHERE w.kind = $1 AND w.due_at_ms IS NOT NULL AND w.lane > every.lane)
-      FROM every WHERE every.lane IS NOT NULL)
-  SELECT every.lane,
+    SELECT (SELECT min(w.lane) FROM work w WHERE w.kind = $1 AND w.due_at_ms IS NOT NULL AND w.lane > known.lane)
+      FROM known WHERE known.lane IS NOT NULL)
+  SELECT known.lane,
          (SELECT min(w.due_at_ms) FROM work w
-           WHERE w.kind = $1 AND w.lane = every.lane AND w.due_at_ms <= $2
+           WHERE w.kind = $1 AND w.lane = known.lane AND w.due_at_ms <= $2
              AND (w.lease_until_ms IS NULL OR w.lease_until_ms <= $2)) AS since_ms
-    FROM every WHERE every.lane IS NOT NULL";
+    FROM known WHERE known.lane IS NOT NULL";
 
 /// What is in progress, whoever holds it.
 const IN_PROGRESS: &str =

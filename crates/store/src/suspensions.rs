@@ -46,24 +46,27 @@ pub(crate) fn find(tx: &Tx<'_>, account: &str, sync_id: &str) -> StoreResult<Opt
         .transpose()
 }
 
-/// The sync configurations that are meant, each with its link, and the key of their suspension; `None` if there is no
-/// such configuration.
-fn meant(
-    tx: &Tx<'_>,
-    scope: &Scope,
-    what: &Suspended,
-) -> StoreResult<Option<(String, Vec<(String, String)>)>> {
+/// What is meant by a [`Suspended`].
+struct Meant {
+    /// The key of the suspension: a sync's id, or nothing for the account.
+    key: String,
+    /// The ids of the syncs, each with its link's.
+    syncs: Vec<(String, String)>,
+}
+
+/// `None` if there is no such configuration.
+fn meant(tx: &Tx<'_>, scope: &Scope, what: &Suspended) -> StoreResult<Option<Meant>> {
     match what {
         Suspended::Account => {
             let read = |mut row: Row| Ok((row.text()?, row.text()?));
             let of_account =
                 "SELECT id, link_id FROM sync_configuration WHERE account_id = $1 AND deleted = 0";
             let syncs = tx.rows(of_account, params![scope.account.as_str()])?.into_iter().map(read);
-            Ok(Some((String::new(), syncs.collect::<StoreResult<_>>()?)))
+            Ok(Some(Meant { key: String::new(), syncs: syncs.collect::<StoreResult<_>>()? }))
         }
         Suspended::Sync { sync_type, name } => {
             let found = configurations::find(tx, scope, sync_type, name)?;
-            Ok(found.map(|sync| (sync.id.clone(), vec![(sync.id, sync.link_id)])))
+            Ok(found.map(|sync| Meant { key: sync.id.clone(), syncs: vec![(sync.id, sync.link_id)] }))
         }
     }
 }
@@ -95,7 +98,7 @@ impl Store {
     ) -> StoreResult<A> {
         let (scope, reason) = (scope.clone(), reason.to_owned());
         self.change("store.suspend", change, move |tx| {
-            let Some((key, syncs)) = meant(tx, &scope, &what)? else { return Ok(None) };
+            let Some(Meant { key, syncs }) = meant(tx, &scope, &what)? else { return Ok(None) };
             tx.execute(
                 "INSERT INTO suspension (account_id, sync_id, reason, since_ms) VALUES ($1, $2, $3, $4)
                    ON CONFLICT (account_id, sync_id) DO UPDATE SET reason = excluded.reason",
@@ -123,7 +126,7 @@ impl Store {
     ) -> StoreResult<A> {
         let scope = scope.clone();
         self.change("store.resume", change, move |tx| {
-            let Some((key, syncs)) = meant(tx, &scope, &what)? else { return Ok(None) };
+            let Some(Meant { key, syncs }) = meant(tx, &scope, &what)? else { return Ok(None) };
             let rested = tx.execute(
                 "DELETE FROM suspension WHERE account_id = $1 AND sync_id = $2",
                 params![scope.account.as_str(), &key],

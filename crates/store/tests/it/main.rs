@@ -8,6 +8,7 @@ mod chain;
 mod configurations;
 mod faults;
 mod keyring;
+mod lanes;
 mod leases;
 mod migrations;
 mod opening;
