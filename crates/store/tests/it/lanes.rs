@@ -61,10 +61,10 @@ async fn work_stands_in_the_lane_of_whoever_is_talked_to() {
 }
 
 #[tokio::test]
+#[expect(clippy::disallowed_methods, reason = "the test plays an earlier version")]
 async fn work_of_an_earlier_version_gets_its_lane_with_its_first_claim() {
     let (world, _) = hosted().await;
     let database = rusqlite::Connection::open(world.database()).expect("the database");
-    #[expect(clippy::disallowed_methods, reason = "the test plays an earlier version")]
     database.execute("UPDATE work SET lane = ''", []).expect("as it was");
     assert_eq!(due(&world, Kind::Link).await, ["//"]);
     let claimed = world.store.claim_in(Kind::Link, vec![(Lane::default(), 9)], "worker", LEASE_MS).await;
