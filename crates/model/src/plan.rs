@@ -70,7 +70,7 @@ pub struct Recorded {
     pub desired: Option<Wanted>,
     /// The attempt that has not ended.
     pub open: Option<Open>,
-    /// What the newest ended attempt was opened for.
+    /// What the newest ended attempt was opened for, unless it was given up.
     pub newest: Option<Wanted>,
     /// A blocker stands that only an operator ends.
     pub held: bool,

@@ -26,3 +26,6 @@ CREATE TABLE suspension (
   since_ms BIGINT NOT NULL,
   PRIMARY KEY (account_id, sync_id)
 );
+
+-- 1 for an attempt that was given up before it executed anything: what it was opened for is still wanted.
+ALTER TABLE attempt ADD COLUMN given_up BIGINT NOT NULL DEFAULT 0;

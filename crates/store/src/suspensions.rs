@@ -5,7 +5,7 @@
 
 use crate::change::Change;
 use crate::sql::{Row, Tx, params};
-use crate::{Scope, Store, StoreResult, branches, configurations, work};
+use crate::{Scope, Store, StoreResult, configurations, work};
 
 /// Why and since when a sync rests.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,37 +50,24 @@ pub(crate) fn find(tx: &Tx<'_>, account: &str, sync_id: &str) -> StoreResult<Opt
 struct Meant {
     /// The key of the suspension: a sync's id, or nothing for the account.
     key: String,
-    /// The ids of the syncs, each with its link's.
-    syncs: Vec<(String, String)>,
+    /// The ids of the syncs.
+    syncs: Vec<String>,
 }
 
 /// `None` if there is no such configuration.
 fn meant(tx: &Tx<'_>, scope: &Scope, what: &Suspended) -> StoreResult<Option<Meant>> {
     match what {
         Suspended::Account => {
-            let read = |mut row: Row| Ok((row.text()?, row.text()?));
-            let of_account =
-                "SELECT id, link_id FROM sync_configuration WHERE account_id = $1 AND deleted = 0";
-            let syncs = tx.rows(of_account, params![scope.account.as_str()])?.into_iter().map(read);
+            let of_account = "SELECT id FROM sync_configuration WHERE account_id = $1 AND deleted = 0";
+            let mut syncs = tx.rows(of_account, params![scope.account.as_str()])?;
+            let syncs = syncs.iter_mut().map(Row::text);
             Ok(Some(Meant { key: String::new(), syncs: syncs.collect::<StoreResult<_>>()? }))
         }
         Suspended::Sync { sync_type, name } => {
             let found = configurations::find(tx, scope, sync_type, name)?;
-            Ok(found.map(|sync| Meant { key: sync.id.clone(), syncs: vec![(sync.id, sync.link_id)] }))
+            Ok(found.map(|sync| Meant { key: sync.id.clone(), syncs: vec![sync.id] }))
         }
     }
-}
-
-/// Whether the attempt for what the sync wants was given up: nothing would ever open another one.
-fn was_given_up(tx: &Tx<'_>, sync_id: &str) -> StoreResult<bool> {
-    let given_up = tx.count(
-        "SELECT count(*) FROM attempt a JOIN sync_configuration s ON s.id = a.sync_id
-          WHERE a.sync_id = $1 AND a.number = (SELECT max(number) FROM attempt WHERE sync_id = $1)
-            AND a.status = 'FAILED' AND a.desired_seq = s.desired_seq AND a.generation = s.desired_generation
-            AND NOT EXISTS (SELECT 1 FROM blocker b WHERE b.sync_id = $1 AND b.status = 'ACTIVE')",
-        params![sync_id],
-    )?;
-    Ok(given_up > 0)
 }
 
 impl Store {
@@ -105,7 +92,7 @@ impl Store {
                 params![scope.account.as_str(), &key, reason, tx.now_ms()],
             )?;
             // What has not executed anything is given up now.
-            for (sync, _) in syncs {
+            for sync in syncs {
                 work::wake(tx, &sync)?;
             }
             find(tx, scope.account.as_str(), &key)
@@ -131,13 +118,7 @@ impl Store {
                 "DELETE FROM suspension WHERE account_id = $1 AND sync_id = $2",
                 params![scope.account.as_str(), &key],
             )? > 0;
-            for (sync, link) in if rested { syncs } else { Vec::new() } {
-                if was_given_up(tx, &sync)? {
-                    let again = "UPDATE sync_configuration SET generation = generation + 1 WHERE id = $1";
-                    tx.execute(again, params![&sync])?;
-                    branches::forget_failures(tx, &link)?;
-                    work::wake(tx, &link)?;
-                }
+            for sync in if rested { syncs } else { Vec::new() } {
                 work::wake(tx, &sync)?;
             }
             Ok(Some(rested))

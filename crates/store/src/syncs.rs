@@ -56,12 +56,16 @@ impl Store {
             let stack_id = row.opt_text()?;
             let external_id = accounts::external_id(tx, &account)?.unwrap_or_default();
             let newest = tx.row(
-                "SELECT desired_seq, generation FROM attempt WHERE sync_id = $1
+                "SELECT given_up, desired_seq, generation FROM attempt WHERE sync_id = $1
                    AND status IN ('SUCCEEDED', 'FAILED') ORDER BY number DESC LIMIT 1",
                 params![id],
             )?;
             let newest = match newest {
-                Some(mut row) => wanted(row.opt_int()?, row.opt_int()?),
+                Some(mut row) => {
+                    let given_up = row.bool()?;
+                    // Then what it was opened for is to be done still, unless something newer is wanted meanwhile.
+                    wanted(row.opt_int()?, row.opt_int()?).filter(|_| !given_up)
+                }
                 None => None,
             };
             let last_executed_at_ms = tx.row(

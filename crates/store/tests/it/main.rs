@@ -15,6 +15,7 @@ mod opening;
 mod paging;
 mod resources;
 mod rotation;
+mod suspensions;
 mod tags;
 mod updates;
 mod world;
