@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use crate::change::Change;
 use crate::sql::{Row, Tx, params, to_json};
-use crate::{Scope, Store, StoreResult, branches, configurations, work};
+use crate::{Scope, Store, StoreResult, branches, configurations, suspensions, work};
 
 /// A blocker, as stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -203,7 +203,7 @@ impl Store {
             if blocker.status == BlockerStatus::Resolved {
                 return Ok(Resolution::Resolved(Box::new(blocker)));
             }
-            if let Some(why) = why_not_syncable(tx, &configuration.link_id)? {
+            if let Some(why) = why_not_syncable(tx, &scope, &configuration)? {
                 return Ok(Resolution::CannotRetry(why));
             }
             tx.execute(
@@ -243,7 +243,7 @@ impl Store {
             let Some(configuration) = configurations::find(tx, &scope, &sync_type, &name)? else {
                 return Ok(None);
             };
-            if let Some(why) = why_not_syncable(tx, &configuration.link_id)? {
+            if let Some(why) = why_not_syncable(tx, &scope, &configuration)? {
                 return Ok(Some(Err(why)));
             }
             sync_again(tx, &configuration.id, &configuration.link_id)?;
@@ -261,7 +261,16 @@ fn sync_again(tx: &mut Tx<'_>, sync_id: &str, link_id: &str) -> StoreResult<()> 
     work::wake(tx, sync_id)
 }
 
-fn why_not_syncable(tx: &Tx<'_>, link_id: &str) -> StoreResult<Option<String>> {
+fn why_not_syncable(
+    tx: &Tx<'_>,
+    scope: &Scope,
+    configuration: &configurations::Configuration,
+) -> StoreResult<Option<String>> {
+    if let Some(suspension) = suspensions::find(tx, scope.account.as_str(), &configuration.id)? {
+        let what = if suspension.of_account { "its account" } else { "it" };
+        return Ok(Some(format!("{what} is suspended ({}); resume it first", suspension.reason)));
+    }
+    let link_id = &configuration.link_id;
     let status = tx.row(
         "SELECT c.name, c.status FROM connection c
            JOIN repository_link l ON l.connection_id = c.id WHERE l.id = $1",

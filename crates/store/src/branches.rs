@@ -8,7 +8,7 @@ use uuid::Uuid;
 use crate::blockers::{self, NewBlocker};
 use crate::events::{self, Of};
 use crate::sql::{Row, Tx, params, to_json};
-use crate::work::{self, Claim};
+use crate::work::{self, Claim, Kind};
 use crate::{Store, StoreResult};
 
 /// One branch, as the worker needs it.
@@ -171,7 +171,7 @@ pub(crate) fn forget_failures(tx: &Tx<'_>, link_id: &str) -> StoreResult<()> {
 /// Voids what is being read of the link's branches in the way that was right until now.
 pub(crate) fn interrupt(tx: &mut Tx<'_>, link_id: &str) -> StoreResult<()> {
     for mut branch in tx.rows("SELECT id FROM branch WHERE link_id = $1", params![link_id])? {
-        work::interrupt(tx, &branch.text()?)?;
+        work::interrupt(tx, Kind::Branch, &branch.text()?)?;
     }
     Ok(())
 }

@@ -9,7 +9,7 @@ use crate::page::{Cursor, Page, PageOf};
 use crate::sql::{Row, Tx, params};
 use crate::work::{self, Kind};
 use crate::{Scope, Store, StoreResult};
-use crate::{blockers, branches, links};
+use crate::{blockers, branches, lanes, links};
 
 /// A sync configuration, as the API shows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -436,6 +436,7 @@ impl Store {
                 })?;
             }
             follow_branch(tx, &link_id, &branch)?;
+            lanes::line_up(tx, Kind::Sync, &old.id)?;
             work::wake(tx, &old.id)?;
             let updated = find(tx, &scope, &sync_type, &name)?;
             Ok(updated.map_or(UpdateConfiguration::NotFound, |configuration| {

@@ -5,7 +5,8 @@ use crate::keyring::{Owner, OwnerOf};
 use crate::page::{Cursor, Page, PageOf};
 use crate::sql::{Row, Tx, params};
 use crate::tags::{self, Tag};
-use crate::{Scope, Store, StoreResult, branches, hosts, work};
+use crate::work::{self, Kind};
+use crate::{Scope, Store, StoreResult, branches, hosts};
 
 /// Where a connection is in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -155,7 +156,7 @@ pub(crate) fn interrupt_links_of_host(tx: &mut Tx<'_>, host_id: &str, moved: boo
             branches::forget_heads(tx, &link)?;
         }
         branches::interrupt(tx, &link)?;
-        work::interrupt(tx, &link)?;
+        work::interrupt(tx, Kind::Link, &link)?;
     }
     Ok(())
 }

@@ -28,6 +28,7 @@ mod database;
 mod events;
 mod hosts;
 mod keyring;
+mod lanes;
 mod links;
 mod location;
 mod migrations;
@@ -39,6 +40,7 @@ mod readers;
 mod seed;
 mod sql;
 mod status;
+mod suspensions;
 mod syncs;
 mod tags;
 mod work;
@@ -72,6 +74,7 @@ pub use hosts::{CreateHost, DeleteHost, Host, HostChange, NewHost, UpdateHost};
 pub use keyring::{
     DataKeyStatus, KeyId, KeySource, Keyring, KeyringStatus, MasterKeys, MasterStatus, Owner, Rotation,
 };
+pub use lanes::Backlog;
 pub use links::{CreateLink, DeleteLink, Link, LinkChange, LinkConnection, LinkRecord, NewLink, UpdateLink};
 pub use location::{Location, Server};
 pub use migrations::Schema;
@@ -79,6 +82,7 @@ pub use page::{Cursor, Page, PageOf};
 #[cfg(feature = "seed")]
 pub use seed::Seed;
 pub use status::{AttemptStatusRow, RepositoryStatus, SyncStatus};
+pub use suspensions::{Suspended, Suspension};
 pub use syncs::SyncRecord;
 pub use tags::{ChangeTags, TAGS_PER_RESOURCE, Tag, Tagged};
 pub use work::{Claim, Kind};

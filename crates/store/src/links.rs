@@ -200,7 +200,7 @@ fn reconnect(
     branches::forget_failures(tx, &link.id)?;
     branches::forget_heads(tx, &link.id)?;
     branches::interrupt(tx, &link.id)?;
-    work::interrupt(tx, &link.id)?;
+    work::interrupt(tx, Kind::Link, &link.id)?;
     Ok(None)
 }
 

@@ -19,8 +19,13 @@ use syncline_model::names::AccountId;
 use syncline_seams::Secret;
 use syncline_store::Location;
 
+use crate::worker::Places;
 pub use database::DatabaseArgs;
+
 pub use limits::{Limits, Throttle};
+
+/// How long work in progress may take to end after a stop is asked for, unless said otherwise.
+const SHUTDOWN_GRACE: Duration = Duration::from_secs(30);
 
 /// Which half of the server runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum, Deserialize)]
@@ -109,6 +114,9 @@ pub struct ServeArgs {
     /// How often each repository is asked for its heads, such as 60s or 5m.
     #[arg(long, env = "SYNCLINE_POLL_INTERVAL", value_name = "DURATION", value_parser = parse_duration)]
     poll_interval: Option<Duration>,
+    /// How long work in progress may take to end after SIGTERM; what is left then is handed over, such as 30s.
+    #[arg(long, env = "SYNCLINE_SHUTDOWN_GRACE", value_name = "DURATION", value_parser = parse_duration)]
+    shutdown_grace: Option<Duration>,
     /// Admit remotes in this network, as 10.0.0.0/8 (repeatable). Public addresses are always admitted.
     #[arg(long, env = "SYNCLINE_ALLOW_NETWORK", value_name = "CIDR", value_delimiter = ',')]
     allow_network: Vec<Network>,
@@ -170,6 +178,7 @@ struct File {
     keyring: Option<String>,
     role: Option<Role>,
     poll_interval: Option<String>,
+    shutdown_grace: Option<String>,
     allow_network: Vec<String>,
     allow_file_remotes: Vec<PathBuf>,
     allow_role_account: Vec<String>,
@@ -178,6 +187,7 @@ struct File {
     log_format: Option<LogFormat>,
     quotas: Quotas,
     limits: Limits,
+    concurrency: Places,
 }
 
 /// Where the root access key comes from.
@@ -275,6 +285,8 @@ pub struct Config {
     pub role: Role,
     /// How often each repository is asked for its heads.
     pub poll_interval: Duration,
+    /// How long work in progress may take to end after a stop is asked for.
+    pub shutdown_grace: Duration,
     /// Networks that remotes may be in, beside the public ones.
     pub allow_network: Vec<Network>,
     /// Directories that `file://` remotes may be in.
@@ -293,6 +305,8 @@ pub struct Config {
     pub quotas: Quotas,
     /// How much is taken on, and for how long.
     pub limits: Limits,
+    /// How much the worker does at a time.
+    pub places: Places,
     /// Where the git program is looked for.
     pub search_path: OsString,
 }
@@ -317,6 +331,7 @@ impl Config {
             keyring: KeyringSource::File(data_dir.join("keyring")),
             role: Role::All,
             poll_interval: Duration::from_secs(60),
+            shutdown_grace: SHUTDOWN_GRACE,
             allow_network: Vec::new(),
             allow_file_remotes: Vec::new(),
             role_accounts: Vec::new(),
@@ -326,6 +341,7 @@ impl Config {
             root_account: None,
             quotas: Quotas::default(),
             limits: Limits::unthrottled(),
+            places: Places::default(),
             search_path: search_path(),
         }
     }
@@ -368,6 +384,13 @@ impl ServeArgs {
             }
             (None, None) => Duration::from_secs(60),
         };
+        let shutdown_grace = match (self.shutdown_grace, &file.shutdown_grace) {
+            (Some(grace), _) => grace,
+            (None, Some(text)) => {
+                parse_duration(text).map_err(anyhow::Error::msg).context("shutdown_grace in the file")?
+            }
+            (None, None) => SHUTDOWN_GRACE,
+        };
         let allow_network = if self.allow_network.is_empty() {
             file.allow_network
                 .iter()
@@ -394,6 +417,7 @@ impl ServeArgs {
             keyring,
             role: self.role.or(file.role).unwrap_or_default(),
             poll_interval,
+            shutdown_grace,
             allow_network,
             allow_file_remotes: either(self.allow_file_remotes, file.allow_file_remotes),
             role_accounts: pairs.iter().map(|pair| parse_pair(pair)).collect::<anyhow::Result<_>>()?,
@@ -406,6 +430,11 @@ impl ServeArgs {
             root_account: first_key.account,
             quotas: file.quotas,
             limits: file.limits.check().map_err(anyhow::Error::msg).context("[limits] in the file")?,
+            places: file
+                .concurrency
+                .check()
+                .map_err(anyhow::Error::msg)
+                .context("[concurrency] in the file")?,
             search_path: search_path(),
         })
     }
@@ -498,6 +527,8 @@ mod tests {
             "[limits]\nheader_bytes = 8191",
             "[limits]\nidle_time = 60",
             "[limits]\nidle_time = '1 ms'",
+            "[concurrency]\nsyncs = 0",
+            "[concurrency]\nstacks = 1",
         ] {
             std::fs::write(&path, bad).expect("write");
             assert!(settle(args()).is_err(), "{bad}");

@@ -19,7 +19,8 @@ use syncline_cloudformation_sim::{Settings, Simulator};
 use syncline_peers::postgres::{self, Database};
 use syncline_seams::{Clock, FaultPlan, NoFaults, Outside, VirtualClock};
 use syncline_store::{
-    AttemptStatusRow, Blocker, Change, CredentialRow, Kind, Location, Owner, Scope, StoreError,
+    AttemptStatusRow, Blocker, Change, ConfigurationQuotas, CreateConfiguration, CredentialRow, Kind,
+    Location, NewConfiguration, NewConnection, NewHost, NewLink, Owner, Scope, StoreError,
 };
 use syncline_targets::AwsSource;
 use tokio::net::TcpListener;
@@ -108,12 +109,18 @@ impl World {
             config.database = Location::parse(&database.url).expect("a URL").with_connections(4);
         }
         config.poll_interval = POLL_INTERVAL;
+        let quotas = &mut config.quotas;
+        quotas.sync_configurations = 1_000;
+        quotas.sync_configurations_per_link = 1_000;
+        quotas.sync_configurations_per_branch = 1_000;
         config.allow_network = vec!["127.0.0.1/32".parse().expect("a network")];
         config.root_account = Some(ACCOUNT.parse().expect("an account"));
         config.role_accounts =
             vec![(ACCOUNT.parse().expect("an account"), ANOTHER_ACCOUNT.parse().expect("an account"))];
-        let seams =
-            Seams { clock: Arc::clone(&clock) as Arc<dyn Clock>, outside: Outside::with_faults(plan) };
+        let seams = Seams {
+            clock: Arc::clone(&clock) as Arc<dyn Clock>,
+            outside: Outside::with_faults(plan).seeded(1),
+        };
         let parts = parts(&config, &seams, &simulator_url).await.expect("a server");
         let (stop, stopped) = watch::channel(false);
         let client = serve(&parts, &clock, stopped).await;
@@ -142,8 +149,10 @@ impl World {
         let (clock, config, simulator_url) =
             (Arc::clone(&self.clock), self.config.clone(), self.simulator_url.clone());
         let Survivors { git, simulator, stop_simulator, directory, database } = self.survivors();
-        let seams =
-            Seams { clock: Arc::clone(&clock) as Arc<dyn Clock>, outside: Outside::with_faults(plan) };
+        let seams = Seams {
+            clock: Arc::clone(&clock) as Arc<dyn Clock>,
+            outside: Outside::with_faults(plan).seeded(1),
+        };
         // The database's lock is free once the old listener's last connection has let go of the store.
         let mut tries = 0;
         let parts = loop {
@@ -301,6 +310,73 @@ impl World {
         let link = self.link(&connection, repository).await;
         self.sync(&link, stack, branch, file).await;
         link
+    }
+
+    /// Host, connection, link and sync configuration of an account that has no key here; the link's id.
+    ///
+    /// # Panics
+    /// When the store refuses.
+    pub async fn create_sync_of(
+        &self,
+        account: &str,
+        stack: &str,
+        provider_endpoint: &str,
+        repository: (&str, &str),
+    ) -> String {
+        let scope = Scope {
+            account: account.parse().expect("an account"),
+            region: REGION.parse().expect("a region"),
+        };
+        let (store, of) = (&self.parts.store, |what: &str| format!("{what}-{account}-{stack}"));
+        let [service, connection_id, link_id] = ["codeconnections".to_owned(), of("connection"), of("link")];
+        let host = NewHost {
+            id: of("host"),
+            service: service.clone(),
+            name: stack.to_owned(),
+            provider_type: "Git".to_owned(),
+            provider_endpoint: provider_endpoint.to_owned(),
+            vpc_configuration: None,
+            tags: Vec::new(),
+        };
+        store.create_host(&scope, host, 1_000, Change::unrecorded()).await.expect("a host");
+        let connection = NewConnection {
+            id: connection_id.clone(),
+            service: service.clone(),
+            name: stack.to_owned(),
+            provider_type: None,
+            host_id: Some(of("host")),
+            tags: Vec::new(),
+        };
+        store.create_connection(&scope, connection, 1_000, Change::unrecorded()).await.expect("a connection");
+        let nothing = CredentialRow { sealed: None };
+        let authorized =
+            store.authorize_connection(&scope, &connection_id, nothing, Change::unrecorded()).await;
+        assert!(authorized.expect("stored"), "the connection is there");
+        let link = NewLink {
+            id: link_id.clone(),
+            service,
+            connection_id,
+            owner_id: repository.0.to_owned(),
+            repository_name: repository.1.to_owned(),
+            encryption_key_arn: None,
+            tags: Vec::new(),
+        };
+        store.create_link(&scope, link, 1_000, Change::unrecorded()).await.expect("a link");
+        let sync = NewConfiguration {
+            sync_type: "CFN_STACK_SYNC".to_owned(),
+            resource_name: stack.to_owned(),
+            link_id: link_id.clone(),
+            branch: "main".to_owned(),
+            config_file: "prod.yaml".to_owned(),
+            role_arn: format!("arn:aws:iam::{account}:role/sync").parse().expect("a role"),
+            publish_deployment_status: None,
+            trigger_resource_update_on: None,
+            pull_request_comment: None,
+        };
+        let quotas = ConfigurationQuotas { per_account: 1_000, per_link: 1_000, per_branch: 1_000 };
+        let made = store.create_configuration(&scope, sync, quotas, Change::unrecorded()).await;
+        assert!(matches!(made.expect("stored"), CreateConfiguration::Created(_)), "{stack} of {account}");
+        link_id
     }
 
     /// Lets the poll interval pass and does everything that follows, until nothing is due within three

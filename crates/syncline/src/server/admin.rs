@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use http::StatusCode;
+use syncline_store::StoreError;
 
 use super::Front;
 
@@ -22,7 +23,12 @@ pub(super) async fn readyz(State(front): State<Arc<Front>>) -> (StatusCode, Stri
 /// Metrics in the Prometheus text format: gauges read from the store when they are asked for, and what was
 /// refused since the start.
 pub(super) async fn metrics(State(front): State<Arc<Front>>) -> (StatusCode, String) {
-    match front.store.gauges().await {
+    let of_store = async {
+        let mut gauges = front.store.gauges().await?;
+        gauges.extend(front.store.work_gauges().await?);
+        Ok::<_, StoreError>(gauges)
+    };
+    match of_store.await {
         Ok(gauges) => {
             let mut text = String::new();
             for (name, help, value) in gauges {

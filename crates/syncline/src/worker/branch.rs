@@ -25,8 +25,10 @@ impl Worker {
                 Ok(None)
             }
             Err(trouble) => {
+                self.slow_down(claim, &trouble).await?;
+                let jitter = self.outside.jitter();
                 let (delay_ms, blocker, reason) =
-                    match after_trouble(&trouble, branch.failures, Self::jitter(), false) {
+                    match after_trouble(&trouble, branch.failures, jitter, false) {
                         AfterTrouble::Retry { delay_ms, blocker, reason } => {
                             (Some(delay_ms), blocker, reason)
                         }

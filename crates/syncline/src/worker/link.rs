@@ -64,8 +64,9 @@ impl Worker {
         record: &LinkRecord,
         trouble: &Trouble,
     ) -> Result<Due, StoreError> {
-        let (delay_ms, blocker, reason) = match after_trouble(trouble, record.failures, Self::jitter(), false)
-        {
+        self.slow_down(claim, trouble).await?;
+        let jitter = self.outside.jitter();
+        let (delay_ms, blocker, reason) = match after_trouble(trouble, record.failures, jitter, false) {
             AfterTrouble::Retry { delay_ms, blocker, reason } => (delay_ms, blocker, reason),
             AfterTrouble::Fail { blocker, reason } => (self.poll_interval_ms, Some(blocker), reason),
             AfterTrouble::GiveUp { reason } => (self.poll_interval_ms, None, reason),

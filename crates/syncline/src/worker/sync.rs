@@ -505,8 +505,14 @@ impl Worker {
     }
 
     async fn supersede(&self, open: &Open<'_>) -> Result<Next, Failure> {
+        let suspended = open.record.suspension.as_ref().map(|suspension| {
+            let what = if suspension.of_account { "account" } else { "sync" };
+            format!("The {what} was suspended before anything was executed: {}", suspension.reason)
+        });
         let text = if open.record.recorded.deleted {
             "The sync configuration was deleted before anything was executed"
+        } else if let Some(suspended) = &suspended {
+            suspended
         } else if open.record.recorded.generation == open.attempt.wanted.generation {
             "A newer commit is synced instead"
         } else {
@@ -548,7 +554,8 @@ impl Worker {
     async fn after_trouble(&self, open: &Open<'_>, trouble: &Trouble) -> Result<Next, StoreError> {
         let recorded = &open.record.recorded;
         let replaced = recorded.deleted || recorded.generation != open.attempt.wanted.generation;
-        match after_trouble(trouble, open.attempt.failures, Self::jitter(), replaced) {
+        self.slow_down(open.claim, trouble).await?;
+        match after_trouble(trouble, open.attempt.failures, self.outside.jitter(), replaced) {
             AfterTrouble::GiveUp { reason } => {
                 let text = format!(
                     "Given up, because the configuration was replaced and its role cannot be used: {reason}"
@@ -592,12 +599,13 @@ impl Worker {
     }
 
     async fn trouble_of(&self, open: &Open<'_>, error: TargetError) -> Trouble {
-        let reason = error.to_string();
+        let (reason, is_throttled) = (error.to_string(), error.is_throttled());
         match error {
             TargetError::Refused { message, .. } => {
                 Trouble::Refused { blocker: BlockerKind::ChangeSetFailed, reason: message }
             }
             TargetError::Unavailable { retry_after_ms, .. } => {
+                let retry_after_ms = retry_after_ms.or(is_throttled.then_some(0));
                 Trouble::Outage { blocker: BlockerKind::TargetUnavailable, reason, retry_after_ms }
             }
             TargetError::Denied { .. } => outage(BlockerKind::AccessDenied, reason),

@@ -12,9 +12,9 @@ use syncline_wire::{ErrorCode, SyncBlocker, SyncConfiguration, SyncConfiguration
 
 use super::super::Front;
 use super::super::api::{blockers, sync_configurations, sync_status};
-use super::{Answer, ApiError, Resource, Route, run};
+use super::{Answer, ApiError, Resource, Route, run, suspensions};
 
-const SYNC_TYPE: &str = SyncConfigurationType::CfnStackSync.as_str();
+pub(super) const SYNC_TYPE: &str = SyncConfigurationType::CfnStackSync.as_str();
 /// Syncs in one listing; the quota of an account is far below.
 const MOST_SYNCS: usize = 10_000;
 
@@ -25,6 +25,9 @@ struct Shown {
     /// As GetResourceSyncStatus answers; absent before the first attempt.
     #[serde(skip_serializing_if = "Option::is_none")]
     status: Option<sync_status::ResourceStatus>,
+    /// Why it rests, if the operator told it to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    suspension: Option<suspensions::Shown>,
     /// As GetSyncBlockerSummary answers: the newest ten.
     blockers: Vec<SyncBlocker>,
 }
@@ -33,7 +36,9 @@ async fn shown(front: &Front, scope: &Scope, configuration: Configuration) -> An
     let name = configuration.resource_name.clone();
     let status = front.store.sync_status(scope, SYNC_TYPE, &name).await?;
     let blockers = front.store.blockers(scope, SYNC_TYPE, &name).await?.unwrap_or_default();
+    let suspension = front.store.suspension(scope, &configuration.id).await?;
     Ok(Shown {
+        suspension: suspension.map(suspensions::Shown::from),
         configuration: sync_configurations::shown(configuration)?,
         status: status.map(sync_status::resource_status).transpose()?,
         blockers: blockers.into_iter().map(blockers::shown).collect::<Answer<_>>()?,

@@ -2,10 +2,12 @@
 
 mod branches;
 mod changes;
+mod fairness;
 mod files;
 mod moves;
 mod outages;
 mod stacks;
+mod suspending;
 mod sweep;
 mod syncing;
 
