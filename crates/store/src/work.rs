@@ -194,13 +194,15 @@ impl Store {
     pub async fn claim(&self, kind: Kind, owner: &str, lease_ms: i64) -> StoreResult<Option<Claim>> {
         // A look first: an idle worker writes nothing.
         let next = move |tx: &Tx<'_>| {
-            let backlog = lanes::backlog(tx, kind)?;
-            let may_begin = backlog.due.iter().filter(|due| backlog.allowed(&due.lane.endpoint) != Some(0));
-            Ok(may_begin.min_by_key(|due| due.since_ms).map(|due| due.lane.clone()))
+            let mut backlog = lanes::backlog(tx, kind)?;
+            let mut due = std::mem::take(&mut backlog.due);
+            due.retain(|due| backlog.allowed(&due.lane.endpoint) != Some(0));
+            due.sort_by_key(|due| due.since_ms);
+            Ok(due)
         };
         let is_due = match kind {
             Kind::Audit => self.read(audit::most_overdue).await?.is_some(),
-            Kind::Link | Kind::Branch | Kind::Sync => self.read(next).await?.is_some(),
+            Kind::Link | Kind::Branch | Kind::Sync => !self.read(next).await?.is_empty(),
         };
         if !is_due {
             return Ok(None);
@@ -213,8 +215,13 @@ impl Store {
                 let row = tx.row(CLAIM_AUDIT, params![account, now_ms, &owner, now_ms + lease_ms])?;
                 return row.map(|row| claimed(tx, kind, &owner, row)).transpose();
             }
-            let Some(lane) = next(tx)? else { return Ok(None) };
-            Ok(claim_in(tx, kind, &lane, 1, &owner, lease_ms)?.into_iter().next())
+            // What stands first may just have been taken by somebody else.
+            for due in next(tx)? {
+                if let Some(claim) = claim_in(tx, kind, &due.lane, 1, &owner, lease_ms)?.pop() {
+                    return Ok(Some(claim));
+                }
+            }
+            Ok(None)
         })
         .await
     }
