@@ -102,6 +102,57 @@ impl Git {
         self.outside.call("git.read_tree", self.settings.limits.read_timeout, healed).await
     }
 
+    /// What each of `paths` names in `commit`, in their order, as [`Git::entry`] says it of one.
+    ///
+    /// # Errors
+    /// Those of [`Git::fetch`].
+    pub async fn entries(
+        &self,
+        remote: &Remote,
+        repository: &str,
+        commit: &ObjectId,
+        paths: &[RepoPath],
+    ) -> Result<Vec<Entry>, GitError> {
+        let at = self.place(remote, repository, commit)?;
+        self.check_program().await?;
+        let lock = self.lock(repository);
+        let _serialised = lock.lock().await;
+        let healed = self.healed(&at, || self.look_up_all(&at, paths));
+        self.outside.call("git.read_tree", self.settings.limits.read_timeout, healed).await
+    }
+
+    /// What is in `to` at each path at which `from` has something else, directories included; `None` if `from` is
+    /// not in the cache (nobody is asked for it), or there is too much to tell. How the commits are related does not
+    /// matter, and no file is read.
+    ///
+    /// # Errors
+    /// Those of [`Git::fetch`], about `to`.
+    pub async fn changes(
+        &self,
+        remote: &Remote,
+        repository: &str,
+        from: &ObjectId,
+        to: &ObjectId,
+    ) -> Result<Option<BTreeMap<String, Entry>>, GitError> {
+        let at = self.place(remote, repository, to)?;
+        self.check_program().await?;
+        let lock = self.lock(repository);
+        let _serialised = lock.lock().await;
+        let compared = async {
+            self.ensure(&at).await?;
+            if !at.cache.has(from) {
+                return Ok(None);
+            }
+            match self.diff_trees(&at, from).await {
+                Ok(changes) => Ok(changes),
+                // Whatever reads `to` next mends the cache.
+                Err(Trouble::BrokenCache(_)) => Ok(None),
+                Err(Trouble::Told(error)) => Err(error),
+            }
+        };
+        self.outside.call("git.diff_trees", self.settings.limits.read_timeout, compared).await
+    }
+
     /// The bytes of the file at `path` in `commit`. Fetches the commit, and just this file, if they are not in
     /// the cache.
     ///
@@ -121,6 +172,27 @@ impl Git {
         let lock = self.lock(repository);
         let _serialised = lock.lock().await;
         let healed = self.healed(&at, || self.read_file(&at, path, max_bytes));
+        self.outside.call("git.read_blob", self.settings.limits.read_timeout, healed).await
+    }
+
+    /// The bytes of the files at `paths` in `commit`, in their order; `None` for a path about which [`Git::read`] has
+    /// to be asked: it is missing, no regular file, too large, or was not given out together with the others.
+    ///
+    /// # Errors
+    /// Those of [`Git::fetch`].
+    pub async fn read_all(
+        &self,
+        remote: &Remote,
+        repository: &str,
+        commit: &ObjectId,
+        paths: &[RepoPath],
+        max_bytes: u64,
+    ) -> Result<Vec<Option<Vec<u8>>>, GitError> {
+        let at = self.place(remote, repository, commit)?;
+        self.check_program().await?;
+        let lock = self.lock(repository);
+        let _serialised = lock.lock().await;
+        let healed = self.healed(&at, || self.read_files(&at, paths, max_bytes));
         self.outside.call("git.read_blob", self.settings.limits.read_timeout, healed).await
     }
 

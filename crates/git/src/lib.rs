@@ -16,6 +16,7 @@ mod egress;
 mod error;
 mod git;
 mod heads;
+mod many;
 mod objects;
 mod process;
 mod remote;

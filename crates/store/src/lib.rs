@@ -23,6 +23,7 @@ mod hosts;
 mod keyring;
 mod links;
 mod page;
+mod paths;
 mod raw;
 #[cfg(feature = "seed")]
 mod seed;
@@ -50,7 +51,7 @@ pub use accounts::Account;
 pub use attempts::{Ending, OpenAttempt, Progress};
 pub use audit::{AuditPage, GATHER_MS};
 pub use blockers::{Blocker, NewBlocker, Resolution};
-pub use branches::{BranchRecord, BranchSync, Consideration, HeadsRecorded};
+pub use branches::{BranchRecord, BranchSync, Consideration, Considered, HeadsRecorded};
 pub use change::{Change, Invocation, Told};
 pub use configurations::{
     Configuration, ConfigurationChange, ConfigurationQuotas, CreateConfiguration, NewConfiguration,
@@ -63,6 +64,7 @@ pub use keyring::{
 };
 pub use links::{CreateLink, DeleteLink, Link, LinkChange, LinkConnection, LinkRecord, NewLink, UpdateLink};
 pub use page::{Cursor, Page, PageOf};
+pub use paths::{Indexed, SyncFile};
 #[cfg(feature = "seed")]
 pub use seed::Seed;
 pub use status::{AttemptStatusRow, RepositoryStatus, SyncStatus};

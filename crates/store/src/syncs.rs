@@ -131,6 +131,7 @@ impl Store {
             )?;
             tx.execute("DELETE FROM attempt WHERE sync_id = $1", params![id])?;
             tx.execute("DELETE FROM blocker WHERE sync_id = $1", params![id])?;
+            crate::paths::forget(tx, id)?;
             tx.execute("DELETE FROM sync_configuration WHERE id = $1 AND deleted = 1", params![id])?;
             tx.execute("DELETE FROM work WHERE id = $1", params![id])?;
             for mut successor in successors {

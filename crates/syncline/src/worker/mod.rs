@@ -5,6 +5,7 @@
 
 mod branch;
 mod files;
+mod inputs;
 mod link;
 mod remote;
 mod seen;

@@ -42,7 +42,7 @@ struct Observation {
 }
 
 /// Why a step could not be taken.
-enum Failure {
+pub(super) enum Failure {
     Store(StoreError),
     Trouble(Trouble),
 }
