@@ -44,9 +44,9 @@ impl Git {
             rest = later;
             // With -t a directory that is asked for is told of although something below it is asked for, too.
             let options = ["ls-tree", "-z", "-t", "--full-tree", at.commit.as_str(), "--"];
-            let arguments: Vec<&str> = options.into_iter().chain(chunk.iter().map(RepoPath::as_str)).collect();
-            let finished =
-                self.local(at.cache.path(), &arguments, String::new(), MAX_LISTING_BYTES).await?;
+            let arguments: Vec<&str> =
+                options.into_iter().chain(chunk.iter().map(RepoPath::as_str)).collect();
+            let finished = self.local(at.cache.path(), &arguments, String::new(), MAX_LISTING_BYTES).await?;
             if !finished.is_success || finished.is_cut {
                 return Err(Trouble::BrokenCache(verdict::scrubbed(&finished.stderr, None)));
             }

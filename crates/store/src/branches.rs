@@ -275,7 +275,9 @@ impl Store {
                 return Ok(true);
             }
             let mut recorded = BTreeMap::new();
-            for mut row in tx.rows("SELECT name, head_sha FROM branch WHERE link_id = $1", params![link_id])? {
+            for mut row in
+                tx.rows("SELECT name, head_sha FROM branch WHERE link_id = $1", params![link_id])?
+            {
                 recorded.insert(row.text()?, row.opt_text()?);
             }
             for (name, head) in heads {

@@ -128,10 +128,9 @@ fn load(tx: &Tx<'_>, which: &str, params: Vec<Value>) -> StoreResult<Vec<BranchS
             let (generation, considered_generation) = (row.int()?, row.int()?);
             let (config_file, trigger) = (row.text()?, row.opt_text()?);
             let (newest_inputs, sha) = (row.opt_text()?, row.opt_text()?);
-            let indexed = sha.filter(|_| generation == considered_generation).map(|sha| Indexed {
-                sha,
-                files: files.remove(&id).unwrap_or_default(),
-            });
+            let indexed = sha
+                .filter(|_| generation == considered_generation)
+                .map(|sha| Indexed { sha, files: files.remove(&id).unwrap_or_default() });
             Ok(BranchSync {
                 only_file_changes: trigger.as_deref() == Some("FILE_CHANGE"),
                 id,
@@ -156,7 +155,12 @@ fn places(from: usize, count: usize) -> String {
 fn filled(texts: &[String]) -> impl Iterator<Item = Value> {
     let last = texts.last().cloned().unwrap_or_default();
     let rest = PATHS_AT_ONCE.saturating_sub(texts.len());
-    texts.iter().map(Value::from).chain(std::iter::repeat_n(Value::from(last), rest)).collect::<Vec<_>>().into_iter()
+    texts
+        .iter()
+        .map(Value::from)
+        .chain(std::iter::repeat_n(Value::from(last), rest))
+        .collect::<Vec<_>>()
+        .into_iter()
 }
 
 impl Store {

@@ -47,6 +47,14 @@ pub struct Claim {
     wake_seq: i64,
 }
 
+impl Claim {
+    /// How often the work had been woken when it was claimed.
+    #[must_use]
+    pub fn wake_seq(&self) -> i64 {
+        self.wake_seq
+    }
+}
+
 /// Takes the most overdue work that nobody holds. The outer WHERE re-checks the lease under the row lock.
 const CLAIM: &str = "UPDATE work SET lease_owner = $3, lease_until_ms = $4, epoch = epoch + 1
    WHERE id = (SELECT id FROM work

@@ -17,7 +17,7 @@ use syncline_git::Network;
 use syncline_model::names::AccountId;
 use syncline_seams::Secret;
 
-pub use limits::{Limits, Throttle};
+pub use limits::{Limits, RemoteBudget, Throttle};
 
 /// Which half of the server runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum, Deserialize)]

@@ -110,6 +110,7 @@ async fn parts_with(
         Arc::clone(&target),
         Arc::clone(&seams.clock),
         config.poll_interval,
+        config.limits.remote(),
     ));
     let front = Arc::new(Front {
         tokens: PageTokens::new(store.keyring().token_key()),

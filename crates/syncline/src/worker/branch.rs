@@ -3,9 +3,7 @@
 use syncline_model::names::{ObjectId, RepoPath};
 use syncline_model::plan::{AfterTrouble, Trouble, after_trouble};
 use syncline_model::sync::{BlockerKind, EventKind, Revision};
-use syncline_store::{
-    BranchRecord, BranchSync, Claim, Consideration, Considered, LinkRecord, StoreError,
-};
+use syncline_store::{BranchRecord, BranchSync, Claim, Consideration, Considered, LinkRecord, StoreError};
 
 use super::inputs::{Head, Inputs};
 use super::remote::{remote, trouble_of};
@@ -56,13 +54,15 @@ impl Worker {
             blocker: BlockerKind::RepositoryUnavailable,
             reason: format!("the Git host answered an impossible head: {error}"),
         })?;
+        self.heads.spend(&remote);
         self.git.fetch(&remote, &link.link.id, &commit).await.map_err(|error| trouble_of(&error))?;
         let head = Head { git: &self.git, remote: &remote, link_id: &link.link.id, commit: &commit };
         let changes = head.changes_since(&branch.bases).await;
         let mut syncs = branch.syncs.clone();
         let mut considered = Considered::default();
         for base in &branch.bases {
-            let paths: Option<Vec<String>> = changes.get(base).map(|changed| changed.keys().cloned().collect());
+            let paths: Option<Vec<String>> =
+                changes.get(base).map(|changed| changed.keys().cloned().collect());
             syncs.append(&mut self.store.touched_syncs(branch, base, paths.as_deref())?);
             if paths.is_some() {
                 considered.untouched.push(base.clone());

@@ -4,7 +4,9 @@
 //! input but what is due: whatever arrived, it looks at the world and asks [`syncline_model::plan`].
 
 mod branch;
+mod budget;
 mod files;
+mod heads;
 mod inputs;
 mod link;
 mod remote;
@@ -26,6 +28,9 @@ use tokio::task::JoinSet;
 use tracing::{debug, error, warn};
 use uuid::Uuid;
 
+use self::heads::Heads;
+use crate::config::RemoteBudget;
+
 /// How long a claim is held unless it is renewed, in milliseconds.
 const LEASE_MS: i64 = 15_000;
 /// How often a claim is renewed while its work goes on.
@@ -45,6 +50,7 @@ pub struct Worker {
     target: Arc<dyn Target>,
     clock: Arc<dyn Clock>,
     poll_interval_ms: i64,
+    heads: Heads,
     owner: String,
 }
 
@@ -52,7 +58,7 @@ pub struct Worker {
 type Due = Option<i64>;
 
 impl Worker {
-    /// A worker that polls each repository every `poll_interval`.
+    /// A worker that polls each repository every `poll_interval`, as far as `budget` lets it.
     #[must_use]
     pub fn new(
         store: Store,
@@ -60,9 +66,12 @@ impl Worker {
         target: Arc<dyn Target>,
         clock: Arc<dyn Clock>,
         poll_interval: Duration,
+        budget: RemoteBudget,
     ) -> Self {
-        let poll_interval_ms = i64::try_from(poll_interval.as_millis()).unwrap_or(i64::MAX);
-        Self { store, git, target, clock, poll_interval_ms, owner: Uuid::new_v4().to_string() }
+        // Longer than anybody waits, and short enough to be added to any time.
+        let poll_interval_ms = i64::try_from(poll_interval.as_millis()).unwrap_or(i64::MAX).min(1 << 50);
+        let heads = Heads::new(Arc::clone(&clock), poll_interval_ms, budget);
+        Self { store, git, target, clock, poll_interval_ms, heads, owner: Uuid::new_v4().to_string() }
     }
 
     /// Claims the most overdue piece of work of each kind and does it. False if nothing was due.
