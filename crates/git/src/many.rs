@@ -88,9 +88,12 @@ impl Git {
             let (mode, _, id) = (facts.next(), facts.next(), facts.next());
             let (Some(mode), Some(id)) = (mode, id) else { return Err(odd()) };
             // No path that is ever asked for is anything but UTF-8.
-            if let Ok(path) = std::str::from_utf8(path) {
-                let entry = if mode == "000000" { Entry::Missing } else { entry_of(mode, id)? };
-                changed.insert(path.to_owned(), entry);
+            let Ok(path) = std::str::from_utf8(path) else { continue };
+            if mode != "000000" {
+                changed.insert(path.to_owned(), entry_of(mode, id)?);
+            } else if !changed.contains_key(path) {
+                // A directory that a file took the place of is told as gone, and the file apart from it.
+                changed.insert(path.to_owned(), Entry::Missing);
             }
         }
         Ok(Some(changed))

@@ -154,6 +154,8 @@ struct Inner {
     /// Commits that were handed to the writer and have not begun.
     waiting: Arc<AtomicU32>,
     refused_writes: AtomicU64,
+    /// Statements that were run in reads and writes.
+    statements: Arc<AtomicU64>,
     // Held as long as the store is open.
     _lock: std::fs::File,
 }
@@ -223,6 +225,7 @@ impl Store {
                 wakes: Arc::default(),
                 waiting: Arc::default(),
                 refused_writes: AtomicU64::new(0),
+                statements: Arc::default(),
                 _lock: lock,
             }),
             most_waiting: u32::MAX,
@@ -241,6 +244,12 @@ impl Store {
     #[must_use]
     pub fn refused_writes(&self) -> u64 {
         self.inner.refused_writes.load(Ordering::Relaxed)
+    }
+
+    /// How many statements were run since the store was opened.
+    #[must_use]
+    pub fn statements(&self) -> u64 {
+        self.inner.statements.load(Ordering::Relaxed)
     }
 
     /// The keyring that seals this store's secrets.
@@ -311,6 +320,12 @@ impl Store {
         let (answer, answered) = oneshot::channel();
         let (outside, clock) = (self.inner.outside.clone(), self.inner.clock.clone());
         let (line, wakes) = (Arc::clone(&self.inner.waiting), Arc::clone(&self.inner.wakes));
+        let statements = Arc::clone(&self.inner.statements);
+        let body = move |tx: &mut Tx<'_>| {
+            let answer = body(tx);
+            statements.fetch_add(tx.statements(), Ordering::Relaxed);
+            answer
+        };
         line.fetch_add(1, Ordering::Relaxed);
         let job = raw::Write { point, outside, clock, wakes, answer }.job(is_wanted, body);
         let job: raw::Job = Box::new(move |connection| {
@@ -329,7 +344,12 @@ impl Store {
             Some(connection) => connection,
             None => raw::connect_reader(&self.inner.path)?,
         };
-        let result = raw::read(&connection, self.inner.clock.now_ms(), body);
+        let counted = |tx: &Tx<'_>| {
+            let answer = body(tx);
+            self.inner.statements.fetch_add(tx.statements(), Ordering::Relaxed);
+            answer
+        };
+        let result = raw::read(&connection, self.inner.clock.now_ms(), counted);
         // One whose transaction could not be ended would show the next reader an old snapshot.
         if connection.is_autocommit() {
             self.inner.readers.lock().unwrap_or_else(PoisonError::into_inner).push(connection);

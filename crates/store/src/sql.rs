@@ -2,6 +2,8 @@
 //!
 //! SQL texts use `$1`, `$2`, … and are written once for every database; what differs is changed here.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use rusqlite::types::{ToSqlOutput, ValueRef};
 
 use crate::StoreError;
@@ -129,12 +131,13 @@ pub(crate) struct Tx<'c> {
     connection: &'c rusqlite::Connection,
     now_ms: i64,
     woke: bool,
+    statements: AtomicU64,
 }
 
 impl<'c> Tx<'c> {
     /// The transaction that is open on `connection`.
     pub(crate) fn new(connection: &'c rusqlite::Connection, now_ms: i64) -> Self {
-        Self { connection, now_ms, woke: false }
+        Self { connection, now_ms, woke: false, statements: AtomicU64::new(0) }
     }
 
     /// The time of the transaction, in milliseconds since the Unix epoch.
@@ -151,8 +154,14 @@ impl<'c> Tx<'c> {
         self.woke
     }
 
+    /// How many statements it has run.
+    pub(crate) fn statements(&self) -> u64 {
+        self.statements.load(Ordering::Relaxed)
+    }
+
     #[expect(clippy::disallowed_methods, reason = "of a transaction, as every Tx is")]
     fn prepare(&self, sql: &str) -> Result<rusqlite::CachedStatement<'_>, StoreError> {
+        self.statements.fetch_add(1, Ordering::Relaxed);
         Ok(self.connection.prepare_cached(&sqlite_text(sql))?)
     }
 

@@ -48,6 +48,9 @@ const EXECUTION: &[&str] = &[
     "store.record_execution",
 ];
 
+/// What is passed besides where the files of an earlier commit are known.
+const COMPARED: &str = "git.diff_trees";
+
 /// What is passed besides by a sync that finds nothing to change.
 const NOTHING_TO_DO: &[&str] = &["cloudformation.DeleteChangeSet"];
 
@@ -186,17 +189,20 @@ async fn a_server_killed_anywhere_in_a_first_sync_is_no_loss() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_killed_anywhere_in_an_update_is_no_loss() {
-    kill_everywhere(Story::Update, EXECUTION, "store.claim").await;
+    let more = [EXECUTION, &[COMPARED]].concat();
+    kill_everywhere(Story::Update, &more, "store.claim").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_killed_anywhere_in_a_sync_without_changes_is_no_loss() {
-    kill_everywhere(Story::NothingToDo, NOTHING_TO_DO, "store.record_plan").await;
+    let more = [NOTHING_TO_DO, &[COMPARED]].concat();
+    kill_everywhere(Story::NothingToDo, &more, "store.record_plan").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_killed_anywhere_in_a_sync_that_fails_is_no_loss() {
-    kill_everywhere(Story::Failing, EXECUTION, "store.record_execution").await;
+    let more = [EXECUTION, &[COMPARED]].concat();
+    kill_everywhere(Story::Failing, &more, "store.record_execution").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -274,7 +280,7 @@ fn only_the_git_crate_runs_programs_and_asks_for_addresses() {
 #[test]
 fn a_server_is_killed_at_every_point_that_a_sync_can_pass() {
     let special = SPECIAL.iter().map(|(_, point)| point);
-    let killed = EVERY_SYNC.iter().chain(EXECUTION).chain(NOTHING_TO_DO).chain(special);
+    let killed = EVERY_SYNC.iter().chain(EXECUTION).chain([&COMPARED]).chain(NOTHING_TO_DO).chain(special);
     let known: BTreeSet<_> = killed.chain(ELSEWHERE).map(|point| (*point).to_owned()).collect();
     let exempt: Vec<_> = ELSEWHERE.iter().filter(|point| EVERY_SYNC.contains(point)).collect();
     assert!(exempt.is_empty(), "{exempt:?}");

@@ -2,6 +2,7 @@
 
 mod branches;
 mod changes;
+mod detection;
 mod files;
 mod moves;
 mod outages;
