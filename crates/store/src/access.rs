@@ -139,14 +139,15 @@ impl Store {
     ///
     /// # Errors
     /// The database's, or the keyring's.
-    pub fn access_key(&self, id: &str) -> StoreResult<Option<AccessKey>> {
-        let found = self.read(|tx| {
+    pub async fn access_key(&self, id: &str) -> StoreResult<Option<AccessKey>> {
+        let wanted = id.to_owned();
+        let found = self.read(move |tx| {
             let row = tx.row(
                 &format!(
                     "SELECT k.account_id, k.secret, k.token_hash, k.expires_at_ms, k.active, k.created_at_ms, {USER}
                        FROM access_key k JOIN principal p ON p.id = k.principal_id WHERE k.id = $1"
                 ),
-                params![id],
+                params![&wanted],
             )?;
             row.map(|mut row| {
                 let account = row.parsed(|text| text.parse::<AccountId>().ok())?;
@@ -160,14 +161,14 @@ impl Store {
                 Ok((key, sealed))
             })
             .transpose()
-        })?;
+        }).await?;
         let Some((mut key, sealed)) = found else {
-            drop(self.keyring().open_sealed(&Self::NOBODY, self.decoy())?);
+            drop(self.keyring().open_sealed(&Self::NOBODY, self.decoy()).await?);
             return Ok(None);
         };
         let owner = key_owner(id);
         let owner = Owner { account: key.account.as_str(), arn: &owner };
-        key.secret = self.keyring().open_sealed(&owner, &sealed)?;
+        key.secret = self.keyring().open_sealed(&owner, &sealed).await?;
         Ok(Some(key))
     }
 
@@ -178,8 +179,10 @@ impl Store {
     ///
     /// # Errors
     /// The database's.
-    pub fn policies(&self, user_id: &str) -> StoreResult<Vec<(String, String)>> {
-        self.read(|tx| {
+    pub async fn policies(&self, user_id: &str) -> StoreResult<Vec<(String, String)>> {
+        let user_id = user_id.to_owned();
+        self.read(move |tx| {
+            let user_id = user_id.as_str();
             tx.rows(
                 "SELECT name, document FROM policy WHERE principal_id = $1 ORDER BY name",
                 params![user_id],
@@ -188,22 +191,26 @@ impl Store {
             .map(|mut row| Ok((row.text()?, row.text()?)))
             .collect()
         })
+        .await
     }
 
     /// The user of this name, if the account has it.
     ///
     /// # Errors
     /// The database's.
-    pub fn user(&self, account: &AccountId, name: &str) -> StoreResult<Option<User>> {
-        self.read(|tx| find_user(tx, account, name))
+    pub async fn user(&self, account: &AccountId, name: &str) -> StoreResult<Option<User>> {
+        let (account, name) = (account.clone(), name.to_owned());
+        self.read(move |tx| find_user(tx, &account, &name)).await
     }
 
     /// Every user of the account, by name.
     ///
     /// # Errors
     /// The database's.
-    pub fn users(&self, account: &AccountId) -> StoreResult<Vec<User>> {
-        self.read(|tx| {
+    pub async fn users(&self, account: &AccountId) -> StoreResult<Vec<User>> {
+        let account = account.clone();
+        self.read(move |tx| {
+            let account = &account;
             tx.rows(
                 &format!("SELECT {USER} FROM principal p WHERE p.account_id = $1 ORDER BY p.name"),
                 params![account.as_str()],
@@ -212,6 +219,7 @@ impl Store {
             .map(user)
             .collect()
         })
+        .await
     }
 
     /// Makes a user without keys and policies.
@@ -331,8 +339,10 @@ impl Store {
     ///
     /// # Errors
     /// The database's.
-    pub fn access_keys(&self, account: &AccountId) -> StoreResult<Vec<AccessKeyInfo>> {
-        self.read(|tx| {
+    pub async fn access_keys(&self, account: &AccountId) -> StoreResult<Vec<AccessKeyInfo>> {
+        let account = account.clone();
+        self.read(move |tx| {
+            let account = &account;
             tx.rows(
                 "SELECT k.id, p.name, k.expires_at_ms, k.active, k.created_at_ms
                    FROM access_key k JOIN principal p ON p.id = k.principal_id
@@ -351,6 +361,7 @@ impl Store {
             })
             .collect()
         })
+        .await
     }
 
     /// Makes an access key of a user, and forgets the user's keys that expired long ago.

@@ -22,7 +22,7 @@ impl Store {
     /// # Errors
     /// The database's.
     pub async fn account(&self, id: &AccountId) -> StoreResult<Account> {
-        if let Some(external_id) = self.external_id(id)? {
+        if let Some(external_id) = self.external_id(id).await? {
             return Ok(Account { id: id.clone(), external_id });
         }
         let wanted = id.clone();
@@ -47,11 +47,12 @@ impl Store {
     ///
     /// # Errors
     /// The database's.
-    pub fn root_account(&self) -> StoreResult<Option<String>> {
-        self.read(|tx| {
+    pub async fn root_account(&self) -> StoreResult<Option<String>> {
+        self.read(move |tx| {
             let row = tx.row("SELECT value FROM setting WHERE name = 'root_account'", &[])?;
             row.map(|mut row| row.text()).transpose()
         })
+        .await
     }
 
     /// Records the account of the root access key, unless one is recorded.
@@ -74,8 +75,9 @@ impl Store {
     ///
     /// # Errors
     /// The database's.
-    pub fn external_id(&self, id: &AccountId) -> StoreResult<Option<String>> {
-        self.read(|tx| external_id(tx, id.as_str()))
+    pub async fn external_id(&self, id: &AccountId) -> StoreResult<Option<String>> {
+        let id = id.clone();
+        self.read(move |tx| external_id(tx, id.as_str())).await
     }
 }
 

@@ -292,10 +292,11 @@ impl Store {
     ///
     /// # Errors
     /// The database's.
-    pub fn has_executed(&self, sync_id: &str, change_set_arn: &str) -> StoreResult<bool> {
+    pub async fn has_executed(&self, sync_id: &str, change_set_arn: &str) -> StoreResult<bool> {
+        let (sync_id, change_set_arn) = (sync_id.to_owned(), change_set_arn.to_owned());
         let sql = "SELECT count(*) FROM attempt
                     WHERE sync_id = $1 AND change_set_arn = $2 AND phase = 'EXECUTING'";
-        Ok(self.read(|tx| tx.count(sql, params![sync_id, change_set_arn]))? > 0)
+        Ok(self.read(move |tx| tx.count(sql, params![&sync_id, &change_set_arn])).await? > 0)
     }
 
     /// Ends the open attempt; it never changes again.

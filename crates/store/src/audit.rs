@@ -205,8 +205,10 @@ impl Store {
     ///
     /// # Errors
     /// The database's.
-    pub fn audit_page(&self, account: &AccountId, after: i64, limit: usize) -> StoreResult<AuditPage> {
-        self.read(|tx| {
+    pub async fn audit_page(&self, account: &AccountId, after: i64, limit: usize) -> StoreResult<AuditPage> {
+        let account = account.clone();
+        self.read(move |tx| {
+            let account = &account;
             let account = account.as_str();
             let mut records: Vec<ChainedRecord> = Vec::new();
             let mut bytes = 0;
@@ -248,6 +250,7 @@ impl Store {
             }
             Ok(AuditPage { records, head: head(tx, account)?, waiting: waiting(tx, account)? })
         })
+        .await
     }
 }
 

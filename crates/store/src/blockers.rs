@@ -139,8 +139,15 @@ impl Store {
     ///
     /// # Errors
     /// The database's.
-    pub fn blockers(&self, scope: &Scope, sync_type: &str, name: &str) -> StoreResult<Option<Vec<Blocker>>> {
-        self.read(|tx| {
+    pub async fn blockers(
+        &self,
+        scope: &Scope,
+        sync_type: &str,
+        name: &str,
+    ) -> StoreResult<Option<Vec<Blocker>>> {
+        let (scope, sync_type, name) = (scope.clone(), sync_type.to_owned(), name.to_owned());
+        self.read(move |tx| {
+            let (scope, sync_type, name) = (&scope, sync_type.as_str(), name.as_str());
             let Some(configuration) = configurations::find(tx, scope, sync_type, name)? else {
                 return Ok(None);
             };
@@ -157,6 +164,7 @@ impl Store {
                 .collect::<StoreResult<Vec<_>>>()?;
             Ok(Some(blockers))
         })
+        .await
     }
 
     /// Marks a blocker RESOLVED and has the branch's head synced again.

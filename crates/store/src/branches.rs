@@ -268,8 +268,14 @@ impl Store {
     ///
     /// # Errors
     /// The database's.
-    pub fn is_news(&self, link_id: &str, heads: &BTreeMap<String, Option<String>>) -> StoreResult<bool> {
-        self.read(|tx| {
+    pub async fn is_news(
+        &self,
+        link_id: &str,
+        heads: &BTreeMap<String, Option<String>>,
+    ) -> StoreResult<bool> {
+        let (link_id, heads) = (link_id.to_owned(), heads.clone());
+        self.read(move |tx| {
+            let link_id = link_id.as_str();
             let failing = "SELECT 1 FROM repository_link WHERE id = $1 AND failures > 0";
             if tx.row(failing, params![link_id])?.is_some() {
                 return Ok(true);
@@ -280,7 +286,7 @@ impl Store {
             {
                 recorded.insert(row.text()?, row.opt_text()?);
             }
-            for (name, head) in heads {
+            for (name, head) in &heads {
                 let known = recorded.get(name).and_then(Option::as_ref);
                 if head.is_none() || head.as_ref() != known || is_waited_for(tx, link_id, name)? {
                     return Ok(true);
@@ -294,6 +300,7 @@ impl Store {
             )?;
             Ok(!of_repository(blocked, |_| true)?.is_empty())
         })
+        .await
     }
 
     /// Records the heads of a link's branches; `None` for a branch that is not there. Makes due whatever has
@@ -392,8 +399,10 @@ impl Store {
     ///
     /// # Errors
     /// The database's.
-    pub fn branch_record(&self, id: &str) -> StoreResult<Option<BranchRecord>> {
-        self.read(|tx| {
+    pub async fn branch_record(&self, id: &str) -> StoreResult<Option<BranchRecord>> {
+        let id = id.to_owned();
+        self.read(move |tx| {
+            let id = id.as_str();
             let found = tx.row(
                 "SELECT link_id, name, head_sha, head_seq, failures FROM branch WHERE id = $1",
                 params![id],
@@ -413,6 +422,7 @@ impl Store {
                 bases,
             }))
         })
+        .await
     }
 
     /// Opens the attempt to read the branch's head, or goes on with the one that is open for it.

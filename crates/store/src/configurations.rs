@@ -287,28 +287,31 @@ impl Store {
     ///
     /// # Errors
     /// The database's.
-    pub fn configuration(
+    pub async fn configuration(
         &self,
         scope: &Scope,
         sync_type: &str,
         name: &str,
     ) -> StoreResult<Option<Configuration>> {
-        self.read(|tx| find(tx, scope, sync_type, name))
+        let (scope, sync_type, name) = (scope.clone(), sync_type.to_owned(), name.to_owned());
+        self.read(move |tx| find(tx, &scope, &sync_type, &name)).await
     }
 
     /// One page of a link's configurations, or of the whole scope's; `None` if there is no such link.
     ///
     /// # Errors
     /// The database's.
-    pub fn configurations(
+    pub async fn configurations(
         &self,
         scope: &Scope,
         link_id: Option<&str>,
         sync_type: &str,
         page: &Page,
     ) -> StoreResult<Option<PageOf<Configuration>>> {
+        let (scope, link_id, sync_type) = (scope.clone(), link_id.map(str::to_owned), sync_type.to_owned());
         let (created, id, limit) = page.bounds();
-        let configurations = self.read(|tx| {
+        let configurations = self.read(move |tx| {
+            let (scope, link_id, sync_type) = (&scope, link_id.as_deref(), sync_type.as_str());
             if let Some(link_id) = link_id
                 && links::find(tx, scope, link_id)?.is_none()
             {
@@ -335,7 +338,7 @@ impl Store {
             .map(from_row)
             .collect::<StoreResult<Vec<_>>>()
             .map(Some)
-        })?;
+        }).await?;
         Ok(configurations.map(|items| {
             PageOf::cut(items, page, |c| Cursor { created_at_ms: c.created_at_ms, id: c.id.clone() })
         }))

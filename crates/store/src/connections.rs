@@ -232,45 +232,51 @@ impl Store {
     ///
     /// # Errors
     /// The database's.
-    pub fn connection(&self, scope: &Scope, id: &str) -> StoreResult<Option<Connection>> {
-        self.read(|tx| find(tx, scope, id))
+    pub async fn connection(&self, scope: &Scope, id: &str) -> StoreResult<Option<Connection>> {
+        let (scope, id) = (scope.clone(), id.to_owned());
+        self.read(move |tx| find(tx, &scope, &id)).await
     }
 
     /// One page of the scope's connections, of one provider type or on one host where that is given.
     ///
     /// # Errors
     /// The database's.
-    pub fn connections(
+    pub async fn connections(
         &self,
         scope: &Scope,
         provider_type: Option<&str>,
         host_id: Option<&str>,
         page: &Page,
     ) -> StoreResult<PageOf<Connection>> {
+        let (scope, provider_type, host_id) =
+            (scope.clone(), provider_type.map(str::to_owned), host_id.map(str::to_owned));
         let (created, id, limit) = page.bounds();
-        let connections = self.read(|tx| {
-            tx.rows(
-                &format!(
-                    "SELECT {COLUMNS} FROM {TABLES}
+        let connections = self
+            .read(move |tx| {
+                let (scope, provider_type, host_id) = (&scope, provider_type.as_deref(), host_id.as_deref());
+                tx.rows(
+                    &format!(
+                        "SELECT {COLUMNS} FROM {TABLES}
                       WHERE c.account_id = $1 AND c.region = $2 AND (c.created_at_ms, c.id) > ($3, $4)
                         AND (CAST($5 AS TEXT) IS NULL OR c.provider_type = $5)
                         AND (CAST($6 AS TEXT) IS NULL OR c.host_id = $6)
                       ORDER BY c.created_at_ms, c.id LIMIT $7"
-                ),
-                params![
-                    scope.account.as_str(),
-                    scope.region.as_str(),
-                    created,
-                    id,
-                    provider_type,
-                    host_id,
-                    limit
-                ],
-            )?
-            .into_iter()
-            .map(from_row)
-            .collect::<StoreResult<Vec<_>>>()
-        })?;
+                    ),
+                    params![
+                        scope.account.as_str(),
+                        scope.region.as_str(),
+                        created,
+                        id,
+                        provider_type,
+                        host_id,
+                        limit
+                    ],
+                )?
+                .into_iter()
+                .map(from_row)
+                .collect::<StoreResult<Vec<_>>>()
+            })
+            .await?;
         Ok(PageOf::cut(connections, page, |c| Cursor { created_at_ms: c.created_at_ms, id: c.id.clone() }))
     }
 

@@ -172,28 +172,33 @@ impl Store {
     ///
     /// # Errors
     /// The database's.
-    pub fn host(&self, scope: &Scope, id: &str) -> StoreResult<Option<Host>> {
-        self.read(|tx| find(tx, scope, id))
+    pub async fn host(&self, scope: &Scope, id: &str) -> StoreResult<Option<Host>> {
+        let (scope, id) = (scope.clone(), id.to_owned());
+        self.read(move |tx| find(tx, &scope, &id)).await
     }
 
     /// One page of the scope's hosts.
     ///
     /// # Errors
     /// The database's.
-    pub fn hosts(&self, scope: &Scope, page: &Page) -> StoreResult<PageOf<Host>> {
+    pub async fn hosts(&self, scope: &Scope, page: &Page) -> StoreResult<PageOf<Host>> {
+        let scope = scope.clone();
         let (created, id, limit) = page.bounds();
-        let hosts = self.read(|tx| {
-            tx.rows(
-                &format!(
-                    "SELECT {COLUMNS} FROM host WHERE account_id = $1 AND region = $2 AND deleted = 0
+        let hosts = self
+            .read(move |tx| {
+                let scope = &scope;
+                tx.rows(
+                    &format!(
+                        "SELECT {COLUMNS} FROM host WHERE account_id = $1 AND region = $2 AND deleted = 0
                         AND (created_at_ms, id) > ($3, $4) ORDER BY created_at_ms, id LIMIT $5"
-                ),
-                params![scope.account.as_str(), scope.region.as_str(), created, id, limit],
-            )?
-            .into_iter()
-            .map(from_row)
-            .collect::<StoreResult<Vec<_>>>()
-        })?;
+                    ),
+                    params![scope.account.as_str(), scope.region.as_str(), created, id, limit],
+                )?
+                .into_iter()
+                .map(from_row)
+                .collect::<StoreResult<Vec<_>>>()
+            })
+            .await?;
         Ok(PageOf::cut(hosts, page, |host| Cursor { created_at_ms: host.created_at_ms, id: host.id.clone() }))
     }
 

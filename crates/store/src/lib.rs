@@ -275,11 +275,11 @@ impl Store {
     ///
     /// # Errors
     /// Whatever the database says; [`StoreError::Closed`] if the writer is gone.
-    pub fn ping(&self) -> StoreResult<()> {
+    pub async fn ping(&self) -> StoreResult<()> {
         if self.inner.writer_thread.is_finished() {
             return Err(StoreError::Closed);
         }
-        self.read(|tx| tx.count("SELECT count(*) FROM schema_migration", &[])).map(drop)
+        self.read(move |tx| tx.count("SELECT count(*) FROM schema_migration", &[])).await.map(drop)
     }
 
     /// Runs one write and commits it, together with those that wait at the same time: they share an fsync, and each
@@ -337,8 +337,16 @@ impl Store {
         Ok(answered)
     }
 
-    /// Runs one read on this thread; a consistent snapshot.
-    pub(crate) fn read<T>(&self, body: impl FnOnce(&Tx<'_>) -> StoreResult<T>) -> StoreResult<T> {
+    /// Runs one read; a consistent snapshot.
+    pub(crate) async fn read<T: Send + 'static>(
+        &self,
+        body: impl FnOnce(&Tx<'_>) -> StoreResult<T> + Send + 'static,
+    ) -> StoreResult<T> {
+        self.read_inline(body)
+    }
+
+    /// Runs one read on this thread.
+    fn read_inline<T>(&self, body: impl FnOnce(&Tx<'_>) -> StoreResult<T>) -> StoreResult<T> {
         let pooled = self.inner.readers.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let connection = match pooled {
             Some(connection) => connection,
@@ -371,18 +379,18 @@ mod tests {
 
     use super::*;
 
-    #[test]
-    fn a_store_without_its_writer_is_not_ready() {
+    #[tokio::test]
+    async fn a_store_without_its_writer_is_not_ready() {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let clock = Arc::new(VirtualClock::starting_at(0));
         let (path, key) = (folder.path().join("syncline.db"), folder.path().join("key"));
         let store = Store::open(&path, key.as_path(), clock, Faults::none().outside()).expect("a new store");
-        store.ping().expect("ready");
+        store.ping().await.expect("ready");
         // The end of the channel is the end of the writer, as would be whatever else ends it.
         drop(store.inner.writer.lock().expect("not poisoned").take());
         while !store.inner.writer_thread.is_finished() {
             std::thread::yield_now();
         }
-        assert!(matches!(store.ping(), Err(StoreError::Closed)));
+        assert!(matches!(store.ping().await, Err(StoreError::Closed)));
     }
 }

@@ -273,28 +273,33 @@ impl Store {
     ///
     /// # Errors
     /// The database's.
-    pub fn link(&self, scope: &Scope, id: &str) -> StoreResult<Option<Link>> {
-        self.read(|tx| find(tx, scope, id))
+    pub async fn link(&self, scope: &Scope, id: &str) -> StoreResult<Option<Link>> {
+        let (scope, id) = (scope.clone(), id.to_owned());
+        self.read(move |tx| find(tx, &scope, &id)).await
     }
 
     /// One page of the scope's links.
     ///
     /// # Errors
     /// The database's.
-    pub fn links(&self, scope: &Scope, page: &Page) -> StoreResult<PageOf<Link>> {
+    pub async fn links(&self, scope: &Scope, page: &Page) -> StoreResult<PageOf<Link>> {
+        let scope = scope.clone();
         let (created, id, limit) = page.bounds();
-        let links = self.read(|tx| {
-            tx.rows(
-                &format!(
-                    "SELECT {COLUMNS} FROM repository_link WHERE account_id = $1 AND region = $2
+        let links = self
+            .read(move |tx| {
+                let scope = &scope;
+                tx.rows(
+                    &format!(
+                        "SELECT {COLUMNS} FROM repository_link WHERE account_id = $1 AND region = $2
                         AND (created_at_ms, id) > ($3, $4) ORDER BY created_at_ms, id LIMIT $5"
-                ),
-                params![scope.account.as_str(), scope.region.as_str(), created, id, limit],
-            )?
-            .iter_mut()
-            .map(from_row)
-            .collect::<StoreResult<Vec<_>>>()
-        })?;
+                    ),
+                    params![scope.account.as_str(), scope.region.as_str(), created, id, limit],
+                )?
+                .iter_mut()
+                .map(from_row)
+                .collect::<StoreResult<Vec<_>>>()
+            })
+            .await?;
         Ok(PageOf::cut(links, page, |link| Cursor { created_at_ms: link.created_at_ms, id: link.id.clone() }))
     }
 
@@ -375,8 +380,10 @@ impl Store {
     ///
     /// # Errors
     /// The database's.
-    pub fn link_record(&self, id: &str) -> StoreResult<Option<LinkRecord>> {
-        self.read(|tx| {
+    pub async fn link_record(&self, id: &str) -> StoreResult<Option<LinkRecord>> {
+        let id = id.to_owned();
+        self.read(move |tx| {
+            let id = id.as_str();
             let found = tx.row(
                 &format!("SELECT {COLUMNS}, account_id, failures, region, connection_id FROM repository_link WHERE id = $1"),
                 params![id],
@@ -415,6 +422,7 @@ impl Store {
             let due_ms = due.unwrap_or(tx.now_ms());
             Ok(Some(LinkRecord { link, account, connection, branches, failures, due_ms }))
         })
+        .await
     }
 
     /// Notes that the connection's credential works, or why it does not.

@@ -169,20 +169,20 @@ impl Store {
     ///
     /// # Errors
     /// The database's.
-    pub fn touched_syncs(
+    pub async fn touched_syncs(
         &self,
         branch: &BranchRecord,
         base: &str,
-        changed: Option<&[String]>,
+        changed: Option<Vec<String>>,
     ) -> StoreResult<Vec<BranchSync>> {
-        let of = branch.of();
+        let (of, branch_id) = (branch.of(), branch.id.clone());
         let at_base = format!("{WAITING} AND {INDEXED} AND {ONLY_FILES} AND s.indexed_sha = $4");
         let mut params = of.params();
         params.push(base.into());
-        self.read(|tx| {
-            let Some(changed) = changed.filter(|paths| paths.len() <= MOST_LOOKED_UP) else {
+        self.read(move |tx| {
+            let Some(changed) = changed.as_ref().filter(|paths| paths.len() <= MOST_LOOKED_UP) else {
                 let mut all = load(tx, &at_base, params)?;
-                if let Some(changed) = changed {
+                if let Some(changed) = &changed {
                     let changed: BTreeSet<&str> = changed.iter().map(String::as_str).collect();
                     let is_touched = |file: &SyncFile| changed.contains(file.path.as_str());
                     all.retain(|sync| sync.indexed.iter().flat_map(|at| &at.files).any(is_touched));
@@ -197,7 +197,7 @@ impl Store {
             );
             for paths in changed.chunks(PATHS_AT_ONCE) {
                 let mut params = params.clone();
-                params.push(branch.id.as_str().into());
+                params.push(branch_id.as_str().into());
                 params.extend(filled(paths));
                 for mut row in tx.rows(&lookup, &params)? {
                     touched.insert(row.text()?);
@@ -213,6 +213,7 @@ impl Store {
             }
             Ok(syncs)
         })
+        .await
     }
 }
 

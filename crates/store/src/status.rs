@@ -67,8 +67,15 @@ impl Store {
     ///
     /// # Errors
     /// The database's.
-    pub fn sync_status(&self, scope: &Scope, sync_type: &str, name: &str) -> StoreResult<Option<SyncStatus>> {
-        self.read(|tx| {
+    pub async fn sync_status(
+        &self,
+        scope: &Scope,
+        sync_type: &str,
+        name: &str,
+    ) -> StoreResult<Option<SyncStatus>> {
+        let (scope, sync_type, name) = (scope.clone(), sync_type.to_owned(), name.to_owned());
+        self.read(move |tx| {
+            let (scope, sync_type, name) = (&scope, sync_type.as_str(), name.as_str());
             let found = tx.row(
                 &format!(
                     "SELECT s.id, s.desired_revision, {ATTEMPT}
@@ -98,14 +105,15 @@ impl Store {
             };
             Ok(Some(SyncStatus { desired, latest, latest_successful }))
         })
+        .await
     }
 
     /// Gauges of the whole store: name, help text, value.
     ///
     /// # Errors
     /// The database's.
-    pub fn gauges(&self) -> StoreResult<Vec<(&'static str, &'static str, i64)>> {
-        self.read(|tx| {
+    pub async fn gauges(&self) -> StoreResult<Vec<(&'static str, &'static str, i64)>> {
+        self.read(move |tx| {
             let count = |sql: &str| tx.count(sql, params![]);
             let [audit_placed, audit_waiting, audit_lag_ms] = crate::audit::gauges(tx)?;
             Ok(vec![
@@ -142,19 +150,22 @@ impl Store {
                 ),
             ])
         })
+        .await
     }
 
     /// Every attempt of a sync, oldest first; `None` if there is no such configuration.
     ///
     /// # Errors
     /// The database's.
-    pub fn attempts(
+    pub async fn attempts(
         &self,
         scope: &Scope,
         sync_type: &str,
         name: &str,
     ) -> StoreResult<Option<Vec<AttemptStatusRow>>> {
-        self.read(|tx| {
+        let (scope, sync_type, name) = (scope.clone(), sync_type.to_owned(), name.to_owned());
+        self.read(move |tx| {
+            let (scope, sync_type, name) = (&scope, sync_type.as_str(), name.as_str());
             let Some(configuration) = crate::configurations::find(tx, scope, sync_type, name)? else {
                 return Ok(None);
             };
@@ -167,6 +178,7 @@ impl Store {
             .collect::<StoreResult<Vec<_>>>()
             .map(Some)
         })
+        .await
     }
 
     /// The newest attempt to read a branch of a link: outer `None` if there is no such link, inner `None` if
@@ -174,13 +186,15 @@ impl Store {
     ///
     /// # Errors
     /// The database's.
-    pub fn repository_status(
+    pub async fn repository_status(
         &self,
         scope: &Scope,
         link_id: &str,
         branch: &str,
     ) -> StoreResult<Option<Option<RepositoryStatus>>> {
-        self.read(|tx| {
+        let (scope, link_id, branch) = (scope.clone(), link_id.to_owned(), branch.to_owned());
+        self.read(move |tx| {
+            let (scope, link_id, branch) = (&scope, link_id.as_str(), branch.as_str());
             if links::find(tx, scope, link_id)?.is_none() {
                 return Ok(None);
             }
@@ -198,5 +212,6 @@ impl Store {
                 events: events::newest(tx, &id, row.int()?, &row.text()?)?,
             })))
         })
+        .await
     }
 }

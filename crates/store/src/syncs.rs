@@ -35,8 +35,10 @@ impl Store {
     ///
     /// # Errors
     /// The database's.
-    pub fn sync_record(&self, id: &str) -> StoreResult<Option<SyncRecord>> {
-        self.read(|tx| {
+    pub async fn sync_record(&self, id: &str) -> StoreResult<Option<SyncRecord>> {
+        let id = id.to_owned();
+        self.read(move |tx| {
+            let id = id.as_str();
             let found = tx.row(
                 "SELECT account_id, region, resource_name, role_account, generation, deleted, desired_seq,
                         desired_generation, stack_id
@@ -103,7 +105,7 @@ impl Store {
                 blockers,
                 recorded,
             }))
-        })
+        }).await
     }
 
     /// Forgets a deleted configuration whose attempts have all ended, and wakes the one that took its name.

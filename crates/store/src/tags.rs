@@ -75,8 +75,10 @@ impl Store {
     ///
     /// # Errors
     /// The database's.
-    pub fn tags(&self, scope: &Scope, resource: &Tagged) -> StoreResult<Option<Vec<Tag>>> {
-        self.read(|tx| {
+    pub async fn tags(&self, scope: &Scope, resource: &Tagged) -> StoreResult<Option<Vec<Tag>>> {
+        let (scope, resource) = (scope.clone(), resource.clone());
+        self.read(move |tx| {
+            let scope = &scope;
             if !resource.is_there(tx, scope)? {
                 return Ok(None);
             }
@@ -89,6 +91,7 @@ impl Store {
             .collect::<StoreResult<Vec<_>>>()
             .map(Some)
         })
+        .await
     }
 
     /// Gives a resource tags beside those it has; a key that it has gets the new value.

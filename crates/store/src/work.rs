@@ -124,17 +124,19 @@ impl Store {
     /// The database's.
     pub async fn claim(&self, kind: Kind, owner: &str, lease_ms: i64) -> StoreResult<Option<Claim>> {
         // A look first: an idle worker writes nothing.
-        let is_due = self.read(|tx| {
-            if kind == Kind::Audit {
-                return Ok(audit::most_overdue(tx)?.is_some());
-            }
-            let due = tx.count(
-                "SELECT count(*) FROM (SELECT 1 FROM work WHERE kind = $1 AND due_at_ms <= $2
+        let is_due = self
+            .read(move |tx| {
+                if kind == Kind::Audit {
+                    return Ok(audit::most_overdue(tx)?.is_some());
+                }
+                let due = tx.count(
+                    "SELECT count(*) FROM (SELECT 1 FROM work WHERE kind = $1 AND due_at_ms <= $2
                     AND (lease_until_ms IS NULL OR lease_until_ms <= $2) LIMIT 1) AS found",
-                params![kind.as_str(), tx.now_ms()],
-            )?;
-            Ok(due > 0)
-        })?;
+                    params![kind.as_str(), tx.now_ms()],
+                )?;
+                Ok(due > 0)
+            })
+            .await?;
         if !is_due {
             return Ok(None);
         }
@@ -204,8 +206,8 @@ impl Store {
     ///
     /// # Errors
     /// The database's.
-    pub fn next_due_ms(&self, kind: Option<Kind>) -> StoreResult<Option<i64>> {
-        self.read(|tx| {
+    pub async fn next_due_ms(&self, kind: Option<Kind>) -> StoreResult<Option<i64>> {
+        self.read(move |tx| {
             let audit = match kind {
                 None | Some(Kind::Audit) => audit::next_due_ms(tx)?,
                 Some(_) => None,
@@ -219,19 +221,21 @@ impl Store {
             let other = row.map_or(Ok(None), |mut row| row.opt_int())?;
             Ok(audit.into_iter().chain(other).min())
         })
+        .await
     }
 
     /// When the next lease that is held ends, in milliseconds since the Unix epoch.
     ///
     /// # Errors
     /// The database's.
-    pub fn next_lease_end_ms(&self) -> StoreResult<Option<i64>> {
-        self.read(|tx| {
+    pub async fn next_lease_end_ms(&self) -> StoreResult<Option<i64>> {
+        self.read(move |tx| {
             let row = tx.row(
                 "SELECT min(lease_until_ms) FROM work WHERE lease_until_ms > $1 AND due_at_ms IS NOT NULL",
                 params![tx.now_ms()],
             )?;
             row.map_or(Ok(None), |mut row| row.opt_int())
         })
+        .await
     }
 }

@@ -137,7 +137,7 @@ async fn root_account(
     target: &CloudFormation,
     simulated: bool,
 ) -> anyhow::Result<AccountId> {
-    let recorded = store.root_account()?;
+    let recorded = store.root_account().await?;
     if let Some(account) = &config.root_account {
         if recorded.is_none() {
             store.record_root_account(account).await?;
@@ -311,7 +311,7 @@ pub async fn start(config: &Config, seams: &Seams) -> anyhow::Result<Running> {
         let connections = Arc::clone(&parts.front.connections);
         tasks.push(serve(main, server::router(Arc::clone(&parts.front)), connections, stopped.clone()));
     }
-    if parts.store.keyring().is_rotating()? {
+    if parts.store.keyring().is_rotating().await? {
         tasks.push(tokio::spawn(finish_rotation(parts.store.clone(), stopped.clone())));
     }
     if config.role != Role::Api {
@@ -325,7 +325,7 @@ async fn finish_rotation(store: Store, mut stopped: watch::Receiver<bool>) {
     let rotation = async {
         let keyring = store.keyring();
         // Somebody else may complete it; another one is not begun.
-        while keyring.is_rotating()? {
+        while keyring.is_rotating().await? {
             let (_, done) = keyring.rotate(usize::MAX, Change::unrecorded()).await?;
             info!(resealed = done.resealed, "went on with a rotation of keys that an earlier process began");
         }

@@ -312,10 +312,11 @@ impl World {
                 Err(error) => panic!("the worker cannot work: {error}"),
             }
             let now = self.clock.now_ms();
-            let due = |kind| self.parts.store.next_due_ms(Some(kind)).expect("the next due time");
-            let kinds = [Kind::Sync, Kind::Branch, Kind::Link, Kind::Audit];
-            let next = kinds.map(due).into_iter().chain([self.leased_until()]);
-            let next = next.flatten().min();
+            let mut next = self.leased_until().await;
+            for kind in [Kind::Sync, Kind::Branch, Kind::Link, Kind::Audit] {
+                let due = self.parts.store.next_due_ms(Some(kind)).await.expect("the next due time");
+                next = next.into_iter().chain(due).min();
+            }
             match next {
                 Some(at) if at - now <= PATIENCE_MS => self.clock.advance_ms((at - now).max(1)),
                 _ => return,
@@ -331,13 +332,13 @@ impl World {
     /// When it never gets one.
     pub async fn work_until(&self, stack: &str, event: &str) {
         for _ in 0..5_000 {
-            let rows = self.attempt_rows(stack);
+            let rows = self.attempt_rows(stack).await;
             let open = rows.last().filter(|newest| !newest.status.is_terminal());
             if open.is_some_and(|open| open.events.iter().any(|e| e.kind.as_str() == event)) {
                 return;
             }
             if !self.tick().await {
-                let next = self.parts.store.next_due_ms(None).expect("the next due time");
+                let next = self.parts.store.next_due_ms(None).await.expect("the next due time");
                 let now = self.clock.now_ms();
                 self.clock.advance_ms(next.map_or(1000, |at| (at - now).max(1)));
             }
@@ -380,7 +381,7 @@ impl World {
     /// # Panics
     /// When there is none or the server refuses.
     pub async fn resolve(&self, stack: &str, reason: &str) {
-        let blockers = self.blocker_rows(stack);
+        let blockers = self.blocker_rows(stack).await;
         let active =
             blockers.iter().find(|blocker| blocker.status.as_str() == "ACTIVE").expect("an ACTIVE blocker");
         self.client
@@ -398,9 +399,8 @@ impl World {
     ///
     /// # Panics
     /// When there is none.
-    #[must_use]
-    pub fn event(&self, stack: &str, event: &str) -> String {
-        let rows = self.attempt_rows(stack);
+    pub async fn event(&self, stack: &str, event: &str) -> String {
+        let rows = self.attempt_rows(stack).await;
         let newest = rows.last().expect("an attempt");
         let found = newest.events.iter().rev().find(|e| e.kind.as_str() == event);
         found.unwrap_or_else(|| panic!("no event {event} in {:#?}", newest.events)).text.clone()
@@ -412,8 +412,8 @@ impl World {
         self.simulator.executions().iter().filter(|execution| execution.stack_name == stack).count()
     }
 
-    fn leased_until(&self) -> Option<i64> {
-        self.parts.store.next_lease_end_ms().expect("the next end of a lease")
+    async fn leased_until(&self) -> Option<i64> {
+        self.parts.store.next_lease_end_ms().await.expect("the next end of a lease")
     }
 
     /// One claim-and-do of each kind of work that is due.
@@ -428,9 +428,8 @@ impl World {
     ///
     /// # Panics
     /// When there is no such sync.
-    #[must_use]
-    pub fn attempt_rows(&self, stack: &str) -> Vec<AttemptStatusRow> {
-        let rows = self.parts.store.attempts(&self.scope(), "CFN_STACK_SYNC", stack).expect("a read");
+    pub async fn attempt_rows(&self, stack: &str) -> Vec<AttemptStatusRow> {
+        let rows = self.parts.store.attempts(&self.scope(), "CFN_STACK_SYNC", stack).await.expect("a read");
         rows.unwrap_or_else(|| panic!("there is no sync of {stack}"))
     }
 
@@ -438,7 +437,7 @@ impl World {
     /// attempt failed.
     pub async fn attempts(&self, stack: &str, repository: &Repository) -> String {
         let mut text = String::new();
-        for attempt in self.attempt_rows(stack) {
+        for attempt in self.attempt_rows(stack).await {
             let subject = repository.subject(&attempt.target_revision.sha).await;
             let _ = write!(text, "{:<11} {subject}", attempt.status.as_str());
             if attempt.status.as_str() == "FAILED" {
@@ -454,17 +453,15 @@ impl World {
     ///
     /// # Panics
     /// When there is no such sync.
-    #[must_use]
-    pub fn blocker_rows(&self, stack: &str) -> Vec<Blocker> {
-        let rows = self.parts.store.blockers(&self.scope(), "CFN_STACK_SYNC", stack).expect("a read");
+    pub async fn blocker_rows(&self, stack: &str) -> Vec<Blocker> {
+        let rows = self.parts.store.blockers(&self.scope(), "CFN_STACK_SYNC", stack).await.expect("a read");
         rows.unwrap_or_else(|| panic!("there is no sync of {stack}"))
     }
 
     /// The newest blockers of a sync, newest first, a line each: status, kind and reason's first line.
-    #[must_use]
-    pub fn blockers(&self, stack: &str) -> String {
+    pub async fn blockers(&self, stack: &str) -> String {
         let mut text = String::new();
-        for blocker in self.blocker_rows(stack) {
+        for blocker in self.blocker_rows(stack).await {
             let reason = blocker.created_reason.lines().next().unwrap_or_default();
             let _ = writeln!(text, "{:<8} {}: {reason}", blocker.status.as_str(), blocker.kind.as_str());
         }

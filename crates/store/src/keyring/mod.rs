@@ -252,19 +252,8 @@ impl Keys {
             .ok_or_else(|| refused("does not belong to this row or was changed"))
     }
 
-    /// Opens a secret; a data key that is not known yet is looked for where `stored` reads: another process may have
-    /// made it.
-    fn open_with(
-        &self,
-        owner: &Owner<'_>,
-        sealed: &[u8],
-        stored: impl FnOnce() -> StoreResult<Vec<DataKey>>,
-    ) -> StoreResult<Secret<Vec<u8>>> {
-        match self.try_open(owner, sealed) {
-            Ok(opened) => return Ok(opened),
-            Err(Closed::Refused(error)) => return Err(error),
-            Err(Closed::Unknown(_)) => self.take(&stored()?)?,
-        }
+    /// Opens a secret whose data key, if there is one, is known.
+    fn open_known(&self, owner: &Owner<'_>, sealed: &[u8]) -> StoreResult<Secret<Vec<u8>>> {
         self.try_open(owner, sealed).map_err(|closed| match closed {
             Closed::Refused(error) => error,
             Closed::Unknown(id) => StoreError::Key(format!(
@@ -287,7 +276,7 @@ impl Keys {
             return Ok(sealed);
         }
         self.take(&data_keys::all(tx)?)?;
-        let secret = self.open_with(owner, &sealed, || data_keys::all(tx))?;
+        let secret = self.open_known(owner, &sealed)?;
         self.seal_with(active, owner, secret.expose())
     }
 }
@@ -322,11 +311,19 @@ impl<'s> Keyring<'s> {
         self.keys().seal(owner, secret)
     }
 
-    /// Opens what [`Keyring::seal`] sealed for the same row.
+    /// Opens what [`Keyring::seal`] sealed for the same row. A data key that is not known yet is looked for: another
+    /// process may have made it.
     ///
     /// # Errors
     /// [`StoreError::Key`] if it was sealed with another key, for another row, or was changed; the database's.
-    pub fn open_sealed(&self, owner: &Owner<'_>, sealed: &[u8]) -> StoreResult<Secret<Vec<u8>>> {
-        self.keys().open_with(owner, sealed, || self.store.read(data_keys::all))
+    pub async fn open_sealed(&self, owner: &Owner<'_>, sealed: &[u8]) -> StoreResult<Secret<Vec<u8>>> {
+        match self.keys().try_open(owner, sealed) {
+            Ok(opened) => return Ok(opened),
+            Err(Closed::Refused(error)) => return Err(error),
+            Err(Closed::Unknown(_)) => {}
+        }
+        let stored = self.store.read(data_keys::all).await?;
+        self.keys().take(&stored)?;
+        self.keys().open_known(owner, sealed)
     }
 }

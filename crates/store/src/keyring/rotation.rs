@@ -96,7 +96,8 @@ impl Keyring<'_> {
     }
 
     async fn go_on(&self, most: usize) -> StoreResult<Rotation> {
-        let (active, stored) = self.store.read(|tx| Ok((data_keys::active(tx)?, data_keys::all(tx)?)))?;
+        let (active, stored) =
+            self.store.read(move |tx| Ok((data_keys::active(tx)?, data_keys::all(tx)?))).await?;
         self.keys().take(&stored)?;
         let mut done = Rotation::default();
         for column in COLUMNS {
@@ -114,61 +115,64 @@ impl Keyring<'_> {
     ///
     /// # Errors
     /// The database's.
-    pub fn is_rotating(&self) -> StoreResult<bool> {
-        self.store.read(|tx| Ok(under_way(tx)?.is_some()))
+    pub async fn is_rotating(&self) -> StoreResult<bool> {
+        self.store.read(move |tx| Ok(under_way(tx)?.is_some())).await
     }
 
     /// The keys and what they seal.
     ///
     /// # Errors
     /// The database's.
-    pub fn status(&self) -> StoreResult<KeyringStatus> {
-        self.store.read(|tx| {
-            let stored = data_keys::all(tx)?;
-            let mut counts = Vec::with_capacity(COLUMNS.len());
-            for column in COLUMNS {
-                counts.push((column.what, column.count_by_key(tx)?));
-            }
-            let count = |what: &str, key: (Format, KeyId)| {
-                let of = counts.iter().find(|(known, _)| *known == what);
-                of.and_then(|(_, counts)| counts.get(&Some(key))).copied().unwrap_or(0)
-            };
-            let masters: Vec<MasterStatus> = self
-                .keys()
-                .masters
-                .named()
-                .map(|(id, label)| MasterStatus {
-                    id,
-                    label: label.map(str::to_owned),
-                    data_keys: stored.iter().filter(|key| key.master == id).count(),
-                    secrets: COLUMNS.iter().map(|c| count(c.what, (Format::SecretByMaster, id))).sum(),
+    pub async fn status(&self) -> StoreResult<KeyringStatus> {
+        let keys = self.store.keys();
+        self.store
+            .read(move |tx| {
+                let stored = data_keys::all(tx)?;
+                let mut counts = Vec::with_capacity(COLUMNS.len());
+                for column in COLUMNS {
+                    counts.push((column.what, column.count_by_key(tx)?));
+                }
+                let count = |what: &str, key: (Format, KeyId)| {
+                    let of = counts.iter().find(|(known, _)| *known == what);
+                    of.and_then(|(_, counts)| counts.get(&Some(key))).copied().unwrap_or(0)
+                };
+                let masters: Vec<MasterStatus> = keys
+                    .masters
+                    .named()
+                    .map(|(id, label)| MasterStatus {
+                        id,
+                        label: label.map(str::to_owned),
+                        data_keys: stored.iter().filter(|key| key.master == id).count(),
+                        secrets: COLUMNS.iter().map(|c| count(c.what, (Format::SecretByMaster, id))).sum(),
+                    })
+                    .collect();
+                let data_keys: Vec<DataKeyStatus> = stored
+                    .into_iter()
+                    .map(|key| {
+                        let secrets =
+                            COLUMNS.iter().map(|c| (c.what, count(c.what, (Format::Secret, key.id))));
+                        DataKeyStatus {
+                            secrets: secrets.filter(|(_, count)| *count > 0).collect(),
+                            id: key.id,
+                            purpose: key.purpose,
+                            master: key.master,
+                            created_at_ms: key.created_at_ms,
+                            retired_at_ms: key.retired_at_ms,
+                        }
+                    })
+                    .collect();
+                let all: i64 = counts.iter().flat_map(|(_, counts)| counts.values()).sum();
+                let by_masters: i64 = masters.iter().map(|master| master.secrets).sum();
+                let by_data_keys: i64 = data_keys.iter().flat_map(|key| &key.secrets).map(|(_, n)| n).sum();
+                Ok(KeyringStatus {
+                    source: keys.masters.source().to_owned(),
+                    masters,
+                    data_keys,
+                    lost_secrets: all - by_masters - by_data_keys,
+                    is_rotating: under_way(tx)?.is_some(),
                 })
-                .collect();
-            let data_keys: Vec<DataKeyStatus> = stored
-                .into_iter()
-                .map(|key| {
-                    let secrets = COLUMNS.iter().map(|c| (c.what, count(c.what, (Format::Secret, key.id))));
-                    DataKeyStatus {
-                        secrets: secrets.filter(|(_, count)| *count > 0).collect(),
-                        id: key.id,
-                        purpose: key.purpose,
-                        master: key.master,
-                        created_at_ms: key.created_at_ms,
-                        retired_at_ms: key.retired_at_ms,
-                    }
-                })
-                .collect();
-            let all: i64 = counts.iter().flat_map(|(_, counts)| counts.values()).sum();
-            let by_masters: i64 = masters.iter().map(|master| master.secrets).sum();
-            let by_data_keys: i64 = data_keys.iter().flat_map(|key| &key.secrets).map(|(_, n)| n).sum();
-            Ok(KeyringStatus {
-                source: self.keys().masters.source().to_owned(),
-                masters,
-                data_keys,
-                lost_secrets: all - by_masters - by_data_keys,
-                is_rotating: under_way(tx)?.is_some(),
             })
-        })
+            .await
     }
 
     /// Makes the new data key, unless a rotation is under way.
@@ -202,14 +206,13 @@ impl Keyring<'_> {
     ) -> StoreResult<bool> {
         let mut after = String::new();
         while done.resealed < most {
-            let stale = self.store.read(|tx| column.stale(tx, active, &after, BATCH))?;
+            let from = after.clone();
+            let stale = self.store.read(move |tx| column.stale(tx, active, &from, BATCH)).await?;
             let Some(last) = stale.last() else { return Ok(true) };
             after.clone_from(&last.id);
             let mut changes = Vec::with_capacity(stale.len());
             for StaleRow { id, owner, sealed } in stale {
-                let opened =
-                    self.keys().open_with(&owner.as_owner(), &sealed, || self.store.read(data_keys::all));
-                match opened {
+                match self.open_sealed(&owner.as_owner(), &sealed).await {
                     Ok(secret) => {
                         let new = self.keys().seal_with(active, &owner.as_owner(), secret.expose())?;
                         changes.push((id, sealed, new));

@@ -21,7 +21,7 @@ async fn opened(world: &World, sha: &str) -> (Claim, String) {
     world.pushed(sha).await;
     let claim = world.claim(Kind::Sync).await;
     world.store.open_attempt(&claim).await.expect("opened");
-    let open = world.record(&claim.id).open.expect("open");
+    let open = world.record(&claim.id).await.open.expect("open");
     (claim, open.id)
 }
 
@@ -39,16 +39,16 @@ fn texts(attempt: &AttemptStatusRow) -> Vec<&str> {
     attempt.events.iter().map(|event| event.text.as_str()).collect()
 }
 
-fn status(world: &World) -> syncline_store::SyncStatus {
-    world.store.sync_status(&ours(), CFN, "web").expect("read").expect("an attempt")
+async fn status(world: &World) -> syncline_store::SyncStatus {
+    world.store.sync_status(&ours(), CFN, "web").await.expect("read").expect("an attempt")
 }
 
 #[tokio::test]
 async fn an_attempt_is_opened_once_for_what_is_desired() {
     let (world, link, sync) = World::followed("web").await;
-    assert_eq!(world.store.sync_status(&ours(), CFN, "web").expect("read"), None);
+    assert_eq!(world.store.sync_status(&ours(), CFN, "web").await.expect("read"), None);
     let (claim, id) = opened(&world, &sha('a')).await;
-    let open = world.record(&sync.id).open.expect("open");
+    let open = world.record(&sync.id).await.open.expect("open");
     assert_eq!(open.wanted, Wanted { seq: 1, generation: 1 });
     assert_eq!((open.phase, open.plan_number, open.failures), (Phase::Opened, 0, 0));
     assert_eq!((open.link_id.as_str(), open.config_file.as_str()), (link.as_str(), "web/deploy.yaml"));
@@ -57,16 +57,16 @@ async fn an_attempt_is_opened_once_for_what_is_desired() {
     assert!(id.starts_with(|c: char| c.is_ascii_alphabetic()), "{id} names a change set");
     assert_eq!(open.last_event, Some(EventKind::AttemptStarted));
 
-    let latest = status(&world).latest;
+    let latest = status(&world).await.latest;
     assert_eq!((latest.status, latest.target.as_str()), (AttemptStatus::Initiated, "web"));
     assert_eq!(latest.target_revision.sha, sha('a'));
     assert_eq!(latest.initial, latest.target_revision, "on the first sync the target itself");
-    assert_eq!(status(&world).latest_successful, None);
-    assert_eq!(status(&world).desired.expect("desired").sha, sha('a'));
+    assert_eq!(status(&world).await.latest_successful, None);
+    assert_eq!(status(&world).await.desired.expect("desired").sha, sha('a'));
 
     let twice = world.store.open_attempt(&claim).await;
     assert!(matches!(twice, Err(StoreError::Corrupt(_))), "{twice:?}");
-    assert_eq!(world.store.attempts(&ours(), CFN, "web").expect("read").expect("a sync").len(), 1);
+    assert_eq!(world.store.attempts(&ours(), CFN, "web").await.expect("read").expect("a sync").len(), 1);
 }
 
 #[tokio::test]
@@ -75,7 +75,7 @@ async fn progress_changes_what_it_names_and_events_keep_their_order() {
     let (claim, id) = opened(&world, &sha('a')).await;
     let progress = async |progress| {
         world.store.record_progress("store.progress", &claim, &id, progress).await.expect("recorded");
-        world.record(&sync.id).open.expect("open")
+        world.record(&sync.id).await.open.expect("open")
     };
     world.clock.advance_ms(5);
     let since = syncline_seams::Clock::now_ms(&*world.clock);
@@ -107,7 +107,7 @@ async fn progress_changes_what_it_names_and_events_keep_their_order() {
     })
     .await;
     assert_eq!((open.phase, open.last_stack_event.as_deref()), (Phase::Executing, Some("e9")));
-    let latest = status(&world).latest;
+    let latest = status(&world).await.latest;
     assert_eq!(latest.status, AttemptStatus::InProgress);
     assert_eq!(texts(&latest)[1..], ["1", "2", "3"]);
 }
@@ -118,7 +118,7 @@ async fn an_attempt_that_has_ended_never_changes() {
         let (world, _, sync) = World::followed("web").await;
         let (claim, id) = opened(&world, &sha('a')).await;
         world.store.end_attempt(&claim, &id, ending(how)).await.expect("ended");
-        let before = status(&world);
+        let before = status(&world).await;
         assert_eq!((before.latest.status, texts(&before.latest)[1..].to_vec()), (how, vec!["the end"]));
 
         let more = Progress { events: vec![event("late")], in_progress: true, ..Progress::default() };
@@ -128,9 +128,9 @@ async fn an_attempt_that_has_ended_never_changes() {
             let late = world.store.end_attempt(&claim, &id, ending(again)).await;
             assert!(matches!(late, Err(StoreError::Stale(_))), "{late:?}");
         }
-        assert_eq!(status(&world), before);
-        assert_eq!(world.record(&sync.id).open, None);
-        assert_eq!(world.record(&sync.id).recorded.newest, Some(Wanted { seq: 1, generation: 1 }));
+        assert_eq!(status(&world).await, before);
+        assert_eq!(world.record(&sync.id).await.open, None);
+        assert_eq!(world.record(&sync.id).await.recorded.newest, Some(Wanted { seq: 1, generation: 1 }));
     }
 }
 
@@ -140,7 +140,7 @@ async fn only_the_holder_of_the_claim_writes_attempts() {
     let (lost, id) = opened(&world, &sha('a')).await;
     world.clock.advance_ms(LEASE_MS);
     let held = world.claim(Kind::Sync).await;
-    let before = status(&world);
+    let before = status(&world).await;
     let stale =
         |result: Result<(), StoreError>| assert!(matches!(result, Err(StoreError::Stale(_))), "{result:?}");
     let more = || Progress { events: vec![event("late")], ..Progress::default() };
@@ -148,7 +148,7 @@ async fn only_the_holder_of_the_claim_writes_attempts() {
     stale(world.store.end_attempt(&lost, &id, ending(AttemptStatus::Succeeded)).await);
     stale(world.store.open_attempt(&lost).await);
     stale(world.store.forget_sync(&lost).await);
-    assert_eq!(status(&world), before);
+    assert_eq!(status(&world).await, before);
 
     // A claim is good for its own sync alone.
     world.sync(&link, "api", "main").await;
@@ -157,7 +157,7 @@ async fn only_the_holder_of_the_claim_writes_attempts() {
     let other = world.claim(Kind::Sync).await;
     stale(world.store.record_progress("store.progress", &other, &id, more()).await);
     stale(world.store.end_attempt(&other, &id, ending(AttemptStatus::Succeeded)).await);
-    assert_eq!(status(&world), before);
+    assert_eq!(status(&world).await, before);
     world.store.record_progress("store.progress", &held, &id, more()).await.expect("the holder may");
 }
 
@@ -176,23 +176,27 @@ async fn the_newest_success_stays_while_newer_attempts_fail() {
         )
     };
     ended(&world, &sha('a'), AttemptStatus::Failed).await;
-    assert_eq!(shas(&status(&world)), ('a', 'a', None));
+    assert_eq!(shas(&status(&world).await), ('a', 'a', None));
     ended(&world, &sha('b'), AttemptStatus::Succeeded).await;
-    assert_eq!(shas(&status(&world)), ('b', 'b', Some('b')), "nothing was applied before");
+    assert_eq!(shas(&status(&world).await), ('b', 'b', Some('b')), "nothing was applied before");
     ended(&world, &sha('c'), AttemptStatus::Failed).await;
-    assert_eq!(shas(&status(&world)), ('b', 'c', Some('b')));
+    assert_eq!(shas(&status(&world).await), ('b', 'c', Some('b')));
     ended(&world, &sha('d'), AttemptStatus::Succeeded).await;
-    assert_eq!(shas(&status(&world)), ('b', 'd', Some('d')), "from what was applied last");
+    assert_eq!(shas(&status(&world).await), ('b', 'd', Some('d')), "from what was applied last");
     let (_, _) = opened(&world, &sha('e')).await;
-    assert_eq!(shas(&status(&world)), ('d', 'e', Some('d')));
+    assert_eq!(shas(&status(&world).await), ('d', 'e', Some('d')));
 
-    let attempts = world.store.attempts(&ours(), CFN, "web").expect("read").expect("a sync");
+    let attempts = world.store.attempts(&ours(), CFN, "web").await.expect("read").expect("a sync");
     let story: Vec<_> = attempts
         .iter()
         .map(|a| format!("{} {}", a.status, a.target_revision.sha.chars().next().expect("a digit")))
         .collect();
     assert_eq!(story, ["FAILED a", "SUCCEEDED b", "FAILED c", "SUCCEEDED d", "INITIATED e"]);
-    assert_eq!(world.record(&sync.id).recorded.newest.map(|wanted| wanted.seq), Some(4), "the newest ended");
+    assert_eq!(
+        world.record(&sync.id).await.recorded.newest.map(|wanted| wanted.seq),
+        Some(4),
+        "the newest ended"
+    );
 }
 
 #[tokio::test]
@@ -204,7 +208,7 @@ async fn an_answer_holds_the_newest_hundred_events() {
         let progress = Progress { events, ..Progress::default() };
         world.store.record_progress("store.progress", &claim, &id, progress).await.expect("recorded");
     }
-    let latest = status(&world).latest;
+    let latest = status(&world).await.latest;
     let expected: Vec<_> = (50..150).map(|n| n.to_string()).collect();
     assert_eq!(texts(&latest), expected, "oldest first, the newest kept");
 }
@@ -223,7 +227,7 @@ async fn an_attempt_keeps_the_configuration_it_was_opened_with() {
         .update_configuration(&ours(), CFN, "web", change, crate::world::PLENTY, Change::unrecorded())
         .await
         .expect("written");
-    let open = world.record(&sync.id).open.expect("open");
+    let open = world.record(&sync.id).await.open.expect("open");
     assert_eq!(open.config_file, "web/deploy.yaml");
     assert_eq!(open.role_arn, "arn:aws:iam::111111111111:role/deploy");
 }
@@ -244,10 +248,10 @@ async fn success_of_the_old_account_says_nothing_of_the_new_stack() {
     let progress = Progress { stack_id: Some("old stack".into()), ..Progress::default() };
     world.store.record_progress("store.progress", &claim, &id, progress).await.expect("recorded");
     world.store.end_attempt(&claim, &id, ending(AttemptStatus::Succeeded)).await.expect("ended");
-    assert!(!world.record(&sync.id).recorded.knows_stack);
+    assert!(!world.record(&sync.id).await.recorded.knows_stack);
     world.store.release(claim, None).await.expect("released");
     let (_, _) = opened(&world, &sha('b')).await;
-    assert_eq!(status(&world).latest.initial.sha, sha('b'), "nothing was applied there yet");
+    assert_eq!(status(&world).await.latest.initial.sha, sha('b'), "nothing was applied there yet");
 }
 
 #[tokio::test]
@@ -258,17 +262,17 @@ async fn an_end_may_raise_a_blocker_and_success_resolves_the_failures_before() {
         NewBlocker { kind: BlockerKind::ExecutionFailed, reason: "rolled back".into(), contexts: Vec::new() };
     let failed = Ending { blocker: Some(blocker), ..ending(AttemptStatus::Failed) };
     world.store.end_attempt(&claim, &id, failed).await.expect("ended");
-    assert_eq!(world.record(&sync.id).blockers, [BlockerKind::ExecutionFailed]);
+    assert_eq!(world.record(&sync.id).await.blockers, [BlockerKind::ExecutionFailed]);
     world.store.release(claim, None).await.expect("released");
     world.store.sync_now(&ours(), CFN, "web", Change::unrecorded()).await.expect("wakes the link");
     let (claim, id) = opened(&world, &sha('b')).await;
     assert_eq!(
-        world.record(&sync.id).blockers,
+        world.record(&sync.id).await.blockers,
         [BlockerKind::ExecutionFailed],
         "it stands while it is tried"
     );
     world.store.end_attempt(&claim, &id, ending(AttemptStatus::Succeeded)).await.expect("ended");
-    assert_eq!(world.record(&sync.id).blockers, []);
+    assert_eq!(world.record(&sync.id).await.blockers, []);
 }
 
 #[tokio::test]
@@ -282,7 +286,7 @@ async fn an_outage_ends_when_what_failed_works_again_and_not_by_a_success_elsewh
         world.store.record_progress("store.progress", &claim, &id, progress).await.expect("recorded");
         let ending = Ending { recovered, ..ending(AttemptStatus::Succeeded) };
         world.store.end_attempt(&claim, &id, ending).await.expect("ended");
-        let left = world.record(&sync.id).blockers;
+        let left = world.record(&sync.id).await.blockers;
         let expected = if recovered { vec![] } else { vec![BlockerKind::TargetUnavailable] };
         assert_eq!(left, expected);
     }
@@ -299,10 +303,10 @@ async fn the_change_set_executed_last_is_known_once_its_attempt_has_ended() {
         ..Progress::default()
     };
     world.store.record_progress("store.progress", &claim, &id, executing).await.expect("recorded");
-    assert_eq!(world.record(&sync.id).last_executed_at_ms, None, "it may still be going on");
+    assert_eq!(world.record(&sync.id).await.last_executed_at_ms, None, "it may still be going on");
     world.clock.advance_ms(5);
     world.store.end_attempt(&claim, &id, ending(AttemptStatus::Succeeded)).await.expect("ended");
-    assert_eq!(world.record(&sync.id).last_executed_at_ms, Some(crate::world::START_MS + 5));
-    assert!(world.store.has_executed(&sync.id, "cs-0").expect("read"));
-    assert!(!world.store.has_executed(&sync.id, "somebody else's").expect("read"));
+    assert_eq!(world.record(&sync.id).await.last_executed_at_ms, Some(crate::world::START_MS + 5));
+    assert!(world.store.has_executed(&sync.id, "cs-0").await.expect("read"));
+    assert!(!world.store.has_executed(&sync.id, "somebody else's").await.expect("read"));
 }

@@ -36,11 +36,11 @@ async fn sequence(world: &World) {
 }
 
 /// The account's whole chain, read in pages.
-fn log(store: &Store, account: &AccountId) -> Vec<ChainedRecord> {
+async fn log(store: &Store, account: &AccountId) -> Vec<ChainedRecord> {
     let mut records: Vec<ChainedRecord> = Vec::new();
     loop {
         let after = records.last().map_or(0, |last| last.sequence);
-        let page = store.audit_page(account, after, 70).expect("read");
+        let page = store.audit_page(account, after, 70).await.expect("read");
         if page.records.is_empty() {
             assert_eq!(page.head, records.last().map(ChainedRecord::head));
             return records;
@@ -66,11 +66,11 @@ async fn records_get_their_places_in_the_order_of_their_times() {
     refuse(&world, &account, "a").await;
     world.clock.advance_ms(1);
     refuse(&world, &account, "0").await;
-    let before = world.store.audit_page(&account, 0, 10).expect("read");
+    let before = world.store.audit_page(&account, 0, 10).await.expect("read");
     assert_eq!((before.records, before.head, before.waiting), (Vec::new(), None, 3));
 
     sequence(&world).await;
-    let first = log(&world.store, &account);
+    let first = log(&world.store, &account).await;
     assert_eq!(event_ids(&first), ["a", "b", "0"]);
     assert_eq!(first[2].time_ms, START_MS + 1);
     assert_eq!(check(&first), Ok(()));
@@ -79,7 +79,7 @@ async fn records_get_their_places_in_the_order_of_their_times() {
     world.clock.advance_ms(-10_000);
     refuse(&world, &account, "late").await;
     sequence(&world).await;
-    let second = log(&world.store, &account);
+    let second = log(&world.store, &account).await;
     assert_eq!(second[..3], first, "a record that has its place stays as it is");
     assert_eq!(event_ids(&second[3..]), ["late"]);
     assert_eq!(check(&second), Ok(()));
@@ -95,12 +95,12 @@ async fn accounts_have_chains_of_their_own() {
         sequence(&world).await;
     }
     for account in [&ours, &theirs] {
-        let records = log(&world.store, account);
+        let records = log(&world.store, account).await;
         assert_eq!(records.iter().map(|record| record.sequence).collect::<Vec<_>>(), [1, 2, 3]);
         assert!(records.iter().all(|record| record.account_id == account.as_str()));
         assert_eq!(check(&records), Ok(()));
     }
-    assert_ne!(log(&world.store, &ours)[0].hash, log(&world.store, &theirs)[0].hash);
+    assert_ne!(log(&world.store, &ours).await[0].hash, log(&world.store, &theirs).await[0].hash);
 }
 
 #[tokio::test]
@@ -128,13 +128,13 @@ async fn a_change_and_its_record_are_there_together_or_not_at_all() {
         let name = format!("{moment:?}");
         world.faults.inject("store.create_connection", moment, Injected::Fail, 1);
         assert!(create(&name).await.is_err());
-        let found = world.store.connection(&scope, &format!("id-{name}")).expect("read");
+        let found = world.store.connection(&scope, &format!("id-{name}")).await.expect("read");
         assert_eq!(found.is_some(), is_there, "{name}");
-        let waiting = world.store.audit_page(&scope.account, 0, 1).expect("read").waiting;
+        let waiting = world.store.audit_page(&scope.account, 0, 1).await.expect("read").waiting;
         assert_eq!(waiting == 1, is_there, "{name}");
     }
     sequence(&world).await;
-    let records = log(&world.store, &scope.account);
+    let records = log(&world.store, &scope.account).await;
     assert_eq!(records[0].record, format!("Created at {START_MS}"));
 }
 
@@ -142,8 +142,8 @@ async fn a_change_and_its_record_are_there_together_or_not_at_all() {
 async fn what_waits_is_due_once_it_was_gathered_and_nothing_else_wakes_it() {
     let world = World::new();
     let (ours, theirs) = (ours().account, theirs());
-    let due = || world.store.next_due_ms(Some(Kind::Audit)).expect("read");
-    assert_eq!(due(), None);
+    let due = async || world.store.next_due_ms(Some(Kind::Audit)).await.expect("read");
+    assert_eq!(due().await, None);
     world.faults.clear();
     refuse(&world, &ours, "one").await;
     world.clock.advance_ms(100);
@@ -151,42 +151,42 @@ async fn what_waits_is_due_once_it_was_gathered_and_nothing_else_wakes_it() {
     refuse(&world, &theirs, "three").await;
     let passed: BTreeSet<_> = world.faults.seen().into_iter().map(|(point, _)| point).collect();
     assert_eq!(passed, BTreeSet::from(["store.record_unchanged"]));
-    assert_eq!(due(), Some(START_MS + GATHER_MS));
-    assert_eq!(world.store.next_due_ms(None).expect("read"), due());
+    assert_eq!(due().await, Some(START_MS + GATHER_MS));
+    assert_eq!(world.store.next_due_ms(None).await.expect("read"), due().await);
     world.clock.advance_ms(GATHER_MS - 101);
     assert_eq!(claim(&world.store, "early").await, None);
 
     world.clock.advance_ms(1);
     let held = claim(&world.store, "first").await.expect("due");
     assert_eq!((held.kind, held.id.as_str()), (Kind::Audit, ours.as_str()));
-    assert_eq!(due(), Some(START_MS + 100 + GATHER_MS), "the other account's");
+    assert_eq!(due().await, Some(START_MS + 100 + GATHER_MS), "the other account's");
     world.clock.advance_ms(100);
     let other = claim(&world.store, "second").await.expect("due");
     assert_eq!(other.id, theirs.as_str());
-    assert_eq!((due(), claim(&world.store, "third").await), (None, None), "both are held");
+    assert_eq!((due().await, claim(&world.store, "third").await), (None, None), "both are held");
 
     assert!(!world.store.sequence_audit(&held).await.expect("sequenced"));
     // What comes while somebody is at it is due when he has gone.
     refuse(&world, &ours, "four").await;
     world.store.release(held, None).await.expect("released");
-    assert_eq!(due(), Some(world.clock.now_ms() + GATHER_MS));
+    assert_eq!(due().await, Some(world.clock.now_ms() + GATHER_MS));
     // Who could not do it says when to try again.
     let later = world.clock.now_ms() + 5000;
     world.store.release(other, Some(later)).await.expect("released");
     assert_eq!(claim(&world.store, "fourth").await, None);
     sequence(&world).await;
-    assert_eq!(due(), Some(later));
+    assert_eq!(due().await, Some(later));
 
     // A clock that is put back keeps nothing waiting.
     world.clock.advance_ms(5000);
     sequence(&world).await;
-    assert_eq!(due(), None);
+    assert_eq!(due().await, None);
     refuse(&world, &ours, "five").await;
     world.clock.advance_ms(-3_600_000);
-    assert_eq!(due(), Some(world.clock.now_ms()));
+    assert_eq!(due().await, Some(world.clock.now_ms()));
     sequence(&world).await;
-    assert_eq!(event_ids(&log(&world.store, &ours)), ["one", "two", "four", "five"]);
-    assert_eq!(event_ids(&log(&world.store, &theirs)), ["three"]);
+    assert_eq!(event_ids(&log(&world.store, &ours).await), ["one", "two", "four", "five"]);
+    assert_eq!(event_ids(&log(&world.store, &theirs).await), ["three"]);
 }
 
 #[tokio::test]
@@ -201,10 +201,10 @@ async fn a_worker_that_lost_its_claim_gives_no_places() {
     assert!(matches!(refused, Err(StoreError::Stale(_))), "{refused:?}");
     let second = claim(&world.store, "second").await.expect("due again");
     assert!(!world.store.sequence_audit(&second).await.expect("sequenced"));
-    let before = log(&world.store, &account);
+    let before = log(&world.store, &account).await;
     let refused = world.store.sequence_audit(&paused).await;
     assert!(matches!(refused, Err(StoreError::Stale(_))), "{refused:?}");
-    assert_eq!(log(&world.store, &account), before);
+    assert_eq!(log(&world.store, &account).await, before);
     assert_eq!(before.len(), 1);
 }
 
@@ -219,9 +219,9 @@ async fn many_records_take_several_transactions_and_several_pages() {
     let held = claim(&world.store, "worker").await.expect("due");
     for (more, waiting) in [(true, 701), (true, 201), (false, 0)] {
         assert_eq!(world.store.sequence_audit(&held).await.expect("sequenced"), more);
-        assert_eq!(world.store.audit_page(&account, 0, 1).expect("read").waiting, waiting);
+        assert_eq!(world.store.audit_page(&account, 0, 1).await.expect("read").waiting, waiting);
     }
-    let records = log(&world.store, &account);
+    let records = log(&world.store, &account).await;
     assert_eq!(records.len(), 1201);
     assert_eq!(check(&records), Ok(()));
     assert_eq!(records[1200].event_id, "event-1200");
@@ -244,9 +244,9 @@ async fn long_records_take_more_transactions() {
     // The 42nd makes it more than 4 MiB.
     for (more, waiting) in [(true, 58), (true, 16), (false, 0)] {
         assert_eq!(world.store.sequence_audit(&held).await.expect("sequenced"), more);
-        assert_eq!(world.store.audit_page(&account, 0, 1).expect("read").waiting, waiting);
+        assert_eq!(world.store.audit_page(&account, 0, 1).await.expect("read").waiting, waiting);
     }
-    let records = log(&world.store, &account);
+    let records = log(&world.store, &account).await;
     assert_eq!(records.len(), 100);
     assert_eq!(check(&records), Ok(()));
 }
@@ -264,9 +264,9 @@ async fn a_page_of_long_records_is_shorter() {
             .expect("written");
     }
     sequence(&world).await;
-    let page = world.store.audit_page(&account, 0, 1000).expect("read");
+    let page = world.store.audit_page(&account, 0, 1000).await.expect("read");
     assert_eq!(page.records.len(), 50, "5 MB");
-    assert_eq!(check(&log(&world.store, &account)), Ok(()));
+    assert_eq!(check(&log(&world.store, &account).await), Ok(()));
 }
 
 /// Changes of two accounts arrive while two workers sequence them, lose their claims, die after their commits, or
@@ -322,12 +322,12 @@ async fn many_at_once_leave_no_gap_and_no_place_twice() {
     world.clock.advance_ms(LEASE_MS);
     sequence(&world).await;
     for account in &accounts {
-        let records = log(&world.store, account);
+        let records = log(&world.store, account).await;
         assert_eq!(check(&records), Ok(()));
         assert_eq!(records.last().expect("records").sequence, i64::try_from(EACH).expect("small"));
         let ids: BTreeSet<_> = event_ids(&records).into_iter().map(str::to_owned).collect();
         assert_eq!(ids.len(), EACH);
-        assert_eq!(world.store.audit_page(account, 0, 1).expect("read").waiting, 0);
+        assert_eq!(world.store.audit_page(account, 0, 1).await.expect("read").waiting, 0);
     }
 }
 
@@ -343,12 +343,12 @@ async fn a_sequencing_that_is_interrupted_is_done_once() {
             let held = claim(&world.store, "worker").await.expect("due");
             world.faults.inject("store.sequence_audit", moment, injected, 1);
             assert!(world.store.sequence_audit(&held).await.is_err());
-            let placed = log(&world.store, &account);
+            let placed = log(&world.store, &account).await;
             assert_eq!(placed.len(), if moment == Moment::Before { 0 } else { 2 });
             // The process dies; opening voids its claim.
             let world = world.reopened();
             sequence(&world).await;
-            let records = log(&world.store, &account);
+            let records = log(&world.store, &account).await;
             assert_eq!(event_ids(&records), ["one", "two"], "{moment:?} {injected:?}");
             assert!(records.starts_with(&placed));
             assert_eq!(check(&records), Ok(()));
@@ -373,9 +373,9 @@ async fn whoever_changes_a_row_in_the_database_is_found_out() {
             world.clock.advance_ms(1);
         }
         sequence(&world).await;
-        assert_eq!(check(&log(&world.store, &account)), Ok(()));
+        assert_eq!(check(&log(&world.store, &account).await), Ok(()));
         tamper(&world, sql);
-        let found = check(&log(&world.store, &account)).expect_err(sql);
+        let found = check(&log(&world.store, &account).await).expect_err(sql);
         assert_eq!(found.to_string(), expect, "{sql}");
     };
     let changed = "record 2 was changed: its hash is not that of its content";
@@ -394,19 +394,24 @@ async fn whoever_changes_a_row_in_the_database_is_found_out() {
 #[tokio::test]
 async fn the_gauges_tell_the_lag_and_the_length() {
     let world = World::new();
-    let gauge = |name: &str| {
-        let gauges = world.store.gauges().expect("read");
+    let gauge = async |name: &str| {
+        let gauges = world.store.gauges().await.expect("read");
         gauges.into_iter().find(|(known, ..)| *known == name).expect("a gauge").2
     };
-    let told =
-        || ["records", "waiting", "lag_milliseconds"].map(|name| gauge(&format!("syncline_audit_{name}")));
-    assert_eq!(told(), [0, 0, 0]);
+    let told = async || {
+        let mut values = Vec::new();
+        for name in ["records", "waiting", "lag_milliseconds"] {
+            values.push(gauge(&format!("syncline_audit_{name}")).await);
+        }
+        values
+    };
+    assert_eq!(told().await, [0, 0, 0]);
     refuse(&world, &ours().account, "one").await;
     refuse(&world, &theirs(), "two").await;
     world.clock.advance_ms(40);
     refuse(&world, &ours().account, "three").await;
-    assert_eq!(told(), [0, 3, 40]);
+    assert_eq!(told().await, [0, 3, 40]);
     sequence(&world).await;
-    assert_eq!(told(), [3, 0, 0]);
-    assert_eq!(gauge("syncline_work_due"), 0);
+    assert_eq!(told().await, [3, 0, 0]);
+    assert_eq!(gauge("syncline_work_due").await, 0);
 }

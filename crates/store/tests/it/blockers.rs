@@ -17,7 +17,7 @@ impl Trying {
         world.pushed(&sha('a')).await;
         let claim = world.claim(Kind::Sync).await;
         world.store.open_attempt(&claim).await.expect("opened");
-        let attempt = world.record(&claim.id).open.expect("open").id;
+        let attempt = world.record(&claim.id).await.open.expect("open").id;
         Self { world, claim, attempt }
     }
 
@@ -32,26 +32,26 @@ impl Trying {
         store.record_progress(point, &self.claim, &self.attempt, progress).await.expect("recorded");
     }
 
-    fn shown(&self) -> Vec<Blocker> {
-        self.world.store.blockers(&ours(), CFN, "web").expect("read").expect("a sync")
+    async fn shown(&self) -> Vec<Blocker> {
+        self.world.store.blockers(&ours(), CFN, "web").await.expect("read").expect("a sync")
     }
 
     /// Each blocker in one line, newest first.
-    fn story(&self) -> Vec<String> {
+    async fn story(&self) -> Vec<String> {
         let line = |blocker: Blocker| {
             let resolved = blocker.resolved_reason.map_or_else(String::new, |why| format!(" ({why})"));
             format!("{} {} {}{resolved}", blocker.status, blocker.kind, blocker.created_reason)
         };
-        self.shown().into_iter().map(line).collect()
+        self.shown().await.into_iter().map(line).collect()
     }
 }
 
 #[tokio::test]
 async fn a_blocker_says_what_happened_and_what_to_do() {
     let trying = Trying::new().await;
-    assert_eq!(trying.shown(), []);
+    assert_eq!(trying.shown().await, []);
     trying.raise(BlockerKind::ChangeSetFailed, "no such parameter").await;
-    let shown = trying.shown();
+    let shown = trying.shown().await;
     let [blocker] = shown.as_slice() else { panic!("{shown:?}") };
     assert_eq!((blocker.kind, blocker.status), (BlockerKind::ChangeSetFailed, BlockerStatus::Active));
     assert_eq!((blocker.resolved_reason.as_ref(), blocker.resolved_at_ms), (None, None));
@@ -69,7 +69,7 @@ async fn a_newer_failure_replaces_the_older_one() {
     trying.world.clock.advance_ms(1);
     trying.raise(BlockerKind::ExecutionFailed, "third").await;
     assert_eq!(
-        trying.story(),
+        trying.story().await,
         [
             "ACTIVE EXECUTION_FAILED third",
             "RESOLVED EXECUTION_FAILED second (replaced by a newer failure)",
@@ -87,15 +87,15 @@ async fn an_outage_is_told_once_and_ends_by_itself() {
         trying.raise(BlockerKind::RoleNotAssumable, "denied").await;
     }
     let both = ["ACTIVE ROLE_NOT_ASSUMABLE denied", "ACTIVE EXECUTION_FAILED broken"];
-    assert_eq!(trying.story(), both, "an outage and a failure stand side by side");
+    assert_eq!(trying.story().await, both, "an outage and a failure stand side by side");
     trying.progress(Progress { recovered: true, ..Progress::default() }).await;
     assert_eq!(
-        trying.story(),
+        trying.story().await,
         ["RESOLVED ROLE_NOT_ASSUMABLE denied (the outage is over)", "ACTIVE EXECUTION_FAILED broken"]
     );
     trying.world.clock.advance_ms(1);
     trying.raise(BlockerKind::RoleNotAssumable, "denied again").await;
-    assert_eq!(trying.shown().len(), 3, "the next outage is another one");
+    assert_eq!(trying.shown().await.len(), 3, "the next outage is another one");
 }
 
 #[tokio::test]
@@ -105,7 +105,7 @@ async fn the_newest_ten_are_shown() {
         trying.world.clock.advance_ms(1);
         trying.raise(BlockerKind::ExecutionFailed, &number.to_string()).await;
     }
-    let reasons: Vec<_> = trying.shown().into_iter().map(|blocker| blocker.created_reason).collect();
+    let reasons: Vec<_> = trying.shown().await.into_iter().map(|blocker| blocker.created_reason).collect();
     let expected: Vec<_> = (3..13).rev().map(|number| number.to_string()).collect();
     assert_eq!(reasons, expected);
 }
@@ -116,7 +116,7 @@ async fn blockers_of_one_moment_are_shown_newest_first_too() {
     for number in 0..6 {
         trying.raise(BlockerKind::ExecutionFailed, &number.to_string()).await;
     }
-    let reasons: Vec<_> = trying.shown().into_iter().map(|blocker| blocker.created_reason).collect();
+    let reasons: Vec<_> = trying.shown().await.into_iter().map(|blocker| blocker.created_reason).collect();
     assert_eq!(reasons, ["5", "4", "3", "2", "1", "0"]);
 }
 
@@ -135,7 +135,7 @@ async fn resolving_a_blocker_has_the_head_tried_again() {
     world.store.end_attempt(&claim, &attempt, failed).await.expect("ended");
     let sync_id = claim.id.clone();
     world.store.release(claim, None).await.expect("released");
-    let id = world.store.blockers(&ours(), CFN, "web").expect("read").expect("a sync")[0].id.clone();
+    let id = world.store.blockers(&ours(), CFN, "web").await.expect("read").expect("a sync")[0].id.clone();
     assert!(world.nothing_due(Kind::Link).await && world.nothing_due(Kind::Sync).await);
 
     let resolve = async |scope, name: &str, id: &str, reason: &str| {
@@ -156,7 +156,7 @@ async fn resolving_a_blocker_has_the_head_tried_again() {
     assert_eq!(resolved.status, BlockerStatus::Resolved);
     assert_eq!(resolved.resolved_reason.as_deref(), Some("fixed the role"));
     assert_eq!(resolved.resolved_at_ms, Some(resolved.created_at_ms + 5));
-    assert_eq!(world.record(&sync_id).recorded.generation, 2);
+    assert_eq!(world.record(&sync_id).await.recorded.generation, 2);
     world.heads(&[("main", Some(&sha('a')))]).await;
     world.considered("the same files").await;
     assert_eq!(world.claim(Kind::Sync).await.id, sync_id);
@@ -164,7 +164,7 @@ async fn resolving_a_blocker_has_the_head_tried_again() {
     world.clock.advance_ms(5);
     let again = resolve(ours(), "web", &id, "once more").await;
     assert_eq!(again, Resolution::Resolved(resolved), "the first reason stays");
-    assert_eq!(world.record(&sync_id).recorded.generation, 2, "and nothing is synced again");
+    assert_eq!(world.record(&sync_id).await.recorded.generation, 2, "and nothing is synced again");
 }
 
 #[tokio::test]
@@ -181,26 +181,26 @@ async fn a_deleted_stack_holds_its_sync_until_the_operator_lets_go() {
     let Trying { world, claim, attempt } = trying;
     world.store.end_attempt(&claim, &attempt, end(AttemptStatus::Succeeded)).await.expect("ended");
     world.store.open_attempt(&claim).await.expect("opened");
-    let attempt = world.record(&claim.id).open.expect("open").id;
+    let attempt = world.record(&claim.id).await.open.expect("open").id;
     let gone = NewBlocker { kind: BlockerKind::StackDeleted, reason: "gone".into(), contexts: Vec::new() };
     let ending = Ending { blocker: Some(gone), ..end(AttemptStatus::Failed) };
     world.store.end_attempt(&claim, &attempt, ending).await.expect("ended");
-    let record = world.record(&claim.id).recorded;
+    let record = world.record(&claim.id).await.recorded;
     assert!(record.held && record.knows_stack);
     // Not even a success of something else lets it go.
     world.store.open_attempt(&claim).await.expect("opened");
-    let attempt = world.record(&claim.id).open.expect("open").id;
+    let attempt = world.record(&claim.id).await.open.expect("open").id;
     world.store.end_attempt(&claim, &attempt, end(AttemptStatus::Succeeded)).await.expect("ended");
-    assert!(world.record(&claim.id).recorded.held);
+    assert!(world.record(&claim.id).await.recorded.held);
 
-    let id = world.store.blockers(&ours(), CFN, "web").expect("read").expect("a sync")[0].id.clone();
+    let id = world.store.blockers(&ours(), CFN, "web").await.expect("read").expect("a sync")[0].id.clone();
     let resolution = world
         .store
         .resolve_blocker(&ours(), CFN, "web", &id, "create it", Change::unrecorded())
         .await
         .expect("written");
     assert!(matches!(resolution, Resolution::Resolved(_)), "{resolution:?}");
-    let record = world.record(&claim.id).recorded;
+    let record = world.record(&claim.id).await.recorded;
     assert!(!record.held && !record.knows_stack, "the stack is to be created anew");
 }
 
@@ -210,7 +210,7 @@ async fn nothing_is_tried_again_over_a_connection_that_cannot_be_used() {
         let trying = Trying::new().await;
         trying.raise(BlockerKind::ExecutionFailed, "broken").await;
         let world = &trying.world;
-        let id = &trying.shown()[0].id;
+        let id = &trying.shown().await[0].id;
         let expected = if deleted {
             assert!(
                 world
@@ -226,14 +226,14 @@ async fn nothing_is_tried_again_over_a_connection_that_cannot_be_used() {
             world.store.record_credential(&link, Some("revoked".into())).await.expect("written");
             "the connection 'infra' is ERROR; authorize it again"
         };
-        let generation = world.record(&trying.claim.id).recorded.generation;
+        let generation = world.record(&trying.claim.id).await.recorded.generation;
         let scope = ours();
         let resolve = || world.store.resolve_blocker(&scope, CFN, "web", id, "again", Change::unrecorded());
         assert_eq!(resolve().await.expect("read"), Resolution::CannotRetry(expected.to_owned()));
         let now = world.store.sync_now(&ours(), CFN, "web", Change::unrecorded()).await.expect("read");
         assert_eq!(now, Some(Err(expected.to_owned())));
-        assert_eq!(trying.story(), ["ACTIVE EXECUTION_FAILED broken"]);
-        assert_eq!(world.record(&trying.claim.id).recorded.generation, generation);
+        assert_eq!(trying.story().await, ["ACTIVE EXECUTION_FAILED broken"]);
+        assert_eq!(world.record(&trying.claim.id).await.recorded.generation, generation);
         if !deleted {
             let credential = CredentialRow { sealed: None };
             world

@@ -9,8 +9,8 @@ use syncline_store::{
 use crate::world::{CFN, LEASE_MS, PLENTY, World, configuration, ours, revision, sha};
 
 /// The newest attempt to read `main`, in one line: its status, then the kinds of its events.
-fn newest(world: &World, link: &str) -> String {
-    let status = world.store.repository_status(&ours(), link, "main").expect("read").expect("a link");
+async fn newest(world: &World, link: &str) -> String {
+    let status = world.store.repository_status(&ours(), link, "main").await.expect("read").expect("a link");
     status.map_or_else(String::new, |status| {
         let kinds: Vec<_> = status.events.iter().map(|event| event.kind.as_str()).collect();
         format!("{}: {}", status.status, kinds.join(" "))
@@ -20,15 +20,15 @@ fn newest(world: &World, link: &str) -> String {
 #[tokio::test]
 async fn a_new_head_is_read_and_reaches_the_sync() {
     let (world, link, sync) = World::followed("web").await;
-    assert_eq!(newest(&world, &link), "");
+    assert_eq!(newest(&world, &link).await, "");
     world.heads(&[("main", Some(&sha('a')))]).await;
-    assert_eq!(newest(&world, &link), "", "observed, not read");
+    assert_eq!(newest(&world, &link).await, "", "observed, not read");
 
     let (claim, branch, attempt) = world.reading().await;
     assert_eq!((branch.name.as_str(), branch.head_seq, branch.failures), ("main", 1, 0));
     assert_eq!(branch.syncs.len(), 1);
     assert_eq!((branch.syncs[0].id.as_str(), branch.syncs[0].generation), (sync.id.as_str(), 1));
-    assert_eq!(newest(&world, &link), "IN_PROGRESS: HEAD_OBSERVED");
+    assert_eq!(newest(&world, &link).await, "IN_PROGRESS: HEAD_OBSERVED");
     let again = world.store.open_repository_attempt(&claim, &sha('a')).await.expect("opened");
     assert_eq!(again, attempt, "after a crash the same attempt goes on");
 
@@ -40,10 +40,10 @@ async fn a_new_head_is_read_and_reaches_the_sync() {
         .record_considered(&claim, &branch, &attempt, vec![considered], events)
         .await
         .expect("recorded");
-    assert_eq!(newest(&world, &link), "SUCCEEDED: HEAD_OBSERVED RESOURCE_CHANGED");
-    assert_eq!(world.record(&sync.id).recorded.desired, Some(Wanted { seq: 1, generation: 1 }));
+    assert_eq!(newest(&world, &link).await, "SUCCEEDED: HEAD_OBSERVED RESOURCE_CHANGED");
+    assert_eq!(world.record(&sync.id).await.recorded.desired, Some(Wanted { seq: 1, generation: 1 }));
     assert_eq!(world.claim(Kind::Sync).await.id, sync.id);
-    let branch = world.store.branch_record(&claim.id).expect("read").expect("a branch");
+    let branch = world.store.branch_record(&claim.id).await.expect("read").expect("a branch");
     assert!(branch.syncs.is_empty(), "nobody waits any more");
 }
 
@@ -78,7 +78,7 @@ async fn a_commit_that_arrives_while_one_is_read_is_queued() {
         world.store.sync_now(&ours(), CFN, "web", Change::unrecorded()).await.expect("wakes the link");
         world.heads(&[("main", Some(&sha(digit)))]).await;
     }
-    assert_eq!(newest(&world, &link), "QUEUED: NEWER_COMMIT_QUEUED NEWER_COMMIT_QUEUED", "one waits");
+    assert_eq!(newest(&world, &link).await, "QUEUED: NEWER_COMMIT_QUEUED NEWER_COMMIT_QUEUED", "one waits");
 
     // The older reading still ends, and its revision is not taken for the newest.
     let considered = Consideration {
@@ -93,14 +93,14 @@ async fn a_commit_that_arrives_while_one_is_read_is_queued() {
         .await
         .expect("recorded");
     world.store.release(claim, None).await.expect("released");
-    assert_eq!(world.record(&sync.id).recorded.desired, Some(Wanted { seq: 1, generation: 3 }));
+    assert_eq!(world.record(&sync.id).await.recorded.desired, Some(Wanted { seq: 1, generation: 3 }));
 
     world.considered("c").await;
-    let status = world.store.repository_status(&ours(), &link, "main").expect("read").expect("a link");
+    let status = world.store.repository_status(&ours(), &link, "main").await.expect("read").expect("a link");
     let status = status.expect("an attempt");
     assert_eq!(status.status, RepositoryAttemptStatus::Succeeded);
     assert_eq!(status.events.last().expect("events").external_id, Some(sha('c')));
-    assert_eq!(world.record(&sync.id).recorded.desired, Some(Wanted { seq: 3, generation: 3 }));
+    assert_eq!(world.record(&sync.id).await.recorded.desired, Some(Wanted { seq: 3, generation: 3 }));
     assert!(world.nothing_due(Kind::Branch).await);
 }
 
@@ -111,7 +111,7 @@ async fn a_reading_that_was_interrupted_is_superseded_by_the_next_head() {
     let (claim, _, first) = world.reading().await;
     let second = world.store.open_repository_attempt(&claim, &sha('b')).await.expect("opened");
     assert_ne!(first, second);
-    assert_eq!(newest(&world, &link), "IN_PROGRESS: HEAD_OBSERVED");
+    assert_eq!(newest(&world, &link).await, "IN_PROGRESS: HEAD_OBSERVED");
 }
 
 /// What must still be the same for a consideration to reach its sync.
@@ -151,7 +151,7 @@ async fn a_commit_reaches_a_sync_only_while_link_branch_and_generation_match() {
             .record_considered(&claim, &branch, &attempt, vec![considered], Vec::new())
             .await
             .expect("recorded");
-        assert_eq!(world.record(&sync.id).recorded.desired, None, "{what}");
+        assert_eq!(world.record(&sync.id).await.recorded.desired, None, "{what}");
     }
 }
 
@@ -164,7 +164,7 @@ async fn a_late_reading_never_takes_a_sync_back_to_an_older_head() {
     // Another sync makes the link look again, and leaves this one's generation as it is.
     world.sync(&link, "api", "main").await;
     world.pushed(&sha('b')).await;
-    let newest = world.record(&sync.id).recorded.desired;
+    let newest = world.record(&sync.id).await.recorded.desired;
     assert_eq!(newest, Some(Wanted { seq: 2, generation: 1 }));
 
     let desired = Some((revision(&sha('a')), "a".to_owned()));
@@ -182,7 +182,7 @@ async fn a_late_reading_never_takes_a_sync_back_to_an_older_head() {
         .record_considered(&claim, &old_branch, &old_attempt, late, Vec::new())
         .await
         .expect("recorded");
-    assert_eq!(world.record(&sync.id).recorded.desired, newest);
+    assert_eq!(world.record(&sync.id).await.recorded.desired, newest);
 }
 
 #[tokio::test]
@@ -194,7 +194,7 @@ async fn every_branch_of_a_link_counts_its_own_heads() {
     world.considered("second").await;
     assert!(world.nothing_due(Kind::Branch).await, "two branches are followed");
     for sync in [on_main, on_dev] {
-        assert_eq!(world.record(&sync.id).recorded.desired, Some(Wanted { seq: 1, generation: 1 }));
+        assert_eq!(world.record(&sync.id).await.recorded.desired, Some(Wanted { seq: 1, generation: 1 }));
     }
 }
 
@@ -207,7 +207,7 @@ async fn a_sync_made_on_an_old_head_is_served_too() {
     let (_, branch, _) = world.reading().await;
     let waiting: Vec<_> = branch.syncs.iter().map(|sync| sync.resource_name.as_str()).collect();
     assert_eq!((waiting, branch.head_seq), (vec!["api"], 1));
-    assert_eq!(world.record(&late.id).recorded.desired, None);
+    assert_eq!(world.record(&late.id).await.recorded.desired, None);
 }
 
 #[tokio::test]
@@ -239,8 +239,12 @@ async fn a_sync_that_wants_only_file_changes_is_shown_the_files_of_its_newest_at
         .record_considered(&claim, &branch, &attempt, vec![unchanged], Vec::new())
         .await
         .expect("recorded");
-    assert_eq!(world.record(&sync.id).recorded.desired, Some(Wanted { seq: 1, generation: 1 }), "as it was");
-    let branch = world.store.branch_record(&claim.id).expect("read").expect("a branch");
+    assert_eq!(
+        world.record(&sync.id).await.recorded.desired,
+        Some(Wanted { seq: 1, generation: 1 }),
+        "as it was"
+    );
+    let branch = world.store.branch_record(&claim.id).await.expect("read").expect("a branch");
     assert!(branch.syncs.is_empty(), "but considered");
 }
 
@@ -249,24 +253,24 @@ async fn a_branch_that_is_gone_blocks_its_syncs_until_it_is_back() {
     let (world, link, sync) = World::followed("web").await;
     let on_dev = world.sync(&link, "api", "dev").await;
     world.heads(&[("main", None), ("dev", Some(&sha('d')))]).await;
-    assert_eq!(newest(&world, &link), "FAILED: BRANCH_MISSING");
-    assert_eq!(world.record(&sync.id).blockers, [BlockerKind::BranchMissing]);
-    assert_eq!(world.record(&on_dev.id).blockers, []);
+    assert_eq!(newest(&world, &link).await, "FAILED: BRANCH_MISSING");
+    assert_eq!(world.record(&sync.id).await.blockers, [BlockerKind::BranchMissing]);
+    assert_eq!(world.record(&on_dev.id).await.blockers, []);
 
     // Looking again says nothing new.
     world.store.sync_now(&ours(), CFN, "web", Change::unrecorded()).await.expect("wakes the link");
     world.heads(&[("main", None)]).await;
-    assert_eq!(newest(&world, &link), "FAILED: BRANCH_MISSING");
-    let blockers = world.store.blockers(&ours(), CFN, "web").expect("read").expect("a sync");
+    assert_eq!(newest(&world, &link).await, "FAILED: BRANCH_MISSING");
+    let blockers = world.store.blockers(&ours(), CFN, "web").await.expect("read").expect("a sync");
     assert_eq!(blockers.len(), 1);
     assert!(blockers[0].contexts.contains(&("branch".to_owned(), "main".to_owned())), "{blockers:?}");
 
     world.store.sync_now(&ours(), CFN, "web", Change::unrecorded()).await.expect("wakes the link");
     world.heads(&[("main", Some(&sha('a')))]).await;
-    assert_eq!(world.record(&sync.id).blockers, []);
+    assert_eq!(world.record(&sync.id).await.blockers, []);
     world.considered("dev").await;
     world.considered("main").await;
-    assert!(newest(&world, &link).starts_with("SUCCEEDED"), "{}", newest(&world, &link));
+    assert!(newest(&world, &link).await.starts_with("SUCCEEDED"), "{}", newest(&world, &link).await);
 }
 
 #[tokio::test]
@@ -274,29 +278,33 @@ async fn a_remote_that_cannot_be_asked_is_counted_and_blocks_when_it_lasts() {
     let (world, link, sync) = World::followed("web").await;
     let on_dev = world.sync(&link, "api", "dev").await;
     let claim = world.claim(Kind::Link).await;
-    let failures = || world.store.link_record(&link).expect("read").expect("a link").failures;
+    let failures = async || world.store.link_record(&link).await.expect("read").expect("a link").failures;
     let trouble = async |reason: &str, blocker| {
         world.store.record_remote_trouble(&claim, reason, blocker).await.expect("recorded");
     };
     trouble("no route", None).await;
-    assert_eq!((failures(), newest(&world, &link).as_str()), (1, ""), "nobody is told of the first");
+    assert_eq!(
+        (failures().await, newest(&world, &link).await.as_str()),
+        (1, ""),
+        "nobody is told of the first"
+    );
     for _ in 0..3 {
         trouble("still no route", Some(BlockerKind::RepositoryUnavailable)).await;
     }
-    assert_eq!(failures(), 4);
-    assert_eq!(newest(&world, &link), "FAILED: REPOSITORY_UNAVAILABLE", "told once");
+    assert_eq!(failures().await, 4);
+    assert_eq!(newest(&world, &link).await, "FAILED: REPOSITORY_UNAVAILABLE", "told once");
     for sync in [&sync, &on_dev] {
-        assert_eq!(world.record(&sync.id).blockers, [BlockerKind::RepositoryUnavailable], "once each");
+        assert_eq!(world.record(&sync.id).await.blockers, [BlockerKind::RepositoryUnavailable], "once each");
     }
     trouble("another trouble", Some(BlockerKind::RepositoryUnavailable)).await;
-    let status = world.store.repository_status(&ours(), &link, "main").expect("read").expect("a link");
+    let status = world.store.repository_status(&ours(), &link, "main").await.expect("read").expect("a link");
     assert_eq!(status.expect("an attempt").events[0].text, "another trouble");
     world.store.release(claim, Some(0)).await.expect("released");
 
     world.heads(&[("main", Some(&sha('a'))), ("dev", Some(&sha('d')))]).await;
-    assert_eq!(failures(), 0);
+    assert_eq!(failures().await, 0);
     for sync in [&sync, &on_dev] {
-        assert_eq!(world.record(&sync.id).blockers, [], "it answers again");
+        assert_eq!(world.record(&sync.id).await.blockers, [], "it answers again");
     }
 }
 
@@ -313,17 +321,17 @@ async fn a_head_that_cannot_be_read_is_tried_again_and_then_fails() {
             .expect("recorded");
     };
     trouble(None, false).await;
-    assert_eq!(newest(&world, &link), "IN_PROGRESS: HEAD_OBSERVED RETRYING");
-    assert_eq!(world.record(&sync.id).blockers, []);
+    assert_eq!(newest(&world, &link).await, "IN_PROGRESS: HEAD_OBSERVED RETRYING");
+    assert_eq!(world.record(&sync.id).await.blockers, []);
     trouble(Some(BlockerKind::RepositoryUnavailable), false).await;
-    assert_eq!(newest(&world, &link), "IN_PROGRESS: HEAD_OBSERVED RETRYING", "said once");
-    assert_eq!(world.record(&sync.id).blockers, [BlockerKind::RepositoryUnavailable]);
+    assert_eq!(newest(&world, &link).await, "IN_PROGRESS: HEAD_OBSERVED RETRYING", "said once");
+    assert_eq!(world.record(&sync.id).await.blockers, [BlockerKind::RepositoryUnavailable]);
     trouble(Some(BlockerKind::RepositoryUnavailable), true).await;
-    assert_eq!(newest(&world, &link), "FAILED: HEAD_OBSERVED RETRYING REPOSITORY_UNAVAILABLE");
-    assert_eq!(world.store.branch_record(&claim.id).expect("read").expect("a branch").failures, 3);
+    assert_eq!(newest(&world, &link).await, "FAILED: HEAD_OBSERVED RETRYING REPOSITORY_UNAVAILABLE");
+    assert_eq!(world.store.branch_record(&claim.id).await.expect("read").expect("a branch").failures, 3);
     world.store.release(claim, Some(0)).await.expect("released");
 
     world.considered("read at last").await;
-    assert!(newest(&world, &link).starts_with("SUCCEEDED"), "a new attempt");
-    assert_eq!(world.record(&sync.id).blockers, [], "the branch was read");
+    assert!(newest(&world, &link).await.starts_with("SUCCEEDED"), "a new attempt");
+    assert_eq!(world.record(&sync.id).await.blockers, [], "the branch was read");
 }

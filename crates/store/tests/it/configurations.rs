@@ -36,7 +36,7 @@ async fn a_configuration_is_made_where_link_name_stack_and_quotas_allow() {
             .expect("written");
         assert_eq!(outcome(&created), expect, "{name}");
         if let CreateConfiguration::Created(created) = created {
-            let found = world.store.configuration(scope, CFN, &name).expect("read").expect("made");
+            let found = world.store.configuration(scope, CFN, &name).await.expect("read").expect("made");
             assert_eq!(found, *created);
             assert_eq!((found.owner_id.as_str(), found.provider_type.as_str()), ("acme", "GitHub"));
         }
@@ -57,12 +57,12 @@ async fn a_configuration_is_made_where_link_name_stack_and_quotas_allow() {
     check(&ours(), configuration(&other_link, "d", "main"), "created").await;
     check(&ours(), configuration(&other_link, "e", "main"), "sync configurations").await;
 
-    assert_eq!(world.store.configuration(&foreign, CFN, "b").expect("read"), None);
+    assert_eq!(world.store.configuration(&foreign, CFN, "b").await.expect("read"), None);
     assert_eq!(
-        world.store.configuration(&scope_of("111111111111", "eu-west-2"), CFN, "b").expect("read"),
+        world.store.configuration(&scope_of("111111111111", "eu-west-2"), CFN, "b").await.expect("read"),
         None
     );
-    assert_eq!(world.store.configuration(&ours(), "OTHER", "b").expect("read"), None);
+    assert_eq!(world.store.configuration(&ours(), "OTHER", "b").await.expect("read"), None);
 }
 
 #[tokio::test]
@@ -110,9 +110,9 @@ async fn a_change_touches_what_it_names_and_nothing_else() {
     expected.link_id.clone_from(&other);
     expected.repository_name = "other".to_owned();
     assert_eq!(update(ConfigurationChange { link_id: Some(other), ..none() }).await, expected);
-    assert_eq!(world.store.configuration(&ours(), CFN, "web").expect("read"), Some(expected));
+    assert_eq!(world.store.configuration(&ours(), CFN, "web").await.expect("read"), Some(expected));
     // Every change counts a generation, even one that changes nothing: it asks for a sync.
-    assert_eq!(world.record(&made.id).recorded.generation, 9);
+    assert_eq!(world.record(&made.id).await.recorded.generation, 9);
 }
 
 #[tokio::test]
@@ -128,14 +128,14 @@ async fn a_change_is_refused_where_a_creation_would_be() {
     let none = ConfigurationChange::default;
     let check =
         async |scope: &Scope, name: &str, change: ConfigurationChange, expect: &UpdateConfiguration| {
-            let before = world.store.configuration(&ours(), CFN, "web").expect("read");
+            let before = world.store.configuration(&ours(), CFN, "web").await.expect("read");
             let updated = world
                 .store
                 .update_configuration(scope, CFN, name, change, quotas, Change::unrecorded())
                 .await
                 .expect("written");
             assert_eq!(&updated, expect, "{name}");
-            assert_eq!(world.store.configuration(&ours(), CFN, "web").expect("read"), before);
+            assert_eq!(world.store.configuration(&ours(), CFN, "web").await.expect("read"), before);
         };
     check(&ours(), "nobody", none(), &UpdateConfiguration::NotFound).await;
     check(&scope_of("111111111111", "eu-west-2"), "web", none(), &UpdateConfiguration::NotFound).await;
@@ -163,7 +163,7 @@ async fn a_role_of_another_account_means_another_stack() {
     world.pushed(&sha('a')).await;
     let claim = world.claim(Kind::Sync).await;
     world.store.open_attempt(&claim).await.expect("opened");
-    let open = world.record(&sync.id).open.expect("open");
+    let open = world.record(&sync.id).await.open.expect("open");
     let progress = syncline_store::Progress { stack_id: Some("stack-1".to_owned()), ..Default::default() };
     world.store.record_progress("store.progress", &claim, &open.id, progress).await.expect("written");
     let ending = Ending {
@@ -174,7 +174,7 @@ async fn a_role_of_another_account_means_another_stack() {
         recovered: false,
     };
     world.store.end_attempt(&claim, &open.id, ending).await.expect("ended");
-    assert!(world.record(&sync.id).recorded.knows_stack);
+    assert!(world.record(&sync.id).await.recorded.knows_stack);
 
     let update = async |account: &str| {
         let change = ConfigurationChange { role_arn: Some(role(account)), ..Default::default() };
@@ -185,9 +185,9 @@ async fn a_role_of_another_account_means_another_stack() {
             .expect("written");
     };
     update("111111111111").await;
-    assert!(world.record(&sync.id).recorded.knows_stack, "the same account, the same stack");
+    assert!(world.record(&sync.id).await.recorded.knows_stack, "the same account, the same stack");
     update("222222222222").await;
-    assert!(!world.record(&sync.id).recorded.knows_stack);
+    assert!(!world.record(&sync.id).await.recorded.knows_stack);
 }
 
 #[tokio::test]
@@ -208,24 +208,28 @@ async fn a_deleted_configuration_is_drained_before_its_successor_begins() {
         .delete_configuration(&ours(), CFN, "nobody", Change::unrecorded())
         .await
         .expect("so is deleting nothing");
-    assert_eq!(world.store.configuration(&ours(), CFN, "web").expect("read"), None, "at once");
-    assert_eq!(world.store.sync_status(&ours(), CFN, "web").expect("read"), None);
-    assert_eq!(world.store.blockers(&ours(), CFN, "web").expect("read"), None);
-    let tombstone = world.record(&first.id);
+    assert_eq!(world.store.configuration(&ours(), CFN, "web").await.expect("read"), None, "at once");
+    assert_eq!(world.store.sync_status(&ours(), CFN, "web").await.expect("read"), None);
+    assert_eq!(world.store.blockers(&ours(), CFN, "web").await.expect("read"), None);
+    let tombstone = world.record(&first.id).await;
     assert!(tombstone.recorded.deleted && tombstone.open.is_some(), "its open attempt is still to be ended");
-    assert_eq!(world.store.link_record(&link).expect("read").expect("a link").branches, [""; 0]);
+    assert_eq!(world.store.link_record(&link).await.expect("read").expect("a link").branches, [""; 0]);
 
     let second = world.sync(&link, "web", "main").await;
     assert_ne!(second.id, first.id);
-    let waiting = world.record(&second.id);
+    let waiting = world.record(&second.id).await;
     assert!(waiting.recorded.predecessor, "it waits for the tombstone");
     assert!(!tombstone.recorded.predecessor, "which waits for nobody");
     assert_eq!(waiting.open, None);
-    assert_eq!(world.store.attempts(&ours(), CFN, "web").expect("read"), Some(Vec::new()), "no history");
+    assert_eq!(
+        world.store.attempts(&ours(), CFN, "web").await.expect("read"),
+        Some(Vec::new()),
+        "no history"
+    );
 
     world.store.forget_sync(&claim).await.expect("forgotten");
-    assert!(world.store.sync_record(&first.id).expect("read").is_none());
-    assert!(!world.record(&second.id).recorded.predecessor);
+    assert!(world.store.sync_record(&first.id).await.expect("read").is_none());
+    assert!(!world.record(&second.id).await.recorded.predecessor);
     let woken = world.claim(Kind::Sync).await;
     assert_eq!(woken.id, second.id, "the successor is told");
 }
@@ -235,12 +239,12 @@ async fn a_live_configuration_is_never_forgotten() {
     let (world, _, sync) = World::followed("web").await;
     world.pushed(&sha('a')).await;
     let claim = world.claim(Kind::Sync).await;
-    let found = world.record(&sync.id);
+    let found = world.record(&sync.id).await;
     assert_eq!(found.recorded.desired, Some(Wanted { seq: 1, generation: 1 }));
     world.store.open_attempt(&claim).await.expect("opened");
     let refused = world.store.forget_sync(&claim).await.expect_err("only a tombstone may be forgotten");
     assert!(matches!(refused, StoreError::Corrupt(_)), "{refused}");
-    assert!(world.store.configuration(&ours(), CFN, "web").expect("read").is_some());
-    assert!(world.record(&sync.id).open.is_some(), "its history stays");
+    assert!(world.store.configuration(&ours(), CFN, "web").await.expect("read").is_some());
+    assert!(world.record(&sync.id).await.open.is_some(), "its history stays");
     world.store.renew(&claim, 1).await.expect("and so does its work");
 }

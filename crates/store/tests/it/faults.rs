@@ -40,7 +40,7 @@ async fn before_a_commit_nothing_is_there_and_after_it_everything() {
                 (Err(StoreError::Interrupted(CallError::TimedOut { .. })), Injected::TimeOut) => {}
                 other => panic!("{other:?}"),
             }
-            let found = world.store.connection(&ours(), &format!("id-{name}")).expect("read");
+            let found = world.store.connection(&ours(), &format!("id-{name}")).await.expect("read");
             assert_eq!(found.is_some(), there, "{name}");
             // Whoever tries again learns which it was.
             let expected = if there { CreateConnection::NameTaken } else { CreateConnection::Created };
@@ -55,9 +55,9 @@ async fn a_read_meets_no_commit_and_no_fault() {
     world.faults.clear();
     world.faults.fail_nth(0);
     let page = Page { after: None, limit: 10 };
-    assert_eq!(world.store.links(&ours(), &page).expect("read").items.len(), 1);
-    assert!(world.store.link_record(&link).expect("read").is_some());
-    assert!(world.store.sync_record(&sync.id).expect("read").is_some());
+    assert_eq!(world.store.links(&ours(), &page).await.expect("read").items.len(), 1);
+    assert!(world.store.link_record(&link).await.expect("read").is_some());
+    assert!(world.store.sync_record(&sync.id).await.expect("read").is_some());
     assert_eq!(world.store.claim(Kind::Sync, "idle", LEASE_MS).await.expect("looked"), None);
     assert_eq!(world.faults.seen(), [], "an idle look writes nothing");
 }
@@ -68,7 +68,7 @@ async fn live(world: &World) -> StoreResult<()> {
     let scope = ours();
     let page = Page { after: None, limit: 10 };
     store.account(&scope.account).await?;
-    if store.connection(&scope, "id-web")?.is_none() {
+    if store.connection(&scope, "id-web").await?.is_none() {
         store.create_connection(&scope, connection("web"), 10, Change::unrecorded()).await?;
     }
     store
@@ -79,11 +79,11 @@ async fn live(world: &World) -> StoreResult<()> {
             Change::unrecorded(),
         )
         .await?;
-    if store.links(&scope, &page)?.items.is_empty() {
+    if store.links(&scope, &page).await?.items.is_empty() {
         store.create_link(&scope, new_link("id-web", "infra"), 10, Change::unrecorded()).await?;
     }
-    let link = store.links(&scope, &page)?.items[0].id.clone();
-    if store.configuration(&scope, CFN, "web")?.is_none() {
+    let link = store.links(&scope, &page).await?.items[0].id.clone();
+    if store.configuration(&scope, CFN, "web").await?.is_none() {
         store
             .create_configuration(
                 &scope,
@@ -101,7 +101,7 @@ async fn live(world: &World) -> StoreResult<()> {
             store.release(claim, None).await?;
         }
         if let Some(claim) = store.claim(Kind::Branch, "worker", LEASE_MS).await? {
-            let branch = store.branch_record(&claim.id)?.expect("a branch");
+            let branch = store.branch_record(&claim.id).await?.expect("a branch");
             let attempt = store.open_repository_attempt(&claim, &sha('a')).await?;
             let wanted = branch.syncs.iter().map(|sync| syncline_store::Consideration {
                 sync_id: sync.id.clone(),
@@ -124,14 +124,14 @@ async fn live(world: &World) -> StoreResult<()> {
 
 async fn drive(world: &World, claim: &syncline_store::Claim) -> StoreResult<()> {
     let store = &world.store;
-    let record = store.sync_record(&claim.id)?.expect("a sync");
+    let record = store.sync_record(&claim.id).await?.expect("a sync");
     if record.recorded.newest == record.recorded.desired {
         return Ok(());
     }
     if record.open.is_none() {
         store.open_attempt(claim).await?;
     }
-    let open = store.sync_record(&claim.id)?.expect("a sync").open.expect("open");
+    let open = store.sync_record(&claim.id).await?.expect("a sync").open.expect("open");
     if open.last_event != Some(EventKind::ExecutionStarted) {
         let event = SyncEvent {
             time_ms: START_MS,
@@ -180,7 +180,7 @@ async fn any_one_commit_may_fail_and_the_story_ends_the_same() {
             }
         }
         assert_eq!(world.faults.struck(), 1, "point {nth} was reached");
-        let attempts = world.store.attempts(&ours(), CFN, "web").expect("read").expect("a sync");
+        let attempts = world.store.attempts(&ours(), CFN, "web").await.expect("read").expect("a sync");
         let story: Vec<_> = attempts
             .iter()
             .flat_map(|attempt| {
@@ -205,9 +205,9 @@ async fn a_fault_in_the_middle_of_a_transaction_s_rows_leaves_none_of_them() {
     let trouble =
         || world.store.record_remote_trouble(&claim, "down", Some(BlockerKind::RepositoryUnavailable));
     assert!(trouble().await.is_err());
-    assert_eq!(world.store.link_record(&link).expect("read").expect("a link").failures, 0);
-    assert_eq!(world.record(&sync.id).blockers, []);
-    assert_eq!(world.store.repository_status(&ours(), &link, "main").expect("read"), Some(None));
+    assert_eq!(world.store.link_record(&link).await.expect("read").expect("a link").failures, 0);
+    assert_eq!(world.record(&sync.id).await.blockers, []);
+    assert_eq!(world.store.repository_status(&ours(), &link, "main").await.expect("read"), Some(None));
     trouble().await.expect("the second time");
-    assert_eq!(world.record(&sync.id).blockers, [BlockerKind::RepositoryUnavailable]);
+    assert_eq!(world.record(&sync.id).await.blockers, [BlockerKind::RepositoryUnavailable]);
 }

@@ -55,16 +55,16 @@ pub(crate) async fn store_sealed(store: &Store, name: &str, sealed: Vec<u8>) {
 }
 
 /// The sealed credential of the connection that the link reads by.
-pub(crate) fn sealed_of(store: &Store, link: &str) -> Vec<u8> {
-    let record = store.link_record(link).expect("read").expect("a link");
+pub(crate) async fn sealed_of(store: &Store, link: &str) -> Vec<u8> {
+    let record = store.link_record(link).await.expect("read").expect("a link");
     record.connection.expect("a connection").credential.expect("a credential")
 }
 
 /// The opened credential of the connection `name`, which the link reads by.
-pub(crate) fn token_of(store: &Store, name: &str, link: &str) -> StoreResult<String> {
+pub(crate) async fn token_of(store: &Store, name: &str, link: &str) -> StoreResult<String> {
     let arn = arn_of(name);
-    let sealed = sealed_of(store, link);
-    let opened = store.keyring().open_sealed(&Owner { account: ACCOUNT, arn: &arn }, &sealed)?;
+    let sealed = sealed_of(store, link).await;
+    let opened = store.keyring().open_sealed(&Owner { account: ACCOUNT, arn: &arn }, &sealed).await?;
     Ok(String::from_utf8(opened.expose().clone()).expect("a text"))
 }
 
@@ -81,8 +81,8 @@ fn open_with(directory: &TempDir, keys: impl Into<KeySource>) -> StoreResult<Sto
     Store::open(&directory.path().join("syncline.db"), keys, clock, Outside::default())
 }
 
-fn status(store: &Store) -> KeyringStatus {
-    store.keyring().status().expect("read")
+async fn status(store: &Store) -> KeyringStatus {
+    store.keyring().status().await.expect("read")
 }
 
 #[expect(
@@ -103,9 +103,9 @@ async fn a_key_file_is_made_once_and_kept_to_its_owner() {
     let beside = std::fs::read_dir(world.directory.path()).expect("readable").filter_map(Result::ok);
     let scratch = beside.filter(|entry| entry.file_name().to_string_lossy().starts_with("keyring.")).count();
     assert_eq!(scratch, 0, "nothing is left of making it");
-    let before = status(&world.store);
+    let before = status(&world.store).await;
     let world = world.reopened();
-    assert_eq!(status(&world.store), before);
+    assert_eq!(status(&world.store).await, before);
     assert_eq!(std::fs::read_to_string(&path).expect("kept"), made);
 }
 
@@ -163,7 +163,7 @@ async fn a_wrong_or_missing_keyring_is_told_at_the_start() {
     let world = World::new();
     world.connection(&ours(), "web").await;
     authorize(&world.store, "web", "token").await;
-    let master = status(&world.store).masters[0].id;
+    let master = status(&world.store).await.masters[0].id;
     let World { directory, store, .. } = world;
     drop(store);
     let path = directory.path().join("keyring");
@@ -221,17 +221,17 @@ async fn secrets_can_be_given_up_as_the_guide_says() {
     let sql = format!("DELETE FROM data_key;{}", sql.split('"').next().expect("a statement"));
     outside_of_the_store(&directory.path().join("syncline.db"), &sql);
     let store = open_with(&directory, &path).expect("it opens with a new keyring");
-    let found = store.connection(&ours(), &connection).expect("read").expect("a connection");
+    let found = store.connection(&ours(), &connection).await.expect("read").expect("a connection");
     assert_eq!(found.status, ConnectionStatus::Pending);
-    assert_eq!((status(&store).data_keys.len(), status(&store).lost_secrets), (2, 0));
+    assert_eq!((status(&store).await.data_keys.len(), status(&store).await.lost_secrets), (2, 0));
     authorize(&store, "web", "another token").await;
-    assert_eq!(token_of(&store, "web", &link).expect("opens"), "another token");
+    assert_eq!(token_of(&store, "web", &link).await.expect("opens"), "another token");
 }
 
 #[tokio::test]
 async fn a_changed_or_swapped_data_key_is_refused_at_the_start() {
     let World { directory, store, .. } = World::new();
-    let keys = status(&store).data_keys;
+    let keys = status(&store).await.data_keys;
     assert_eq!(keys.len(), 2, "one for secrets, one for tokens");
     drop(store);
     let database = directory.path().join("syncline.db");
@@ -245,7 +245,7 @@ async fn a_changed_or_swapped_data_key_is_refused_at_the_start() {
     outside_of_the_store(&database, swap);
     refused("was changed or does not belong to its row");
     outside_of_the_store(&database, swap);
-    open_with(&directory, &path).expect("swapped back").ping().expect("and it works");
+    open_with(&directory, &path).expect("swapped back").ping().await.expect("and it works");
     let purposes =
         "UPDATE data_key SET purpose = CASE purpose WHEN 'SECRETS' THEN 'PAGE_TOKENS' ELSE 'SECRETS' END";
     outside_of_the_store(&database, &format!("DROP INDEX data_key_in_use; {purposes}"));
@@ -289,15 +289,15 @@ async fn a_data_directory_of_before_data_keys_keeps_working() {
     );
     for (name, _) in FORMER_SECRETS {
         assert_eq!(
-            token_of(&store, name, &format!("link-{name}")).expect("opens"),
+            token_of(&store, name, &format!("link-{name}")).await.expect("opens"),
             format!("token of {name}")
         );
     }
-    let before = status(&store);
+    let before = status(&store).await;
     assert_eq!((before.masters[0].secrets, before.lost_secrets), (2, 0));
 
     authorize(&store, "second", "a newer token").await;
-    assert_eq!(status(&store).masters[0].secrets, 1, "a new secret is sealed by the data key");
+    assert_eq!(status(&store).await.masters[0].secrets, 1, "a new secret is sealed by the data key");
     let done = rotated(&store, 1000).await;
     assert!(done.is_finished && done.unreadable.is_empty(), "{done:?}");
     assert_eq!((done.resealed, done.deleted), (2, 1));
@@ -310,8 +310,8 @@ async fn a_data_directory_of_before_data_keys_keeps_working() {
     assert_eq!(done.rewrapped, 2, "the key for tokens, and that for secrets before it goes");
     drop(store);
     let store = open_with(&directory, masters(&key('b')).expect("a keyring")).expect("it opens");
-    assert_eq!(token_of(&store, "first", "link-first").expect("opens"), "token of first");
-    assert_eq!(token_of(&store, "second", "link-second").expect("opens"), "a newer token");
+    assert_eq!(token_of(&store, "first", "link-first").await.expect("opens"), "token of first");
+    assert_eq!(token_of(&store, "second", "link-second").await.expect("opens"), "a newer token");
     assert_eq!(hex(store.keyring().token_key().expose()), FORMER_TOKEN_KEY);
 }
 
@@ -335,28 +335,32 @@ async fn a_credential_of_another_row_or_with_another_byte_does_not_open() {
         authorize(&world.store, name, &format!("token of {name}")).await;
         links.push(world.link_on(&ours(), &connection, name).await);
     }
-    let sealed = sealed_of(&world.store, &links[0]);
+    let sealed = sealed_of(&world.store, &links[0]).await;
     let keyring = world.store.keyring();
     let arn = arn_of("first");
     let owner = Owner { account: ACCOUNT, arn: &arn };
     for at in 0..sealed.len() {
         let mut changed = sealed.clone();
         changed[at] ^= 0x04;
-        assert!(keyring.open_sealed(&owner, &changed).is_err(), "byte {at} changed");
+        assert!(keyring.open_sealed(&owner, &changed).await.is_err(), "byte {at} changed");
     }
-    assert!(keyring.open_sealed(&Owner { account: "222222222222", ..owner }, &sealed).is_err());
+    assert!(keyring.open_sealed(&Owner { account: "222222222222", ..owner }, &sealed).await.is_err());
     outside_of_the_store(
         &world.database(),
         "CREATE TEMP TABLE before AS SELECT id, credential FROM connection;
          UPDATE connection SET credential = (SELECT credential FROM before WHERE before.id <> connection.id)",
     );
     for (name, link) in [("first", &links[0]), ("second", &links[1])] {
-        let error = token_of(&world.store, name, link).expect_err("swapped").to_string();
+        let error = token_of(&world.store, name, link).await.expect_err("swapped").to_string();
         assert_eq!(
             error,
             format!("the secret of {} does not belong to this row or was changed", arn_of(name))
         );
     }
     let page = Page { after: None, limit: 9 };
-    assert_eq!(world.store.links(&ours(), &page).expect("read").items.len(), 2, "the rest is not disturbed");
+    assert_eq!(
+        world.store.links(&ours(), &page).await.expect("read").items.len(),
+        2,
+        "the rest is not disturbed"
+    );
 }

@@ -33,7 +33,7 @@ async fn one_piece_of_work_has_one_holder() {
     stale(store.record_remote_trouble(&first, "down", None).await);
     store.release(first, None).await.expect("no error: the new holder decides");
     assert!(world.nothing_due(Kind::Link).await, "the second one still holds it");
-    let record = store.link_record(&link).expect("read").expect("a link");
+    let record = store.link_record(&link).await.expect("read").expect("a link");
     assert_eq!(record.failures, 0);
     store.renew(&second, LEASE_MS).await.expect("held");
     assert!(world.nothing_due(Kind::Branch).await, "no head was recorded");
@@ -46,7 +46,7 @@ async fn a_lease_that_ran_out_is_no_lease_even_if_nobody_took_it() {
     world.clock.advance_ms(LEASE_MS);
     let refused = world.store.record_remote_trouble(&claim, "down", None).await;
     assert!(matches!(refused, Err(StoreError::Stale(_))), "{refused:?}");
-    assert_eq!(world.store.link_record(&link).expect("read").expect("a link").failures, 0);
+    assert_eq!(world.store.link_record(&link).await.expect("read").expect("a link").failures, 0);
 }
 
 #[tokio::test]
@@ -74,10 +74,14 @@ async fn renewing_holds_a_claim() {
 async fn a_release_says_when_the_work_is_due_again() {
     let (world, link, _) = World::followed("web").await;
     let claim = world.claim(Kind::Link).await;
-    assert_eq!(world.store.next_due_ms(Some(Kind::Link)).expect("read"), None, "held work is not counted");
+    assert_eq!(
+        world.store.next_due_ms(Some(Kind::Link)).await.expect("read"),
+        None,
+        "held work is not counted"
+    );
     world.store.release(claim, Some(START_MS + 60_000)).await.expect("released");
-    assert_eq!(world.store.next_due_ms(Some(Kind::Link)).expect("read"), Some(START_MS + 60_000));
-    assert_eq!(world.store.next_due_ms(None).expect("read"), Some(START_MS + 60_000));
+    assert_eq!(world.store.next_due_ms(Some(Kind::Link)).await.expect("read"), Some(START_MS + 60_000));
+    assert_eq!(world.store.next_due_ms(None).await.expect("read"), Some(START_MS + 60_000));
     world.clock.advance_ms(59_999);
     assert!(world.nothing_due(Kind::Link).await);
     world.clock.advance_ms(1);
@@ -87,15 +91,15 @@ async fn a_release_says_when_the_work_is_due_again() {
 #[tokio::test]
 async fn it_is_known_when_the_next_lease_runs_out() {
     let (world, _, _) = World::followed("web").await;
-    let next = || world.store.next_lease_end_ms().expect("read");
-    assert_eq!(next(), None);
+    let next = async || world.store.next_lease_end_ms().await.expect("read");
+    assert_eq!(next().await, None);
     let claim = world.claim(Kind::Link).await;
-    assert_eq!(next(), Some(START_MS + LEASE_MS));
+    assert_eq!(next().await, Some(START_MS + LEASE_MS));
     world.clock.advance_ms(10);
     world.store.renew(&claim, LEASE_MS).await.expect("held");
-    assert_eq!(next(), Some(START_MS + 10 + LEASE_MS));
+    assert_eq!(next().await, Some(START_MS + 10 + LEASE_MS));
     world.clock.advance_ms(LEASE_MS);
-    assert_eq!(next(), None, "it has run out: the work is due");
+    assert_eq!(next().await, None, "it has run out: the work is due");
 }
 
 #[tokio::test]

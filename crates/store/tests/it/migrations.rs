@@ -89,12 +89,12 @@ async fn the_events_of_an_earlier_version_are_all_there_in_their_order() {
         first_version(&Connection::open(&path).expect("a new file"), counts);
 
         let store = open(&directory, &clock, &faults).expect("an earlier version opens");
-        let attempts = store.attempts(&ours(), CFN, "web").expect("read").expect("the sync is there");
+        let attempts = store.attempts(&ours(), CFN, "web").await.expect("read").expect("the sync is there");
         let events: Vec<_> = attempts.into_iter().map(|attempt| attempt.events).collect();
         let expected: Vec<_> = counts.iter().map(|count| expected_events(*count)).collect();
         assert_eq!(events, expected, "{counts:?}");
         // Only the newest attempt of a branch is shown, hence a database for each count.
-        let status = store.repository_status(&ours(), "link", "main").expect("read").expect("a link");
+        let status = store.repository_status(&ours(), "link", "main").await.expect("read").expect("a link");
         assert_eq!(status.expect("an attempt").events, expected_events(counts[newest]), "{counts:?}");
 
         let database = Connection::open(&path).expect("opens");

@@ -14,19 +14,19 @@ async fn a_second_process_is_refused_and_told_why() {
     assert!(matches!(refused, StoreError::InUse { .. }), "{text}");
     let named = format!("another syncline process has the database {} open", world.database().display());
     assert!(text.starts_with(&named), "{text}");
-    world.store.ping().expect("the first one is not disturbed");
-    world.reopened().store.ping().expect("once the first one is gone, it opens");
+    world.store.ping().await.expect("the first one is not disturbed");
+    world.reopened().store.ping().await.expect("once the first one is gone, it opens");
 }
 
 #[tokio::test]
 async fn what_was_committed_is_there_after_a_restart() {
     let (world, link, sync) = World::followed("web").await;
-    let before = world.store.configuration(&ours(), crate::world::CFN, "web").expect("read");
+    let before = world.store.configuration(&ours(), crate::world::CFN, "web").await.expect("read");
     let world = world.reopened();
-    assert_eq!(world.store.configuration(&ours(), crate::world::CFN, "web").expect("read"), before);
-    assert!(world.store.link(&ours(), &link).expect("read").is_some());
-    assert_eq!(world.record(&sync.id).recorded.generation, 1);
-    let gauges = world.store.gauges().expect("read");
+    assert_eq!(world.store.configuration(&ours(), crate::world::CFN, "web").await.expect("read"), before);
+    assert!(world.store.link(&ours(), &link).await.expect("read").is_some());
+    assert_eq!(world.record(&sync.id).await.recorded.generation, 1);
+    let gauges = world.store.gauges().await.expect("read");
     assert!(gauges.iter().any(|(name, _, value)| *name == "syncline_sync_configurations" && *value == 1));
 }
 
@@ -56,7 +56,7 @@ async fn a_database_of_a_newer_version_is_left_alone() {
     );
     assert_eq!(refused, expected);
     database.execute("DELETE FROM schema_migration WHERE version = 99", []).expect("back again");
-    open(&directory, &clock, &faults).expect("nothing was done to it").ping().expect("and it works");
+    open(&directory, &clock, &faults).expect("nothing was done to it").ping().await.expect("and it works");
 }
 
 #[tokio::test]

@@ -6,11 +6,15 @@ use crate::world::{CFN, World, ours, scope_of};
 
 const ROWS: usize = 7;
 
-fn walk<T>(limit: usize, list: impl Fn(&Page) -> PageOf<T>, name: impl Fn(&T) -> String) -> Vec<String> {
+async fn walk<T>(
+    limit: usize,
+    list: impl AsyncFn(&Page) -> PageOf<T>,
+    name: impl Fn(&T) -> String,
+) -> Vec<String> {
     let mut names = Vec::new();
     let mut after: Option<Cursor> = None;
     loop {
-        let page = list(&Page { after: after.clone(), limit });
+        let page = list(&Page { after: after.clone(), limit }).await;
         assert!(page.items.len() <= limit);
         names.extend(page.items.iter().map(&name));
         match page.next {
@@ -24,11 +28,11 @@ fn walk<T>(limit: usize, list: impl Fn(&Page) -> PageOf<T>, name: impl Fn(&T) ->
     }
 }
 
-fn check<T>(list: impl Fn(&Page) -> PageOf<T>, name: impl Fn(&T) -> String) {
-    let whole = walk(100, &list, &name);
+async fn check<T>(list: impl AsyncFn(&Page) -> PageOf<T>, name: impl Fn(&T) -> String) {
+    let whole = walk(100, &list, &name).await;
     assert_eq!(whole.len(), ROWS);
     for limit in 1..=ROWS + 1 {
-        assert_eq!(walk(limit, &list, &name), whole, "pages of {limit}");
+        assert_eq!(walk(limit, &list, &name).await, whole, "pages of {limit}");
     }
     let made_at = |name: &str| name.split('-').next().expect("a time").parse::<usize>().expect("a number");
     assert!(whole.iter().map(|name| made_at(name)).is_sorted(), "{whole:?}");
@@ -73,14 +77,19 @@ async fn filled() -> (World, String) {
 async fn every_row_is_listed_once_in_the_order_of_its_making() {
     let (world, link) = filled().await;
     let store: &Store = &world.store;
-    check(|page| store.hosts(&ours(), page).expect("read"), |host| host.name.clone());
-    check(|page| store.connections(&ours(), None, None, page).expect("read"), |c| c.name.clone());
-    check(|page| store.links(&ours(), page).expect("read"), |link| link.repository_name.clone());
+    check(async |page| store.hosts(&ours(), page).await.expect("read"), |host| host.name.clone()).await;
+    check(async |page| store.connections(&ours(), None, None, page).await.expect("read"), |c| c.name.clone())
+        .await;
+    check(async |page| store.links(&ours(), page).await.expect("read"), |link| link.repository_name.clone())
+        .await;
     for of_link in [Some(link.as_str()), None] {
         check(
-            |page| store.configurations(&ours(), of_link, CFN, page).expect("read").expect("a link"),
+            async |page| {
+                store.configurations(&ours(), of_link, CFN, page).await.expect("read").expect("a link")
+            },
             |configuration| configuration.resource_name.clone(),
-        );
+        )
+        .await;
     }
 }
 
@@ -89,13 +98,18 @@ async fn filters_hold_on_every_page() {
     let (world, link) = filled().await;
     let store = &world.store;
     let page = Page { after: None, limit: 3 };
-    assert!(store.connections(&ours(), Some("GitLab"), None, &page).expect("read").items.is_empty());
-    assert!(store.connections(&ours(), None, Some("nobody"), &page).expect("read").items.is_empty());
-    check(|page| store.connections(&ours(), Some("GitHub"), None, page).expect("read"), |c| c.name.clone());
-    assert!(store.configurations(&ours(), Some("nobody"), CFN, &page).expect("read").is_none());
+    assert!(store.connections(&ours(), Some("GitLab"), None, &page).await.expect("read").items.is_empty());
+    assert!(store.connections(&ours(), None, Some("nobody"), &page).await.expect("read").items.is_empty());
+    check(
+        async |page| store.connections(&ours(), Some("GitHub"), None, page).await.expect("read"),
+        |c| c.name.clone(),
+    )
+    .await;
+    assert!(store.configurations(&ours(), Some("nobody"), CFN, &page).await.expect("read").is_none());
     let foreign = scope_of("222222222222", "eu-west-1");
-    assert!(store.configurations(&foreign, Some(&link), CFN, &page).expect("read").is_none());
-    let other = store.configurations(&ours(), Some(&link), "OTHER", &page).expect("read").expect("a link");
+    assert!(store.configurations(&foreign, Some(&link), CFN, &page).await.expect("read").is_none());
+    let other =
+        store.configurations(&ours(), Some(&link), "OTHER", &page).await.expect("read").expect("a link");
     assert!(other.items.is_empty());
 }
 
@@ -103,12 +117,13 @@ async fn filters_hold_on_every_page() {
 async fn a_row_that_goes_between_two_pages_skips_no_other() {
     let (world, _) = filled().await;
     let store = &world.store;
-    let first = store.connections(&ours(), None, None, &Page { after: None, limit: 3 }).expect("read");
+    let first = store.connections(&ours(), None, None, &Page { after: None, limit: 3 }).await.expect("read");
     let last = first.items.last().expect("three").id.clone();
     assert!(
         store.delete_connection(&ours(), &last, Change::unrecorded()).await.expect("deleted"),
         "the cursor's own row"
     );
-    let rest = store.connections(&ours(), None, None, &Page { after: first.next, limit: 100 }).expect("read");
+    let rest =
+        store.connections(&ours(), None, None, &Page { after: first.next, limit: 100 }).await.expect("read");
     assert_eq!(rest.items.len(), ROWS - 3);
 }

@@ -30,7 +30,7 @@ async fn a_host_lives_in_its_account_and_region() {
         store.create_host(&ours(), host("forge-1"), 2, Change::unrecorded()).await.expect("written"),
         CreateHost::Created
     );
-    let found = store.host(&ours(), "forge-1").expect("read").expect("a host");
+    let found = store.host(&ours(), "forge-1").await.expect("read").expect("a host");
     assert_eq!(
         (found.name.as_str(), found.service.as_str(), found.status.as_str(), found.provider_type.as_str()),
         ("forge", "codestar-connections", "PENDING", "Git")
@@ -40,8 +40,8 @@ async fn a_host_lives_in_its_account_and_region() {
 
     let all = Page { after: None, limit: 10 };
     for elsewhere in [scope_of("222222222222", "eu-west-1"), scope_of("111111111111", "eu-west-2")] {
-        assert_eq!(store.host(&elsewhere, "forge-1").expect("read"), None, "{elsewhere:?}");
-        assert!(store.hosts(&elsewhere, &all).expect("read").items.is_empty(), "{elsewhere:?}");
+        assert_eq!(store.host(&elsewhere, "forge-1").await.expect("read"), None, "{elsewhere:?}");
+        assert!(store.hosts(&elsewhere, &all).await.expect("read").items.is_empty(), "{elsewhere:?}");
         let deleted = store.delete_host(&elsewhere, "forge-1", Change::unrecorded()).await.expect("written");
         assert_eq!(deleted, DeleteHost::NotFound, "{elsewhere:?}");
         // The quota counts what the scope has, not what others have.
@@ -58,7 +58,7 @@ async fn a_host_lives_in_its_account_and_region() {
     );
     let third = store.create_host(&ours(), host("forge-3"), 2, Change::unrecorded()).await.expect("written");
     assert_eq!(third, CreateHost::LimitExceeded);
-    assert_eq!(store.host(&ours(), "forge-3").expect("read"), None);
+    assert_eq!(store.host(&ours(), "forge-3").await.expect("read"), None);
 }
 
 #[tokio::test]
@@ -135,7 +135,7 @@ async fn a_deleted_connection_leaves_its_name_and_its_quota() {
                 .await
                 .expect("written")
         );
-        assert_eq!(store.connection(&elsewhere, &id).expect("read"), None);
+        assert_eq!(store.connection(&elsewhere, &id).await.expect("read"), None);
     }
     assert!(store.delete_connection(&ours(), &id, Change::unrecorded()).await.expect("written"));
     assert!(
@@ -158,7 +158,7 @@ async fn a_handshake_makes_connection_and_host_available_and_wakes_the_links() {
         .create_connection(&ours(), connection("web", Some("forge-1")), 5, Change::unrecorded())
         .await
         .expect("written");
-    let found = store.connection(&ours(), "id-of-web").expect("read").expect("a connection");
+    let found = store.connection(&ours(), "id-of-web").await.expect("read").expect("a connection");
     assert_eq!((found.status, found.provider_type.as_str()), (ConnectionStatus::Pending, "Git"));
     assert_eq!(found.host, Some(("forge-1".to_owned(), "codestar-connections".to_owned())));
 
@@ -176,9 +176,9 @@ async fn a_handshake_makes_connection_and_host_available_and_wakes_the_links() {
             .await
             .expect("written")
     );
-    let found = store.connection(&ours(), "id-of-web").expect("read").expect("a connection");
+    let found = store.connection(&ours(), "id-of-web").await.expect("read").expect("a connection");
     assert_eq!(found.status, ConnectionStatus::Available);
-    assert_eq!(store.host(&ours(), "forge-1").expect("read").expect("a host").status, "AVAILABLE");
+    assert_eq!(store.host(&ours(), "forge-1").await.expect("read").expect("a host").status, "AVAILABLE");
 
     let link = world.link_on(&ours(), "id-of-web", "infra").await;
     assert!(world.nothing_due(Kind::Link).await, "nothing follows a branch yet");
@@ -237,7 +237,7 @@ async fn a_link_goes_when_its_syncs_are_gone_and_takes_its_branches_along() {
         store.delete_link(&foreign, &link, Change::unrecorded()).await.expect("written"),
         DeleteLink::NotFound
     );
-    assert_eq!(store.link(&foreign, &link).expect("read"), None);
+    assert_eq!(store.link(&foreign, &link).await.expect("read"), None);
 
     store
         .delete_configuration(&ours(), crate::world::CFN, "web", Change::unrecorded())
@@ -251,10 +251,10 @@ async fn a_link_goes_when_its_syncs_are_gone_and_takes_its_branches_along() {
         store.delete_link(&ours(), &link, Change::unrecorded()).await.expect("written"),
         DeleteLink::NotFound
     );
-    assert_eq!(store.link(&ours(), &link).expect("read"), None);
-    assert_eq!(store.link_record(&link).expect("read"), None);
-    assert_eq!(store.branch_record(&claim.id).expect("read"), None);
-    assert_eq!(store.repository_status(&ours(), &link, "main").expect("read"), None);
+    assert_eq!(store.link(&ours(), &link).await.expect("read"), None);
+    assert_eq!(store.link_record(&link).await.expect("read"), None);
+    assert_eq!(store.branch_record(&claim.id).await.expect("read"), None);
+    assert_eq!(store.repository_status(&ours(), &link, "main").await.expect("read"), None);
     assert!(matches!(store.renew(&claim, 1).await, Err(syncline_store::StoreError::Stale(_))));
 }
 
@@ -278,7 +278,7 @@ async fn a_link_knows_what_its_calls_need_and_outlives_its_connection() {
         world.sync(&link, name, branch).await;
     }
 
-    let record = store.link_record(&link).expect("read").expect("a link");
+    let record = store.link_record(&link).await.expect("read").expect("a link");
     assert_eq!((record.account.as_str(), record.failures), ("111111111111", 0));
     assert_eq!(record.branches, ["dev", "main"]);
     let connection = record.connection.expect("a connection");
@@ -289,16 +289,16 @@ async fn a_link_knows_what_its_calls_need_and_outlives_its_connection() {
 
     let claim = world.claim(Kind::Link).await;
     store.record_credential(&claim, Some("bad token".to_owned())).await.expect("written");
-    let found = store.connection(&ours(), "id-of-web").expect("read").expect("a connection");
+    let found = store.connection(&ours(), "id-of-web").await.expect("read").expect("a connection");
     assert_eq!((found.status, found.status_reason.as_deref()), (ConnectionStatus::Error, Some("bad token")));
     store.record_credential(&claim, None).await.expect("written");
-    let found = store.connection(&ours(), "id-of-web").expect("read").expect("a connection");
+    let found = store.connection(&ours(), "id-of-web").await.expect("read").expect("a connection");
     assert_eq!((found.status, found.status_reason), (ConnectionStatus::Available, None));
     store.release(claim, None).await.expect("released");
 
     assert!(store.delete_connection(&ours(), "id-of-web", Change::unrecorded()).await.expect("written"));
     assert_eq!(world.claim(Kind::Link).await.id, link, "its syncs are to learn of it at once");
-    let record = store.link_record(&link).expect("read").expect("a link");
+    let record = store.link_record(&link).await.expect("read").expect("a link");
     assert_eq!(record.connection, None, "the credential went with it");
     assert!(record.link.connection_arn.ends_with("connection/id-of-web"), "still shown");
 }
@@ -307,15 +307,19 @@ async fn a_link_knows_what_its_calls_need_and_outlives_its_connection() {
 async fn an_account_keeps_its_external_id() {
     let world = World::new();
     let [first, second] = ["111111111111", "222222222222"].map(|id| id.parse().expect("an account"));
-    assert_eq!(world.store.external_id(&first).expect("read"), None);
+    assert_eq!(world.store.external_id(&first).await.expect("read"), None);
     let made = world.store.account(&first).await.expect("made").external_id;
     assert!(made.starts_with("syncline-") && made.len() > 24, "{made}");
     assert_ne!(world.store.account(&second).await.expect("made").external_id, made);
 
-    assert_eq!(world.store.root_account().expect("read"), None);
+    assert_eq!(world.store.root_account().await.expect("read"), None);
     world.store.record_root_account(&first).await.expect("written");
     world.store.record_root_account(&second).await.expect("written");
     let world = world.reopened();
     assert_eq!(world.store.account(&first).await.expect("kept").external_id, made);
-    assert_eq!(world.store.root_account().expect("read").as_deref(), Some("111111111111"), "the first stays");
+    assert_eq!(
+        world.store.root_account().await.expect("read").as_deref(),
+        Some("111111111111"),
+        "the first stays"
+    );
 }

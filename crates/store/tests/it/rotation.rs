@@ -33,13 +33,13 @@ pub(crate) async fn rotated(store: &Store, most: usize) -> Rotation {
     rotate(store, most).await.expect("rotated")
 }
 
-fn status(store: &Store) -> KeyringStatus {
-    store.keyring().status().expect("read")
+async fn status(store: &Store) -> KeyringStatus {
+    store.keyring().status().await.expect("read")
 }
 
-fn all_open(store: &Store, links: &[(String, String)]) {
+async fn all_open(store: &Store, links: &[(String, String)]) {
     for (name, link) in links {
-        assert_eq!(token_of(store, name, link).expect("opens"), format!("token of {name}"));
+        assert_eq!(token_of(store, name, link).await.expect("opens"), format!("token of {name}"));
     }
 }
 
@@ -63,8 +63,8 @@ async fn access_key(store: &Store, id: &str) {
     assert_eq!(made.expect("written"), Made::Made);
 }
 
-fn assert_secret(store: &Store, id: &str) {
-    let key = store.access_key(id).expect("it opens").expect("a key");
+async fn assert_secret(store: &Store, id: &str) {
+    let key = store.access_key(id).await.expect("it opens").expect("a key");
     assert_eq!(key.secret.expose(), b"a secret");
 }
 
@@ -72,11 +72,11 @@ fn assert_secret(store: &Store, id: &str) {
 async fn a_rotation_seals_everything_with_a_new_key_and_deletes_the_old_one() {
     let (world, links) = with_secrets(70).await;
     access_key(&world.store, "AKIA1").await;
-    let before = status(&world.store);
+    let before = status(&world.store).await;
     let token_key = world.store.keyring().token_key();
     let done = rotated(&world.store, 1000).await;
     assert_eq!((done.resealed, done.rewrapped, done.deleted, done.is_finished), (71, 0, 1, true));
-    let after = status(&world.store);
+    let after = status(&world.store).await;
     let secrets = |status: &KeyringStatus| {
         let keys = status.data_keys.iter().filter(|key| key.purpose == "SECRETS");
         keys.map(|key| (key.id, key.secrets.clone())).collect::<Vec<_>>()
@@ -89,12 +89,12 @@ async fn a_rotation_seals_everything_with_a_new_key_and_deletes_the_old_one() {
     assert_eq!(sealed_before, sealed_after);
     assert_eq!(sealed_after, &[("credentials of connections", 70), ("secrets of access keys", 1)]);
     assert_eq!((after.lost_secrets, after.is_rotating), (0, false));
-    all_open(&world.store, &links);
-    assert_secret(&world.store, "AKIA1");
+    all_open(&world.store, &links).await;
+    assert_secret(&world.store, "AKIA1").await;
     let world = world.reopened();
-    all_open(&world.store, &links);
-    assert_secret(&world.store, "AKIA1");
-    assert!(world.store.access_key("AKIA2").expect("the decoy opens").is_none());
+    all_open(&world.store, &links).await;
+    assert_secret(&world.store, "AKIA1").await;
+    assert!(world.store.access_key("AKIA2").await.expect("the decoy opens").is_none());
     assert_eq!(world.store.keyring().token_key(), token_key, "tokens that were given out stay good");
 }
 
@@ -105,14 +105,14 @@ async fn a_rotation_goes_on_where_the_last_call_stopped() {
     loop {
         let done = rotated(&world.store, 40).await;
         calls.push(done.resealed);
-        all_open(&world.store, &links);
+        all_open(&world.store, &links).await;
         if done.is_finished {
             break;
         }
-        assert!(status(&world.store).is_rotating);
+        assert!(status(&world.store).await.is_rotating);
     }
     assert_eq!(calls, [64, 36], "whole batches");
-    assert_eq!(status(&world.store).data_keys.len(), 2, "one key for secrets, one for tokens");
+    assert_eq!(status(&world.store).await.data_keys.len(), 2, "one key for secrets, one for tokens");
 }
 
 #[tokio::test]
@@ -127,8 +127,9 @@ async fn what_was_sealed_before_a_rotation_may_be_written_after_it() {
     }
     store_sealed(&world.store, name, early.clone()).await;
     let world = world.reopened();
-    assert_eq!(token_of(&world.store, name, link).expect("opens"), "an early token");
-    let error = world.store.keyring().open_sealed(&owner, &early).expect_err("its key is gone").to_string();
+    assert_eq!(token_of(&world.store, name, link).await.expect("opens"), "an early token");
+    let error =
+        world.store.keyring().open_sealed(&owner, &early).await.expect_err("its key is gone").to_string();
     assert!(error.contains("which does not exist"), "{error}");
 }
 
@@ -155,7 +156,7 @@ async fn a_rotation_under_traffic_loses_nothing() {
         readers.spawn(async move {
             while !quiet.load(Ordering::Relaxed) {
                 for (name, link) in &links {
-                    let token = token_of(&store, name, link).expect("it opens at any time");
+                    let token = token_of(&store, name, link).await.expect("it opens at any time");
                     assert!(token.contains(name.as_str()), "{token}");
                     opened.fetch_add(1, Ordering::Relaxed);
                 }
@@ -194,9 +195,9 @@ async fn a_rotation_under_traffic_loses_nothing() {
     for (number, (name, link)) in links.iter().enumerate() {
         let last =
             if number % 2 == 0 { format!("{name} {}", ROUNDS - 1) } else { format!("token of {name}") };
-        assert_eq!(token_of(&world.store, name, link).expect("opens"), last);
+        assert_eq!(token_of(&world.store, name, link).await.expect("opens"), last);
     }
-    assert_eq!(status(&world.store).data_keys.len(), 2, "no key is left over");
+    assert_eq!(status(&world.store).await.data_keys.len(), 2, "no key is left over");
 }
 
 /// Whatever commit of a rotation fails, before or after: everything opens, also after a restart, and the next call
@@ -222,18 +223,18 @@ async fn a_rotation_that_dies_anywhere_is_completed_by_the_next() {
     );
     for nth in 0..points.len() {
         let (world, links) = with_secrets(40).await;
-        let before = status(&world.store).data_keys;
+        let before = status(&world.store).await.data_keys;
         world.faults.clear();
         world.faults.fail_nth(nth);
         let died = rotate(&world.store, 1000).await.expect_err("it dies");
         assert!(matches!(died, StoreError::Interrupted(_)), "point {nth}: {died}");
-        all_open(&world.store, &links);
+        all_open(&world.store, &links).await;
         let world = world.reopened();
-        all_open(&world.store, &links);
-        let begun = status(&world.store);
+        all_open(&world.store, &links).await;
+        let begun = status(&world.store).await;
         let done = rotated(&world.store, 1000).await;
         assert!(done.is_finished, "point {nth}: {done:?}");
-        let after = status(&world.store);
+        let after = status(&world.store).await;
         assert_eq!(
             (after.data_keys.len(), after.is_rotating, after.lost_secrets),
             (2, false, 0),
@@ -245,7 +246,7 @@ async fn a_rotation_that_dies_anywhere_is_completed_by_the_next() {
                 after.data_keys.iter().all(|key| begun.data_keys.iter().any(|old| old.id == key.id));
             assert!(goes_on, "point {nth}: it made one more key");
         }
-        all_open(&world.store, &links);
+        all_open(&world.store, &links).await;
     }
 }
 
@@ -260,14 +261,14 @@ async fn a_secret_that_cannot_be_opened_stays_with_its_key_and_is_named() {
               WHERE name = 'c001'",
         )
         .expect("done");
-    let broken = sealed_of(&world.store, &links[1].1);
+    let broken = sealed_of(&world.store, &links[1].1).await;
     for _ in 0..2 {
         let done = rotated(&world.store, 1000).await;
         let named = "arn:aws:codeconnections:eu-west-1:111111111111:connection/connection-c001".to_owned();
         assert_eq!((done.resealed, done.unreadable, done.is_finished), (2, vec![named], true));
     }
-    assert_eq!(sealed_of(&world.store, &links[1].1), broken);
-    let keys = status(&world.store).data_keys.into_iter().filter(|key| key.purpose == "SECRETS");
+    assert_eq!(sealed_of(&world.store, &links[1].1).await, broken);
+    let keys = status(&world.store).await.data_keys.into_iter().filter(|key| key.purpose == "SECRETS");
     let mut counts: Vec<_> = keys
         .map(|key| (key.retired_at_ms.is_some(), key.secrets.iter().map(|(_, n)| n).sum::<i64>()))
         .collect();
@@ -297,10 +298,10 @@ async fn a_key_that_another_process_made_is_found() {
          COMMIT",
         copy.display()
     ));
-    all_open(&world.store, &links);
+    all_open(&world.store, &links).await;
     // It still seals with the key that it knows; what it writes is sealed by the one that is in use.
     authorize(&world.store, "c000", "token of c000").await;
     let world = world.reopened();
-    all_open(&world.store, &links);
-    assert_eq!(status(&world.store).lost_secrets, 0);
+    all_open(&world.store, &links).await;
+    assert_eq!(status(&world.store).await.lost_secrets, 0);
 }

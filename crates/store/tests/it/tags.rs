@@ -37,8 +37,8 @@ impl World {
         self.store.untag(&ours(), resource.clone(), keys, Change::unrecorded()).await.expect("written")
     }
 
-    fn tags(&self, resource: &Tagged) -> Vec<Tag> {
-        self.store.tags(&ours(), resource).expect("read").expect("a resource")
+    async fn tags(&self, resource: &Tagged) -> Vec<Tag> {
+        self.store.tags(&ours(), resource).await.expect("read").expect("a resource")
     }
 }
 
@@ -46,13 +46,13 @@ impl World {
 async fn tags_are_merged_by_key_and_taken_away_by_key() {
     let (world, resources) = tagged().await;
     for resource in &resources {
-        assert_eq!(world.tags(resource), [tag("made", "here")]);
+        assert_eq!(world.tags(resource).await, [tag("made", "here")]);
         assert_eq!(world.tag(resource, vec![tag("z", ""), tag("made", "there")]).await, ChangeTags::Changed);
-        assert_eq!(world.tags(resource), [tag("made", "there"), tag("z", "")]);
+        assert_eq!(world.tags(resource).await, [tag("made", "there"), tag("z", "")]);
     }
     for resource in &resources {
         assert_eq!(world.untag(resource, &["z", "never"]).await, ChangeTags::Changed);
-        assert_eq!(world.tags(resource), [tag("made", "there")]);
+        assert_eq!(world.tags(resource).await, [tag("made", "there")]);
     }
 }
 
@@ -63,10 +63,10 @@ async fn a_resource_has_two_hundred_tags_at_the_most_and_a_refusal_changes_none(
     for resource in &resources {
         let over = world.tag(resource, many(TAGS_PER_RESOURCE)).await;
         assert_eq!(over, ChangeTags::LimitExceeded(TAGS_PER_RESOURCE + 1));
-        assert_eq!(world.tags(resource), [tag("made", "here")]);
+        assert_eq!(world.tags(resource).await, [tag("made", "here")]);
         assert_eq!(world.tag(resource, many(TAGS_PER_RESOURCE - 1)).await, ChangeTags::Changed);
         assert_eq!(world.tag(resource, vec![tag("made", "again")]).await, ChangeTags::Changed);
-        assert_eq!(world.tags(resource).len(), TAGS_PER_RESOURCE);
+        assert_eq!(world.tags(resource).await.len(), TAGS_PER_RESOURCE);
     }
 }
 
@@ -79,13 +79,13 @@ async fn tags_are_their_scope_s_and_their_kind_s() {
     let strangers =
         [Tagged::Connection(host_id.clone()), Tagged::Host(link_id.clone()), Tagged::Link("x".into())];
     for stranger in &strangers {
-        assert_eq!(store.tags(&ours(), stranger).expect("read"), None, "{stranger:?}");
+        assert_eq!(store.tags(&ours(), stranger).await.expect("read"), None, "{stranger:?}");
         assert_eq!(world.tag(stranger, vec![tag("a", "b")]).await, ChangeTags::NotFound);
         assert_eq!(world.untag(stranger, &["made"]).await, ChangeTags::NotFound);
     }
     for elsewhere in [scope_of("222222222222", "eu-west-1"), scope_of("111111111111", "eu-west-2")] {
         for resource in &resources {
-            assert_eq!(store.tags(&elsewhere, resource).expect("read"), None);
+            assert_eq!(store.tags(&elsewhere, resource).await.expect("read"), None);
             let change = || Change::unrecorded();
             let tags = vec![tag("theirs", "now")];
             let tagged = store.tag(&elsewhere, resource.clone(), tags, change()).await.expect("written");
@@ -96,6 +96,6 @@ async fn tags_are_their_scope_s_and_their_kind_s() {
         }
     }
     for resource in [host, connection, link] {
-        assert_eq!(world.tags(resource), [tag("made", "here")]);
+        assert_eq!(world.tags(resource).await, [tag("made", "here")]);
     }
 }

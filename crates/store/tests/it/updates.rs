@@ -81,7 +81,7 @@ async fn a_host_s_move_voids_the_claims_on_its_links_and_on_no_others() {
     world.store.release(of(&hosted).clone(), None).await.expect("released");
     let claim = world.claim(Kind::Link).await;
     assert_eq!(claim.id, hosted);
-    let host = world.store.host(&ours(), HOST).expect("read").expect("a host");
+    let host = world.store.host(&ours(), HOST).await.expect("read").expect("a host");
     let kept = (host.provider_endpoint.as_str(), host.vpc_configuration.as_deref());
     assert_eq!(kept, ("https://git.example.org", Some("{}")));
     // A root certificate of its own is another way to look, too.
@@ -104,26 +104,30 @@ async fn a_host_s_connections_keep_their_credentials_only_where_it_stays_the_sam
         let done = store.authorize_connection(&ours(), id, credential, Change::unrecorded()).await;
         assert!(done.expect("written"));
     };
-    let seen = |link: &str| {
-        let record = store.link_record(link).expect("read").expect("a link");
+    let seen = async |link: &str| {
+        let record = store.link_record(link).await.expect("read").expect("a link");
         let connection = record.connection.expect("a connection");
         (connection.status, connection.credential.is_some(), connection.status_reason)
     };
-    let host_status = || store.host(&ours(), HOST).expect("read").expect("a host").status;
+    let host_status = async || store.host(&ours(), HOST).await.expect("read").expect("a host").status;
     let available = (ConnectionStatus::Available, true, None);
     authorize("here").await;
     authorize("connection-elsewhere").await;
     for same in ["https://git.example.com/scm", "https://GIT.example.com:443", "https://git.example.com"] {
         assert_eq!(world.move_host(Some(same), None).await, UpdateHost::Updated);
-        assert_eq!((seen(&hosted), host_status().as_str()), (available.clone(), "AVAILABLE"), "{same}");
+        assert_eq!(
+            (seen(&hosted).await, host_status().await.as_str()),
+            (available.clone(), "AVAILABLE"),
+            "{same}"
+        );
     }
     for moved in ["http://git.example.com", "http://git.example.com:8080", "http://git.example.org:8080"] {
         assert_eq!(world.move_host(Some(moved), None).await, UpdateHost::Updated);
         let expected = (ConnectionStatus::Pending, false, Some(format!("its host moved to {moved}")));
-        assert_eq!((seen(&hosted), host_status().as_str()), (expected, "PENDING"), "{moved}");
-        assert_eq!(seen(&other), available, "it is on no host");
+        assert_eq!((seen(&hosted).await, host_status().await.as_str()), (expected, "PENDING"), "{moved}");
+        assert_eq!(seen(&other).await, available, "it is on no host");
         authorize("here").await;
-        assert_eq!((seen(&hosted), host_status().as_str()), (available.clone(), "AVAILABLE"));
+        assert_eq!((seen(&hosted).await, host_status().await.as_str()), (available.clone(), "AVAILABLE"));
     }
 }
 
@@ -134,7 +138,7 @@ async fn a_link_is_given_only_a_connection_that_it_could_have_been_made_on() {
     world.host().await;
     world.hosted("hosted").await;
     let link = world.link(&ours(), "infra").await;
-    let before = store.link(&ours(), &link).expect("read").expect("a link");
+    let before = store.link(&ours(), &link).await.expect("read").expect("a link");
     let other = world.available_connection(&ours(), "other").await;
     let pending = world.connection(&ours(), "pending").await;
     let taken = world.available_connection(&ours(), "taken").await;
@@ -149,11 +153,11 @@ async fn a_link_is_given_only_a_connection_that_it_could_have_been_made_on() {
     assert_eq!(world.reconnect(&link, &foreign).await, UpdateLink::ConnectionNotFound);
     assert_eq!(world.reconnect(&link, "").await, UpdateLink::ConnectionNotFound);
     assert_eq!(world.reconnect("none", &other).await, UpdateLink::NotFound);
-    assert_eq!(store.link(&ours(), &link).expect("read"), Some(before.clone()));
+    assert_eq!(store.link(&ours(), &link).await.expect("read"), Some(before.clone()));
 
     let UpdateLink::Updated(after) = world.reconnect(&link, &other).await else { panic!("refused") };
     assert!(after.connection_arn.ends_with(&format!(":connection/{other}")), "{}", after.connection_arn);
-    let record = store.link_record(&link).expect("read").expect("a link");
+    let record = store.link_record(&link).await.expect("read").expect("a link");
     assert_eq!(record.connection.expect("a connection").arn, after.connection_arn);
     let to = LinkChange { connection_id: None, encryption_key_arn: Some("a key".to_owned()) };
     let keyed = store.update_link(&ours(), &link, to, Change::unrecorded()).await.expect("written");
@@ -172,7 +176,7 @@ async fn what_a_call_finds_through_the_old_connection_is_not_written() {
     let UpdateLink::Updated(_) = world.reconnect(&link, &other).await else { panic!("refused") };
     let refusal = world.store.record_credential(&claim, Some("the old token".to_owned())).await;
     assert!(matches!(refusal, Err(StoreError::Stale(_))), "{refusal:?}");
-    let status = world.store.connection(&ours(), &other).expect("read").expect("a connection").status;
+    let status = world.store.connection(&ours(), &other).await.expect("read").expect("a connection").status;
     assert_eq!(status, ConnectionStatus::Available);
     world.heads(&[("main", Some(&crate::world::sha('a')))]).await;
 }
@@ -196,9 +200,9 @@ async fn what_is_read_of_a_branch_at_the_old_place_is_not_written_and_its_head_i
             true => assert_eq!(world.move_host(Some(place), None).await, UpdateHost::Updated),
             false => drop(world.reconnect(&link, &other).await),
         };
-        let newest = || {
+        let newest = async || {
             let status =
-                world.store.repository_status(&ours(), &link, "main").expect("read").expect("a link");
+                world.store.repository_status(&ours(), &link, "main").await.expect("read").expect("a link");
             let status = status.expect("an attempt");
             (status.status.to_string(), status.events.last().map(|event| event.kind).expect("an event"))
         };
@@ -216,15 +220,15 @@ async fn what_is_read_of_a_branch_at_the_old_place_is_not_written_and_its_head_i
         let late = store.record_considered(&claim, &branch, &attempt, vec![wanted], Vec::new()).await;
         assert!(matches!(late, Err(StoreError::Stale(_))), "{late:?}");
         store.release(claim.clone(), None).await.expect("released");
-        assert_eq!(newest(), ("FAILED".to_owned(), EventKind::Superseded));
-        let branch = store.branch_record(&claim.id).expect("read").expect("a branch");
+        assert_eq!(newest().await, ("FAILED".to_owned(), EventKind::Superseded));
+        let branch = store.branch_record(&claim.id).await.expect("read").expect("a branch");
         assert_eq!((branch.head_sha, branch.head_seq), (None, 1));
-        assert!(world.record(&sync.id).blockers.is_empty(), "the branch is not missing");
+        assert!(world.record(&sync.id).await.blockers.is_empty(), "the branch is not missing");
 
         // The interrupted turn has nothing to read before the new place was asked.
         store.release(world.claim(Kind::Branch).await, None).await.expect("released");
         world.pushed(&head).await;
-        assert_eq!(newest().0, "SUCCEEDED");
+        assert_eq!(newest().await.0, "SUCCEEDED");
         assert_eq!(world.claim(Kind::Sync).await.id, sync.id);
 
         // What everybody has read is no news at another place.
@@ -232,7 +236,7 @@ async fn what_is_read_of_a_branch_at_the_old_place_is_not_written_and_its_head_i
             true => moved("https://git.example.com").await,
             false => drop(world.reconnect(&link, "connection-infra").await),
         }
-        let branch = store.branch_record(&branch.id).expect("read").expect("a branch");
+        let branch = store.branch_record(&branch.id).await.expect("read").expect("a branch");
         assert_eq!((branch.head_sha.as_deref(), branch.head_seq), (Some(head.as_str()), 2));
         store.release(world.claim(Kind::Branch).await, None).await.expect("released");
         world.heads(&[("main", Some(&head))]).await;

@@ -175,7 +175,7 @@ impl World {
     /// The branch's turn begins: what it has to consider, and its attempt.
     pub(crate) async fn reading(&self) -> (Claim, BranchRecord, String) {
         let claim = self.claim(Kind::Branch).await;
-        let branch = self.store.branch_record(&claim.id).expect("read").expect("a branch");
+        let branch = self.store.branch_record(&claim.id).await.expect("read").expect("a branch");
         let head = branch.head_sha.clone().expect("a head");
         let attempt = self.store.open_repository_attempt(&claim, &head).await.expect("opened");
         (claim, branch, attempt)
@@ -216,8 +216,8 @@ impl World {
         (world, link, sync)
     }
 
-    pub(crate) fn record(&self, id: &str) -> SyncRecord {
-        self.store.sync_record(id).expect("read").expect("a sync")
+    pub(crate) async fn record(&self, id: &str) -> SyncRecord {
+        self.store.sync_record(id).await.expect("read").expect("a sync")
     }
 }
 

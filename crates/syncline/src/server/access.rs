@@ -88,14 +88,19 @@ struct Kept {
 }
 
 impl Policies {
-    fn of(&self, store: &Store, user: &User) -> Answer<Arc<[Policy]>> {
+    fn kept(&self, user: &User) -> Option<Arc<[Policy]>> {
         let kept = self.kept.read().unwrap_or_else(PoisonError::into_inner);
-        if let Some(kept) = kept.get(&user.id).filter(|kept| kept.version == user.policy_version) {
-            return Ok(Arc::clone(&kept.policies));
+        let kept = kept.get(&user.id).filter(|kept| kept.version == user.policy_version)?;
+        Some(Arc::clone(&kept.policies))
+    }
+
+    async fn of(&self, store: &Store, user: &User) -> Answer<Arc<[Policy]>> {
+        if let Some(kept) = self.kept(user) {
+            return Ok(kept);
         }
-        drop(kept);
         let policies = store
-            .policies(&user.id)?
+            .policies(&user.id)
+            .await?
             .into_iter()
             .map(|(name, document)| {
                 document.parse().map_err(|error| {
@@ -113,14 +118,26 @@ impl Policies {
 }
 
 /// Refuses the call unless the caller's policies allow everything that it needs.
-pub(super) fn check(call: &Call, needs: impl FnOnce() -> Vec<Need>) -> Answer<()> {
-    let Principal::User(user) = &call.asked.caller.principal else { return Ok(()) };
-    let policies = call.front.policies.of(&call.front.store, user)?;
-    needs().iter().try_for_each(|need| check_one(call, user, &policies, need))
+pub(super) fn check<'c>(
+    call: &'c Call,
+    needs: impl FnOnce() -> Vec<Need>,
+) -> impl Future<Output = Answer<()>> + Send + 'c {
+    let needs = match &call.asked.caller.principal {
+        Principal::User(user) => Some((user, needs())),
+        Principal::Root => None,
+    };
+    async move {
+        let Some((user, needs)) = needs else { return Ok(()) };
+        let policies = call.front.policies.of(&call.front.store, user).await?;
+        for need in needs {
+            check_one(call, user, &policies, &need).await?;
+        }
+        Ok(())
+    }
 }
 
-fn check_one(call: &Call, user: &User, policies: &[Policy], need: &Need) -> Answer<()> {
-    let context = context(call, user, policies, need)?;
+async fn check_one(call: &Call, user: &User, policies: &[Policy], need: &Need) -> Answer<()> {
+    let context = context(call, user, policies, need).await?;
     let request = Request { action: &need.action, resource: &need.resource, context: &context };
     let why = match evaluate(policies, &request) {
         Decision::Allowed => return Ok(()),
@@ -143,7 +160,7 @@ fn refusal(call: &Call, need: &Need, why: &str) -> ApiError {
 }
 
 /// The condition keys of a need, as far as a policy asks for any.
-fn context(call: &Call, user: &User, policies: &[Policy], need: &Need) -> Answer<Context> {
+async fn context(call: &Call, user: &User, policies: &[Policy], need: &Need) -> Answer<Context> {
     let asks_for = |prefix: &str| policies.iter().any(|policy| policy.asks_for(prefix));
     let mut context = Context::default();
     if !asks_for("") {
@@ -192,7 +209,7 @@ fn context(call: &Call, user: &User, policies: &[Policy], need: &Need) -> Answer
     if let Some(resource) = &need.tagged
         && asks_for("aws:ResourceTag/")
     {
-        for tag in call.front.store.tags(&call.scope, resource)?.unwrap_or_default() {
+        for tag in call.front.store.tags(&call.scope, resource).await?.unwrap_or_default() {
             let key = format!("aws:ResourceTag/{}", tag.key);
             if context.has(&key) {
                 folded.push(key.clone());
@@ -208,13 +225,13 @@ fn context(call: &Call, user: &User, policies: &[Policy], need: &Need) -> Answer
     }
     if let Some(host_id) = &need.provider_of
         && asks_for("codeconnections:ProviderType")
-        && let Some(host) = call.front.store.host(&call.scope, host_id)?
+        && let Some(host) = call.front.store.host(&call.scope, host_id).await?
     {
         context.add("codeconnections:ProviderType", host.provider_type);
     }
     if let Some(link_id) = &need.repository_of
         && asks_for("codeconnections:")
-        && let Some(link) = call.front.store.link(&call.scope, link_id)?
+        && let Some(link) = call.front.store.link(&call.scope, link_id).await?
     {
         for (key, value) in repository_keys(&link.owner_id, &link.repository_name) {
             context.add(key, value);

@@ -13,7 +13,7 @@ pub(super) async fn livez() -> &'static str {
 }
 
 pub(super) async fn readyz(State(front): State<Arc<Front>>) -> (StatusCode, String) {
-    match front.store.ping() {
+    match front.store.ping().await {
         Ok(()) => (StatusCode::OK, "ok\n".to_owned()),
         Err(error) => (StatusCode::SERVICE_UNAVAILABLE, format!("{error}\n")),
     }
@@ -22,7 +22,7 @@ pub(super) async fn readyz(State(front): State<Arc<Front>>) -> (StatusCode, Stri
 /// Metrics in the Prometheus text format: gauges read from the store when they are asked for, and what was
 /// refused since the start.
 pub(super) async fn metrics(State(front): State<Arc<Front>>) -> (StatusCode, String) {
-    match front.store.gauges() {
+    match front.store.gauges().await {
         Ok(gauges) => {
             let mut text = String::new();
             for (name, help, value) in gauges {

@@ -14,13 +14,13 @@ use super::{Front, SourceAddress, audit};
 
 /// Verifies the signature of a request to `service` and says who sent it, to which region. A request that does
 /// not prove it costs its source.
-pub(super) fn authenticate(
+pub(super) async fn authenticate(
     front: &Front,
     parts: &Parts,
     body: &[u8],
     service: &str,
 ) -> Answer<(Caller, Region)> {
-    prove(front, parts, body, service).inspect_err(|refusal| {
+    prove(front, parts, body, service).await.inspect_err(|refusal| {
         // What the server itself failed in is nobody's guess at a secret.
         if refusal.error.code != ErrorCode::InternalServer {
             front.gate.unproven(SourceAddress::of(&parts.extensions));
@@ -28,7 +28,7 @@ pub(super) fn authenticate(
     })
 }
 
-fn prove(front: &Front, parts: &Parts, body: &[u8], service: &str) -> Answer<(Caller, Region)> {
+async fn prove(front: &Front, parts: &Parts, body: &[u8], service: &str) -> Answer<(Caller, Region)> {
     let mut headers = Cow::Borrowed(&parts.headers);
     if !headers.contains_key(http::header::HOST)
         && let Some(authority) = parts.uri.authority()
@@ -61,7 +61,7 @@ fn prove(front: &Front, parts: &Parts, body: &[u8], service: &str) -> Answer<(Ca
         };
         (caller, verified)
     } else {
-        let key = front.store.access_key(id)?;
+        let key = front.store.access_key(id).await?;
         let secret = key.as_ref().map(|key| key.secret.expose().as_slice());
         let verified = presented.verify(secret, &front.signing_keys)?;
         let key = key.filter(|key| key.is_active).ok_or_else(unknown)?;

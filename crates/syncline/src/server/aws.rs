@@ -128,6 +128,7 @@ async fn operate(
     let is_read_only = routed.operation.is_read_only();
     let mut turn = front.gate.turn(&parts.headers, is_read_only)?;
     let (caller, region) = auth::authenticate(front, parts, body, routed.service.signing_name())
+        .await
         .map_err(|refusal| refusal.of(routed.operation))?;
     front.gate.charge(&mut turn, &caller, is_read_only)?;
     let origin = Origin::of(parts, request_id);
@@ -174,7 +175,7 @@ async fn run<I: Needs>(
     });
     let call = Call { front: Arc::clone(front), scope, service: routed.service, asked };
     let answered = match decoded {
-        Ok(input) => match access::check(&call, || input.needs(&call)) {
+        Ok(input) => match access::check(&call, || input.needs(&call)).await {
             Ok(()) => handler(&call, input).await,
             Err(denied) => Err(denied),
         },

@@ -12,12 +12,12 @@ use super::{Due, Worker};
 
 impl Worker {
     pub(super) async fn work_on_branch(&self, claim: &Claim) -> Result<Due, StoreError> {
-        let Some(branch) = self.store.branch_record(&claim.id)? else { return Ok(None) };
+        let Some(branch) = self.store.branch_record(&claim.id).await? else { return Ok(None) };
         let Some(sha) = branch.head_sha.clone() else { return Ok(None) };
         if branch.is_considered() {
             return Ok(None);
         }
-        let Some(link) = self.store.link_record(&branch.link_id)? else { return Ok(None) };
+        let Some(link) = self.store.link_record(&branch.link_id).await? else { return Ok(None) };
         let attempt = self.store.open_repository_attempt(claim, &sha).await?;
         match self.read_head(&branch, &link, &sha).await {
             Ok((considered, events)) => {
@@ -49,7 +49,7 @@ impl Worker {
         link: &LinkRecord,
         sha: &str,
     ) -> Result<(Considered, Vec<(EventKind, String)>), Failure> {
-        let remote = remote(&self.store, link)?;
+        let remote = remote(&self.store, link).await?;
         let commit: ObjectId = sha.parse().map_err(|error| Trouble::Refused {
             blocker: BlockerKind::RepositoryUnavailable,
             reason: format!("the Git host answered an impossible head: {error}"),
@@ -63,10 +63,10 @@ impl Worker {
         for base in &branch.bases {
             let paths: Option<Vec<String>> =
                 changes.get(base).map(|changed| changed.keys().cloned().collect());
-            syncs.append(&mut self.store.touched_syncs(branch, base, paths.as_deref())?);
             if paths.is_some() {
                 considered.untouched.push(base.clone());
             }
+            syncs.append(&mut self.store.touched_syncs(branch, base, paths).await?);
         }
         let mut events = vec![(EventKind::CommitRead, format!("Read commit {sha}"))];
         for (sync, Inputs { text, files }) in syncs.iter().zip(head.inputs(&syncs, &changes).await?) {

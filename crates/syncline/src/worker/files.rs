@@ -42,7 +42,7 @@ impl Worker {
         &self,
         attempt: &OpenAttempt,
     ) -> Result<Result<Files, Trouble>, StoreError> {
-        let Some(link) = self.store.link_record(&attempt.link_id)? else {
+        let Some(link) = self.store.link_record(&attempt.link_id).await? else {
             let reason = "the repository link was deleted".to_owned();
             return Ok(Err(Trouble::Refused { blocker: BlockerKind::ConnectionUnavailable, reason }));
         };
@@ -50,7 +50,7 @@ impl Worker {
             let reason = format!("the connection {} was deleted", link.link.connection_arn);
             return Ok(Err(Trouble::Refused { blocker: BlockerKind::ConnectionUnavailable, reason }));
         }
-        let remote = match remote(&self.store, &link) {
+        let remote = match remote(&self.store, &link).await {
             Ok(remote) => remote,
             Err(trouble) => return Ok(Err(trouble)),
         };

@@ -15,7 +15,7 @@ use super::{Due, Worker};
 
 impl Worker {
     pub(super) async fn work_on_link(&self, claim: &Claim) -> Result<Due, StoreError> {
-        let Some(record) = self.store.link_record(&claim.id)? else {
+        let Some(record) = self.store.link_record(&claim.id).await? else {
             // The link was deleted: what was cached of its repository goes too.
             if let Err(error) = self.git.forget(&claim.id).await {
                 warn!(link = claim.id, %error, "the cache of a deleted link could not be thrown away");
@@ -27,7 +27,7 @@ impl Worker {
         if record.branches.is_empty() {
             return Ok(None);
         }
-        let remote = match remote(&self.store, &record) {
+        let remote = match remote(&self.store, &record).await {
             Ok(remote) => remote,
             Err(trouble) => return self.link_trouble(claim, &record, &trouble).await,
         };
@@ -53,7 +53,7 @@ impl Worker {
                     .map(|name| (name.as_str().to_owned(), heads.get(name).map(|id| id.as_str().to_owned())))
                     .collect();
                 // Most polls find what is known already: then nothing is written.
-                if self.store.is_news(&claim.id, &heads)? {
+                if self.store.is_news(&claim.id, &heads).await? {
                     let recorded = self.store.record_heads(claim, heads).await?;
                     if recorded.new_heads > 0 {
                         info!(link = claim.id, new_heads = recorded.new_heads, "new commits were observed");

@@ -101,7 +101,7 @@ impl Worker {
                     self.clock.sleep(Duration::from_secs(1)).await;
                 }
             }
-            let wait = self.until_next_due(&places);
+            let wait = self.until_next_due(&places).await;
             tokio::select! {
                 () = self.store.woken() => {}
                 () = self.clock.sleep(wait) => {}
@@ -134,14 +134,14 @@ impl Worker {
 
     /// How long nothing can be started. Due work of a kind that has every place taken does not count: it waits
     /// for a place, and must not be looked for again and again.
-    fn until_next_due(&self, places: &[(Kind, Arc<Semaphore>)]) -> Duration {
+    async fn until_next_due(&self, places: &[(Kind, Arc<Semaphore>)]) -> Duration {
         let now = self.clock.now_ms();
-        let next = places
-            .iter()
-            .filter(|(_, places)| places.available_permits() > 0)
-            .filter_map(|(kind, _)| self.store.next_due_ms(Some(*kind)).ok().flatten())
-            .min()
-            .unwrap_or(i64::MAX);
+        let mut next = i64::MAX;
+        for (kind, _) in places.iter().filter(|(_, places)| places.available_permits() > 0) {
+            if let Ok(Some(due)) = self.store.next_due_ms(Some(*kind)).await {
+                next = next.min(due);
+            }
+        }
         let wait = next.saturating_sub(now).clamp(0, LONGEST_WAIT_MS);
         Duration::from_millis(u64::try_from(wait).unwrap_or(0))
     }

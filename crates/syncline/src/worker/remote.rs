@@ -28,7 +28,7 @@ pub(super) fn outage(blocker: BlockerKind, reason: impl Into<String>) -> Trouble
 }
 
 /// The remote of a link, with its credential opened.
-pub(crate) fn remote(store: &Store, record: &LinkRecord) -> Result<Remote, Trouble> {
+pub(crate) async fn remote(store: &Store, record: &LinkRecord) -> Result<Remote, Trouble> {
     let unusable = |reason: String| outage(BlockerKind::ConnectionUnavailable, reason);
     let Some(connection) = &record.connection else {
         return Err(unusable(format!("the connection {} was deleted", record.link.connection_arn)));
@@ -56,6 +56,7 @@ pub(crate) fn remote(store: &Store, record: &LinkRecord) -> Result<Remote, Troub
             let opened = store
                 .keyring()
                 .open_sealed(&owner, sealed)
+                .await
                 .map_err(|error| outage(BlockerKind::CredentialRefused, error.to_string()))?;
             let stored: StoredCredential = serde_json::from_slice(opened.expose())
                 .map_err(|_| outage(BlockerKind::CredentialRefused, "the stored credential is unreadable"))?;

@@ -70,7 +70,7 @@ struct Open<'a> {
 impl Worker {
     pub(super) async fn work_on_sync(&self, claim: &Claim) -> Result<Due, StoreError> {
         for _ in 0..STEPS_AT_ONCE {
-            let Some(record) = self.store.sync_record(&claim.id)? else { return Ok(None) };
+            let Some(record) = self.store.sync_record(&claim.id).await? else { return Ok(None) };
             let next = match &record.open {
                 None => self.without_attempt(claim, &record).await?,
                 Some(attempt) => self.with_attempt(claim, &record, attempt).await?,
@@ -243,7 +243,7 @@ impl Worker {
             format!("Read {} and its template at {}", open.attempt.config_file, open.attempt.target.sha),
             Some(open.attempt.target.sha.clone()),
         )];
-        events.extend(self.changed_outside(open, seen.stack.as_ref())?);
+        events.extend(self.changed_outside(open, seen.stack.as_ref()).await?);
         let verb = match kind {
             ChangeSetKind::Create => "create",
             ChangeSetKind::Update => "update",
@@ -624,7 +624,7 @@ impl Worker {
     }
 
     /// An event if the stack was updated after this sync executed anything, or by what it never executed.
-    fn changed_outside(
+    async fn changed_outside(
         &self,
         open: &Open<'_>,
         stack: Option<&Stack>,
@@ -633,7 +633,7 @@ impl Worker {
             return Ok(None);
         };
         let by_another = match &stack.change_set_arn {
-            Some(newest) => !self.store.has_executed(&open.record.id, newest)?,
+            Some(newest) => !self.store.has_executed(&open.record.id, newest).await?,
             None => false,
         };
         let later = stack.updated_ms.is_some_and(|updated_ms| updated_ms > ended_at_ms);

@@ -102,14 +102,14 @@ async fn a_start_completes_a_rotation_that_was_interrupted() {
         let store = Store::open(&config.database, &path, clock(), faults.outside()).expect("a new store");
         faults.fail("store.finish_rotation", Moment::Before);
         let died = store.keyring().rotate(1000, Change::unrecorded()).await;
-        assert!(died.is_err() && store.keyring().is_rotating().expect("read"), "{died:?}");
+        assert!(died.is_err() && store.keyring().is_rotating().await.expect("read"), "{died:?}");
     }
     let seams = Seams { clock: clock(), outside: Outside::default() };
     let running = running::start(&config, &seams).await.expect("a server");
-    while running.keyring().is_rotating().expect("read") {
+    while running.keyring().is_rotating().await.expect("read") {
         tokio::task::yield_now().await;
     }
-    let status = running.keyring().status().expect("read");
+    let status = running.keyring().status().await.expect("read");
     assert!(status.data_keys.iter().all(|key| key.retired_at_ms.is_none()), "{status:?}");
     running.stop().await;
 }

@@ -24,8 +24,9 @@ pub(crate) struct Expected<'a> {
 /// Checks a house whose server is dead and has settled before.
 pub(crate) async fn check(house: &House, expected: &Expected<'_>) {
     let store = house.store().await;
-    let attempts = recorded(&store);
-    let status = store.sync_status(&scope(), "CFN_STACK_SYNC", STACK).expect("a read").expect("a status");
+    let attempts = recorded(&store).await;
+    let status =
+        store.sync_status(&scope(), "CFN_STACK_SYNC", STACK).await.expect("a read").expect("a status");
     let successful = status.latest_successful.expect("a success");
     assert_eq!(status.desired.expect("a desired revision").sha, expected.head, "desired");
     assert_eq!(status.latest.target_revision.sha, expected.head, "latest");
@@ -35,11 +36,11 @@ pub(crate) async fn check(house: &House, expected: &Expected<'_>) {
         check_attempt(attempt, failed);
     }
 
-    let blockers = store.blockers(&scope(), "CFN_STACK_SYNC", STACK).expect("a read").expect("a sync");
+    let blockers = store.blockers(&scope(), "CFN_STACK_SYNC", STACK).await.expect("a read").expect("a sync");
     let active: Vec<_> = blockers.iter().filter(|blocker| blocker.status == BlockerStatus::Active).collect();
     assert!(active.is_empty(), "{active:?}");
 
-    check_audit(&store);
+    check_audit(&store).await;
 
     let stack = house.simulator.stack(ACCOUNT, REGION, STACK).expect("a stack");
     assert!(["CREATE_COMPLETE", "UPDATE_COMPLETE"].contains(&&*stack.status), "{}", stack.status);
@@ -58,8 +59,8 @@ pub(crate) async fn check(house: &House, expected: &Expected<'_>) {
 }
 
 /// Checks that every change that was asked for is recorded, and that the chain of the records has no gap.
-fn check_audit(store: &Store) {
-    let page = store.audit_page(&scope().account, 0, 1000).expect("a read");
+async fn check_audit(store: &Store) {
+    let page = store.audit_page(&scope().account, 0, 1000).await.expect("a read");
     let mut chain = Checker::default();
     for record in &page.records {
         chain.check(record).unwrap_or_else(|broken| panic!("{broken}"));
@@ -72,12 +73,12 @@ fn check_audit(store: &Store) {
 /// Checks that a commit whose execution fails was tried once and is what stands in the way.
 pub(crate) async fn check_failed(house: &House, head: &str) {
     let store = house.store().await;
-    let attempts = recorded(&store);
+    let attempts = recorded(&store).await;
     let of_head: Vec<_> = attempts.iter().filter(|a| a.target_revision.sha == head).collect();
     assert_eq!(of_head.len(), 1, "{of_head:?}");
     check_attempt(of_head[0], true);
     assert_eq!(executions(house, &attempts).get(head).map_or(0, Vec::len), 1, "executions of {head}");
-    let blockers = store.blockers(&scope(), "CFN_STACK_SYNC", STACK).expect("a read").expect("a sync");
+    let blockers = store.blockers(&scope(), "CFN_STACK_SYNC", STACK).await.expect("a read").expect("a sync");
     let active = blockers.iter().filter(|blocker| blocker.status == BlockerStatus::Active);
     let kinds: Vec<_> = active.map(|blocker| blocker.kind).collect();
     assert_eq!(kinds, [BlockerKind::ExecutionFailed]);
@@ -85,11 +86,11 @@ pub(crate) async fn check_failed(house: &House, head: &str) {
 
 /// Every attempt of the house's sync, oldest first.
 pub(crate) async fn attempts(house: &House) -> Vec<AttemptStatusRow> {
-    recorded(&house.store().await)
+    recorded(&house.store().await).await
 }
 
-fn recorded(store: &Store) -> Vec<AttemptStatusRow> {
-    store.attempts(&scope(), "CFN_STACK_SYNC", STACK).expect("a read").unwrap_or_default()
+async fn recorded(store: &Store) -> Vec<AttemptStatusRow> {
+    store.attempts(&scope(), "CFN_STACK_SYNC", STACK).await.expect("a read").unwrap_or_default()
 }
 
 /// Checks that what was recorded once still is: ended attempts unchanged, events only added.

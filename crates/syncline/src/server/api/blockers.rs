@@ -31,7 +31,8 @@ pub(in crate::server) async fn get_sync_blocker_summary(
     let blockers = call
         .front
         .store
-        .blockers(&call.scope, input.sync_type.as_str(), &input.resource_name)?
+        .blockers(&call.scope, input.sync_type.as_str(), &input.resource_name)
+        .await?
         .ok_or_else(|| not_found(&input.resource_name))?;
     Ok(GetSyncBlockerSummaryOutput {
         sync_blocker_summary: SyncBlockerSummary {

@@ -90,7 +90,7 @@ pub(in crate::server) async fn get_connection(
 ) -> Answer<GetConnectionOutput> {
     let given = &input.connection_arn;
     let id = id_in_scope(&call.scope, "connection", given).ok_or_else(|| not_found(given))?;
-    let connection = call.front.store.connection(&call.scope, id)?.ok_or_else(|| not_found(given))?;
+    let connection = call.front.store.connection(&call.scope, id).await?.ok_or_else(|| not_found(given))?;
     Ok(GetConnectionOutput { connection: Some(shown(call, connection)?) })
 }
 
@@ -112,11 +112,11 @@ pub(in crate::server) async fn list_connections(
         Some(host_arn) => {
             let missing = || ApiError::not_found("host", host_arn);
             let id = id_in_scope(&call.scope, "host", host_arn).ok_or_else(missing)?;
-            call.front.store.host(&call.scope, id)?.ok_or_else(missing)?;
+            call.front.store.host(&call.scope, id).await?.ok_or_else(missing)?;
             Some(id)
         }
     };
-    let page = call.front.store.connections(&call.scope, provider_type, host_id, &listing.page)?;
+    let page = call.front.store.connections(&call.scope, provider_type, host_id, &listing.page).await?;
     let connections =
         page.items.into_iter().map(|connection| shown(call, connection)).collect::<Answer<Vec<_>>>()?;
     Ok(ListConnectionsOutput { connections: Some(connections), next_token: listing.next(page.next.as_ref()) })

@@ -58,7 +58,7 @@ pub(in crate::server) async fn create_host(call: &Call, input: CreateHostInput) 
 }
 
 pub(in crate::server) async fn update_host(call: &Call, input: UpdateHostInput) -> Answer<UpdateHostOutput> {
-    let host = find(call, &input.host_arn)?;
+    let host = find(call, &input.host_arn).await?;
     if let Some(endpoint) = &input.provider_endpoint {
         check_endpoint(call, provider_type(&host.provider_type)?, endpoint)?;
     }
@@ -87,9 +87,9 @@ fn not_found(arn: &str) -> ApiError {
     ApiError::not_found("host", arn)
 }
 
-fn find(call: &Call, host_arn: &str) -> Answer<StoredHost> {
+async fn find(call: &Call, host_arn: &str) -> Answer<StoredHost> {
     let id = id_in_scope(&call.scope, "host", host_arn).ok_or_else(|| not_found(host_arn))?;
-    call.front.store.host(&call.scope, id)?.ok_or_else(|| not_found(host_arn))
+    call.front.store.host(&call.scope, id).await?.ok_or_else(|| not_found(host_arn))
 }
 
 fn provider_type(text: &str) -> Answer<ProviderType> {
@@ -101,7 +101,7 @@ fn vpc(host: &StoredHost) -> Option<VpcConfiguration> {
 }
 
 pub(in crate::server) async fn get_host(call: &Call, input: GetHostInput) -> Answer<GetHostOutput> {
-    let host = find(call, &input.host_arn)?;
+    let host = find(call, &input.host_arn).await?;
     Ok(GetHostOutput {
         vpc_configuration: vpc(&host),
         name: Some(host.name),
@@ -120,7 +120,7 @@ pub(in crate::server) async fn list_hosts(call: &Call, input: ListHostsInput) ->
         input.next_token.as_deref(),
         ApiError::validation,
     )?;
-    let page = call.front.store.hosts(&call.scope, &listing.page)?;
+    let page = call.front.store.hosts(&call.scope, &listing.page).await?;
     let hosts = page
         .items
         .into_iter()

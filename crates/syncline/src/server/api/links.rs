@@ -92,7 +92,7 @@ pub(in crate::server) async fn get_repository_link(
 ) -> Answer<GetRepositoryLinkOutput> {
     let id = input.repository_link_id.to_ascii_lowercase();
     let link =
-        call.front.store.link(&call.scope, &id)?.ok_or_else(|| not_found(&input.repository_link_id))?;
+        call.front.store.link(&call.scope, &id).await?.ok_or_else(|| not_found(&input.repository_link_id))?;
     Ok(GetRepositoryLinkOutput { repository_link_info: shown(&call.scope, link)? })
 }
 
@@ -108,7 +108,7 @@ pub(in crate::server) async fn list_repository_links(
         input.next_token.as_deref(),
         ApiError::invalid_input,
     )?;
-    let page = call.front.store.links(&call.scope, &listing.page)?;
+    let page = call.front.store.links(&call.scope, &listing.page).await?;
     let repository_links =
         page.items.into_iter().map(|link| shown(&call.scope, link)).collect::<Answer<Vec<_>>>()?;
     Ok(ListRepositoryLinksOutput { repository_links, next_token: listing.next(page.next.as_ref()) })

@@ -155,13 +155,14 @@ pub(in crate::server) async fn get_sync_configuration(
     let configuration = call
         .front
         .store
-        .configuration(&call.scope, input.sync_type.as_str(), &input.resource_name)?
+        .configuration(&call.scope, input.sync_type.as_str(), &input.resource_name)
+        .await?
         .ok_or_else(|| not_found(&input.resource_name))?;
     Ok(GetSyncConfigurationOutput { sync_configuration: shown(configuration)? })
 }
 
 /// One page of the configurations of a link, and the token of the next.
-fn of_link(
+async fn of_link(
     call: &Call,
     operation: &str,
     link_id: &str,
@@ -175,7 +176,8 @@ fn of_link(
     let page = call
         .front
         .store
-        .configurations(&call.scope, Some(&id), sync_type, &listing.page)?
+        .configurations(&call.scope, Some(&id), sync_type, &listing.page)
+        .await?
         .ok_or_else(|| links::not_found(link_id))?;
     Ok((page.items, listing.next(page.next.as_ref())))
 }
@@ -191,7 +193,8 @@ pub(in crate::server) async fn list_sync_configurations(
         input.sync_type,
         input.max_results,
         input.next_token.as_deref(),
-    )?;
+    )
+    .await?;
     let sync_configurations = configurations.into_iter().map(shown).collect::<Answer<Vec<_>>>()?;
     Ok(ListSyncConfigurationsOutput { sync_configurations, next_token })
 }
@@ -207,7 +210,8 @@ pub(in crate::server) async fn list_repository_sync_definitions(
         input.sync_type,
         input.max_results,
         input.next_token.as_deref(),
-    )?;
+    )
+    .await?;
     let definition = |configuration: Configuration| RepositorySyncDefinition {
         directory: directory_of(&configuration.config_file),
         branch: configuration.branch,

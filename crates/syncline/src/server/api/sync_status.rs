@@ -17,7 +17,8 @@ pub(in crate::server) async fn get_resource_sync_status(
     let status = call
         .front
         .store
-        .sync_status(&call.scope, input.sync_type.as_str(), &input.resource_name)?
+        .sync_status(&call.scope, input.sync_type.as_str(), &input.resource_name)
+        .await?
         .ok_or_else(|| ApiError::not_found("a sync status for resource", &input.resource_name))?;
     resource_status(status)
 }
@@ -64,10 +65,13 @@ pub(in crate::server) async fn get_repository_sync_status(
     input: GetRepositorySyncStatusInput,
 ) -> Answer<GetRepositorySyncStatusOutput> {
     let link_id = input.repository_link_id.to_ascii_lowercase();
-    let status =
-        call.front.store.repository_status(&call.scope, &link_id, &input.branch)?.flatten().ok_or_else(
-            || ApiError::not_found("a sync status for repository link", &input.repository_link_id),
-        )?;
+    let status = call
+        .front
+        .store
+        .repository_status(&call.scope, &link_id, &input.branch)
+        .await?
+        .flatten()
+        .ok_or_else(|| ApiError::not_found("a sync status for repository link", &input.repository_link_id))?;
     Ok(GetRepositorySyncStatusOutput { latest_sync: repository_attempt(status)? })
 }
 

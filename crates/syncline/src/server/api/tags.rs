@@ -70,7 +70,7 @@ pub(in crate::server) async fn list_tags_for_resource(
 ) -> Answer<ListTagsForResourceOutput> {
     let resource = resource(call, &input.resource_arn)?;
     let tags =
-        call.front.store.tags(&call.scope, &resource)?.ok_or_else(|| not_found(&input.resource_arn))?;
+        call.front.store.tags(&call.scope, &resource).await?.ok_or_else(|| not_found(&input.resource_arn))?;
     let tags = tags.into_iter().map(|tag| Tag { key: tag.key, value: tag.value });
     Ok(ListTagsForResourceOutput { tags: Some(tags.collect()) })
 }

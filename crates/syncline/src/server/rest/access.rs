@@ -71,7 +71,7 @@ pub(super) async fn users(
     request: Request<Body>,
 ) -> Response {
     run(front, request, Route::question("ListUsers").of(account), async |call, _| {
-        let users = call.front.store.users(&call.scope.account)?;
+        let users = call.front.store.users(&call.scope.account).await?;
         let users: Vec<_> = users.into_iter().map(|user| shown(&call, user)).collect();
         Ok(json!({ "users": users }))
     })
@@ -90,7 +90,7 @@ pub(super) async fn put_user(
     run(front, request, route, async move |call, _| {
         check_name("the user's name", &name, 64)?;
         let store = &call.front.store;
-        if let Some(user) = store.user(&call.scope.account, &name)? {
+        if let Some(user) = store.user(&call.scope.account, &name).await? {
             return Ok(json!({ "user": shown(&call, user), "created": false }));
         }
         let change = call.asked.change(|made| match made {
@@ -101,7 +101,7 @@ pub(super) async fn put_user(
             )),
         });
         store.create_user(&call.scope.account, &credentials::new_id("AIDA"), &name, change).await??;
-        let user = store.user(&call.scope.account, &name)?.ok_or_else(|| no_user(&name))?;
+        let user = store.user(&call.scope.account, &name).await?.ok_or_else(|| no_user(&name))?;
         Ok(json!({ "user": shown(&call, user), "created": true }))
     })
     .await
@@ -133,9 +133,10 @@ pub(super) async fn policies(
     let route = Route::question("ListUserPolicies").of(account).on(Resource::User(name.clone()));
     run(front, request, route, async move |call, _| {
         let store = &call.front.store;
-        let user = store.user(&call.scope.account, &name)?.ok_or_else(|| no_user(&name))?;
+        let user = store.user(&call.scope.account, &name).await?.ok_or_else(|| no_user(&name))?;
         let policies: Vec<_> = store
-            .policies(&user.id)?
+            .policies(&user.id)
+            .await?
             .into_iter()
             .map(|(name, document)| {
                 let document: serde_json::Value = serde_json::from_str(&document).unwrap_or_default();
@@ -229,7 +230,7 @@ pub(super) async fn keys(
 ) -> Response {
     run(front, request, Route::question("ListAccessKeys").of(account), async |call, _| {
         let now_ms = call.front.clock.now_ms();
-        let keys = call.front.store.access_keys(&call.scope.account)?;
+        let keys = call.front.store.access_keys(&call.scope.account).await?;
         let keys: Vec<_> = keys.into_iter().map(|key| ShownKey::of(key, now_ms)).collect();
         Ok(json!({ "keys": keys }))
     })

@@ -54,7 +54,7 @@ async fn answer(front: Arc<Front>, route: Route, query: Option<String>, request:
     run(front, request, route, async move |call, _| {
         let (after, limit) = read_query(query.as_deref().unwrap_or_default())?;
         let account = &call.scope.account;
-        let page = call.front.store.audit_page(account, after, limit)?;
+        let page = call.front.store.audit_page(account, after, limit).await?;
         let account_id = account.as_str().to_owned();
         Ok(Records { account_id, records: page.records, head: page.head, waiting: page.waiting })
     })

@@ -53,7 +53,7 @@ async fn authorize_connection(call: &Call, id: &str, body: &[u8]) -> Answer<Auth
     let input: Authorize = read(body)?;
     let store = &call.front.store;
     let missing = ApiError::not_found("connection", id);
-    let Some(connection) = store.connection(&call.scope, id)? else { return Err(missing) };
+    let Some(connection) = store.connection(&call.scope, id).await? else { return Err(missing) };
     if connection.provider_type != ProviderType::Git.as_str() {
         return Err(ApiError::new(
             ErrorCode::UnsupportedProviderType,

@@ -104,7 +104,7 @@ fn check_operator(call: &Call) -> Answer<()> {
 pub(super) async fn show(State(front): State<Arc<Front>>, request: Request<Body>) -> Response {
     run(front, request, Route::question("GetKeyring"), async |call, _| {
         check_operator(&call)?;
-        Ok(shown(call.front.store.keyring().status()?))
+        Ok(shown(call.front.store.keyring().status().await?))
     })
     .await
 }

@@ -198,7 +198,7 @@ async fn operate<O: Serialize>(
 ) -> Answer<O> {
     let service = Service::CodeConnections;
     let mut turn = front.gate.turn(&parts.headers, route.is_read_only)?;
-    let (caller, region) = auth::authenticate(front, parts, &body, service.signing_name())?;
+    let (caller, region) = auth::authenticate(front, parts, &body, service.signing_name()).await?;
     front.gate.charge(&mut turn, &caller, route.is_read_only)?;
     let request_id = parts.extensions.get::<RequestId>().map(|id| id.0.clone()).unwrap_or_default();
     let (account, foreign) = account_of(&caller, route.account.as_deref());
@@ -219,9 +219,12 @@ async fn operate<O: Serialize>(
     let call = Call { front: Arc::clone(front), scope, service, asked: Arc::clone(&asked) };
     let needed = || vec![route.resource.needed(&call.scope, route.name)];
     let changes_user = !call.asked.is_read_only && matches!(route.resource, Resource::User(_));
-    let permitted = foreign
-        .map_or_else(|| check(&call, needed), Err)
-        .and_then(|()| if changes_user { needs_lasting_key(&call.asked.caller) } else { Ok(()) });
+    let permitted = match foreign {
+        Some(foreign) => Err(foreign),
+        None => check(&call, needed).await,
+    };
+    let permitted =
+        permitted.and_then(|()| if changes_user { needs_lasting_key(&call.asked.caller) } else { Ok(()) });
     let answered = match permitted {
         Ok(()) => {
             // Not before: whoever may not do this has no say in what the log holds.

@@ -31,10 +31,10 @@ struct Shown {
     blockers: Vec<SyncBlocker>,
 }
 
-fn shown(front: &Front, scope: &Scope, configuration: Configuration) -> Answer<Shown> {
+async fn shown(front: &Front, scope: &Scope, configuration: Configuration) -> Answer<Shown> {
     let name = configuration.resource_name.clone();
-    let status = front.store.sync_status(scope, SYNC_TYPE, &name)?;
-    let blockers = front.store.blockers(scope, SYNC_TYPE, &name)?.unwrap_or_default();
+    let status = front.store.sync_status(scope, SYNC_TYPE, &name).await?;
+    let blockers = front.store.blockers(scope, SYNC_TYPE, &name).await?.unwrap_or_default();
     Ok(Shown {
         configuration: sync_configurations::shown(configuration)?,
         status: status.map(sync_status::resource_status).transpose()?,
@@ -70,13 +70,11 @@ struct Syncs {
 pub(super) async fn list(State(front): State<Arc<Front>>, request: Request<Body>) -> Response {
     run(front, request, Route::question("ListSyncs"), async |call, _| {
         let page = Page { after: None, limit: MOST_SYNCS };
-        let configurations = call.front.store.configurations(&call.scope, None, SYNC_TYPE, &page)?;
-        let syncs = configurations
-            .map(|page| page.items)
-            .unwrap_or_default()
-            .into_iter()
-            .map(|configuration| shown(&call.front, &call.scope, configuration))
-            .collect::<Answer<Vec<_>>>()?;
+        let configurations = call.front.store.configurations(&call.scope, None, SYNC_TYPE, &page).await?;
+        let mut syncs = Vec::new();
+        for configuration in configurations.map(|page| page.items).unwrap_or_default() {
+            syncs.push(shown(&call.front, &call.scope, configuration).await?);
+        }
         Ok(Syncs { syncs })
     })
     .await
@@ -93,9 +91,10 @@ pub(super) async fn show(
         let configuration = call
             .front
             .store
-            .configuration(&call.scope, SYNC_TYPE, &name)?
+            .configuration(&call.scope, SYNC_TYPE, &name)
+            .await?
             .ok_or_else(|| sync_configurations::not_found(&name))?;
-        shown(&call.front, &call.scope, configuration)
+        shown(&call.front, &call.scope, configuration).await
     })
     .await
 }

@@ -27,7 +27,7 @@ async fn sequence(server: &Server) {
 async fn log(server: &Server, key: Key) -> Vec<ChainedRecord> {
     sequence(server).await;
     let account = scope_of(key).account;
-    let page = server.parts.store.audit_page(&account, 0, 1000).expect("read");
+    let page = server.parts.store.audit_page(&account, 0, 1000).await.expect("read");
     let mut checker = Checker::default();
     page.records.iter().for_each(|record| checker.check(record).expect("sound"));
     assert_eq!(page.waiting, 0);
@@ -504,13 +504,13 @@ async fn a_commit_that_fails_leaves_neither_the_change_nor_its_record() {
     let server = Server::start().await;
     let client = server.client();
     let input = json!({"ConnectionName": "mine", "ProviderType": "GitHub"});
-    let connections = || {
+    let connections = async || {
         let page = Page { after: None, limit: 10 };
-        server.parts.store.connections(&scope_of(OURS), None, None, &page).expect("read").items.len()
+        server.parts.store.connections(&scope_of(OURS), None, None, &page).await.expect("read").items.len()
     };
     server.faults.fail("store.create_connection", Moment::Before);
     let refused = client.refused("CreateConnection", input.clone()).await;
-    assert_eq!(connections(), 0);
+    assert_eq!(connections().await, 0);
     let told = records(&server, OURS).await;
     assert_eq!(told.len(), 1, "{told:#?}");
     assert_eq!((&told[0]["errorCode"], &told[0]["errorMessage"]), (&json!(refused.0), &json!(refused.1)));
@@ -519,7 +519,7 @@ async fn a_commit_that_fails_leaves_neither_the_change_nor_its_record() {
     // The commit stands, but the server does not know: the log has the change, and that its answer was an error.
     server.faults.fail("store.create_connection", Moment::After);
     let refused = client.refused("CreateConnection", input).await;
-    assert_eq!(connections(), 1);
+    assert_eq!(connections().await, 1);
     let told = records(&server, OURS).await.split_off(1);
     let outcomes: Vec<_> = told.iter().map(|record| record["errorCode"].as_str()).collect();
     assert_eq!(outcomes.iter().filter(|code| code.is_none()).count(), 1, "{told:#?}");

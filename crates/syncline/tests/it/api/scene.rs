@@ -160,7 +160,7 @@ impl Scene {
         store.record_heads(&claim, heads).await.expect("recorded");
         store.release(claim, None).await.expect("released");
         let claim = self.claim(Kind::Branch).await;
-        let branch = store.branch_record(&claim.id).expect("read").expect("a branch");
+        let branch = store.branch_record(&claim.id).await.expect("read").expect("a branch");
         let attempt = store.open_repository_attempt(&claim, SHA).await.expect("opened");
         let revision = Revision {
             branch: "main".to_owned(),
@@ -192,14 +192,16 @@ impl Scene {
     }
 
     pub(crate) async fn succeed(&self, claim: &Claim) {
-        let open = self.store().sync_record(&claim.id).expect("read").expect("a sync").open.expect("open");
+        let open =
+            self.store().sync_record(&claim.id).await.expect("read").expect("a sync").open.expect("open");
         let ending = self.ending(AttemptStatus::Succeeded, EventKind::Succeeded);
         self.store().end_attempt(claim, &open.id, ending).await.expect("ended");
         self.store().release(claim.clone(), None).await.expect("released");
     }
 
     pub(crate) async fn fail(&self, claim: &Claim, kind: BlockerKind, reason: &str) {
-        let open = self.store().sync_record(&claim.id).expect("read").expect("a sync").open.expect("open");
+        let open =
+            self.store().sync_record(&claim.id).await.expect("read").expect("a sync").open.expect("open");
         let begun = Progress { in_progress: true, ..Progress::default() };
         self.store().record_progress("store.begin_execution", claim, &open.id, begun).await.expect("begun");
         let contexts = vec![("commit".to_owned(), SHA.to_owned())];
@@ -211,7 +213,7 @@ impl Scene {
 
     async fn newest_blocker(&self) -> String {
         let scope = scope_of(OURS);
-        let blockers = self.store().blockers(&scope, CFN, "web").expect("read").expect("a sync");
+        let blockers = self.store().blockers(&scope, CFN, "web").await.expect("read").expect("a sync");
         blockers.first().expect("a blocker").id.clone()
     }
 

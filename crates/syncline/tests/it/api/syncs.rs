@@ -152,13 +152,13 @@ async fn creating_and_changing_make_the_link_look_at_once() {
     let scene = Scene::new().await;
     let client = scene.client();
     let store = scene.store();
-    let due = || store.next_due_ms(Some(Kind::Link)).expect("read");
+    let due = async || store.next_due_ms(Some(Kind::Link)).await.expect("read");
     let turn = async || {
         let claim = store.claim(Kind::Link, "test", 1000).await.expect("claimed").expect("due");
         store.release(claim, None).await.expect("released");
-        assert_eq!(due(), None);
+        assert_eq!(due().await, None);
     };
-    assert_eq!(due(), None);
+    assert_eq!(due().await, None);
     client.ok("CreateSyncConfiguration", sync_input(&scene.link, "api")).await;
     turn().await;
     client.ok("UpdateSyncConfiguration", by_name("api")).await;
@@ -289,7 +289,7 @@ async fn the_worker_itself_blocks_a_sync_whose_connection_is_gone() {
 #[tokio::test]
 async fn an_account_s_external_id_is_there_before_any_role_is_assumed() {
     let scene = Scene::new().await;
-    let made = scene.store().external_id(&scope_of(OURS).account).expect("read");
+    let made = scene.store().external_id(&scope_of(OURS).account).await.expect("read");
     assert!(made.is_some_and(|id| id.starts_with("syncline-")));
-    assert_eq!(scene.store().external_id(&scope_of(THEIRS).account).expect("read"), None);
+    assert_eq!(scene.store().external_id(&scope_of(THEIRS).account).await.expect("read"), None);
 }

@@ -76,10 +76,11 @@ async fn a_host_that_moves_has_its_links_look_at_the_new_place_and_nothing_writt
         client.ok("UpdateHost", update(change)).await;
         client.ok("UpdateHost", update(json!({}))).await;
         store.release(claim.clone(), None).await.expect("released");
-        assert_eq!(store.next_due_ms(Some(Kind::Link)).expect("read"), None);
+        assert_eq!(store.next_due_ms(Some(Kind::Link)).await.expect("read"), None);
         scene.tamper(&format!("UPDATE work SET due_at_ms = 0 WHERE id = '{id}'"));
     }
-    let record = store.link_record(&id).expect("read").expect("a link").connection.expect("a connection");
+    let record =
+        store.link_record(&id).await.expect("read").expect("a link").connection.expect("a connection");
     assert_eq!(record.provider_endpoint.as_deref(), Some("https://git.example.org"));
     assert!(record.vpc_configuration.expect("given").contains("a root"));
 }
@@ -167,14 +168,14 @@ async fn a_reconnected_link_looks_at_once_and_nothing_is_written_through_the_old
     let scene = Scene::new().await;
     let (client, store) = (scene.client(), scene.store());
     let other = connection(client, "other").await;
-    let due = || store.next_due_ms(Some(Kind::Link)).expect("read");
-    assert_eq!(due(), None);
+    let due = async || store.next_due_ms(Some(Kind::Link)).await.expect("read");
+    assert_eq!(due().await, None);
     let key = json!({
         "RepositoryLinkId": scene.link, "ConnectionArn": scene.connection,
         "EncryptionKeyArn": "arn:aws:kms:eu-west-1:111111111111:key/01234567",
     });
     client.ok("UpdateRepositoryLink", key).await;
-    assert_eq!(due(), None, "a key is kept and returned, no more");
+    assert_eq!(due().await, None, "a key is kept and returned, no more");
 
     client.ok("UpdateSyncConfiguration", super::scene::by_name("web")).await;
     let claim = store.claim(Kind::Link, "test", 15_000).await.expect("claimed").expect("due");
@@ -184,7 +185,7 @@ async fn a_reconnected_link_looks_at_once_and_nothing_is_written_through_the_old
     let late = store.record_heads(&claim, std::collections::BTreeMap::new()).await;
     assert!(matches!(late, Err(StoreError::Stale(_))), "{late:?}");
     store.release(claim, None).await.expect("released");
-    assert_eq!(due(), Some(scene.server.now_ms()));
+    assert_eq!(due().await, Some(scene.server.now_ms()));
     let status = client.ok("GetConnection", json!({"ConnectionArn": other})).await;
     assert_eq!(status["Connection"]["ConnectionStatus"], "AVAILABLE");
 }

@@ -37,15 +37,15 @@ async fn a_branch_that_is_deleted_blocks_until_it_returns() {
     let head = repo.head().await;
     repo.delete_branch().await;
     world.settle().await;
-    assert_snapshot!(world.blockers("web"), @"ACTIVE   BRANCH_MISSING: branch 'main' does not exist in the repository");
+    assert_snapshot!(world.blockers("web").await, @"ACTIVE   BRANCH_MISSING: branch 'main' does not exist in the repository");
     assert_eq!(world.attempts("web", &repo).await, "SUCCEEDED   commit 1\n");
     assert!(world.stack_template("web").is_some(), "the stack is untouched");
     world.settle().await;
-    assert_eq!(world.blocker_rows("web").len(), 1, "it is raised once");
+    assert_eq!(world.blocker_rows("web").await.len(), 1, "it is raised once");
 
     repo.force_push(&head).await;
     world.settle().await;
-    assert_snapshot!(world.blockers("web"), @"RESOLVED BRANCH_MISSING: branch 'main' does not exist in the repository");
+    assert_snapshot!(world.blockers("web").await, @"RESOLVED BRANCH_MISSING: branch 'main' does not exist in the repository");
     repo.commit("prod.yaml", deployment("two")).await;
     world.settle().await;
     assert_snapshot!(world.status("web", &repo).await,
@@ -57,7 +57,7 @@ async fn a_branch_that_never_was_has_no_attempt_but_says_why() {
     let (world, repo) = unsynced().await;
     let link = world.create_sync("web", &repo, "release", "prod.yaml").await;
     world.settle().await;
-    assert_snapshot!(world.blockers("web"), @"ACTIVE   BRANCH_MISSING: branch 'release' does not exist in the repository");
+    assert_snapshot!(world.blockers("web").await, @"ACTIVE   BRANCH_MISSING: branch 'release' does not exist in the repository");
     let status = |name: &'static str| {
         world.client.get_resource_sync_status().sync_type("CFN_STACK_SYNC".into()).resource_name(name).send()
     };
@@ -79,8 +79,12 @@ async fn a_branch_that_never_was_has_no_attempt_but_says_why() {
 
     repo.on("release").commit("x", "y").await;
     world.settle().await;
-    assert!(world.blockers("web").contains("RESOLVED BRANCH_MISSING"), "{}", world.blockers("web"));
-    assert_eq!(world.attempt_rows("web").len(), 1);
+    assert!(
+        world.blockers("web").await.contains("RESOLVED BRANCH_MISSING"),
+        "{}",
+        world.blockers("web").await
+    );
+    assert_eq!(world.attempt_rows("web").await.len(), 1);
 }
 
 #[tokio::test]
@@ -141,5 +145,5 @@ async fn a_commit_that_arrives_while_another_is_read_is_queued() {
     SUCCEEDED NEWER_COMMIT_QUEUED HEAD_OBSERVED RETRYING COMMIT_READ RESOURCE_CHANGED
     ");
     assert_snapshot!(world.attempts("web", &repo).await, @"SUCCEEDED   commit 2");
-    assert!(world.blocker_rows("web").iter().all(|blocker| blocker.status.as_str() == "RESOLVED"));
+    assert!(world.blocker_rows("web").await.iter().all(|blocker| blocker.status.as_str() == "RESOLVED"));
 }

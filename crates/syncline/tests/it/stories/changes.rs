@@ -71,12 +71,12 @@ async fn a_changed_configuration_supersedes_a_plan() {
     FAILED      commit 3  SUPERSEDED
     SUCCEEDED   commit 2
     ");
-    assert_snapshot!(world.blockers("web"), @"");
+    assert_snapshot!(world.blockers("web").await, @"");
     assert_eq!(world.executions("web"), 2);
     // Commits of the old branch are nobody's business any more.
     repo.commit("prod.yaml", deployment("three")).await;
     world.settle().await;
-    assert_eq!(world.attempt_rows("web").len(), 3);
+    assert_eq!(world.attempt_rows("web").await.len(), 3);
 }
 
 #[tokio::test]
@@ -131,11 +131,11 @@ async fn a_name_used_again_has_an_empty_history_and_waits_for_the_old_one() {
     world.work_until("web", "EXECUTION_STARTED").await;
     delete_sync(&world, "web").await;
     world.sync(&link, "web", "main", "prod.yaml").await;
-    assert!(world.attempt_rows("web").is_empty(), "another configuration, another history");
+    assert!(world.attempt_rows("web").await.is_empty(), "another configuration, another history");
     world.work().await;
     assert_snapshot!(world.attempts("web", &repo).await, @"SUCCEEDED   commit 2");
     assert_eq!(world.executions("web"), 2, "the old execution ended, the new sync found nothing to do");
-    assert!(world.event("web", "NO_CHANGES").contains("already"));
+    assert!(world.event("web", "NO_CHANGES").await.contains("already"));
 }
 
 #[tokio::test]
@@ -148,7 +148,7 @@ async fn a_deleted_connection_blocks_its_syncs_visibly() {
     world.work_until("web", "CHANGE_SET_CREATING").await;
     world.client.delete_connection().connection_arn(&arn).send().await.expect("deleted");
     world.settle().await;
-    let blocker = world.blocker_rows("web").remove(0);
+    let blocker = world.blocker_rows("web").await.remove(0);
     assert_eq!((blocker.kind.as_str(), blocker.status.as_str()), ("CONNECTION_UNAVAILABLE", "ACTIVE"));
     assert!(blocker.created_reason.contains(&arn), "{}", blocker.created_reason);
     world.git.clear_log();
@@ -198,7 +198,7 @@ async fn a_role_changed_while_it_cannot_be_assumed_takes_over() {
     SUCCEEDED   commit 1
     ");
     assert_eq!(world.stack_template("web"), Some(template("")));
-    assert!(world.blocker_rows("web").iter().all(|blocker| blocker.status.as_str() == "RESOLVED"));
+    assert!(world.blocker_rows("web").await.iter().all(|blocker| blocker.status.as_str() == "RESOLVED"));
 }
 
 #[tokio::test]
@@ -230,7 +230,7 @@ async fn a_plan_whose_role_is_gone_for_good_does_not_hold_up_its_replacement() {
     SUCCEEDED   commit 2
     ");
     assert_eq!(world.executions("web"), 2);
-    assert!(world.blocker_rows("web").iter().all(|blocker| blocker.status.as_str() == "RESOLVED"));
+    assert!(world.blocker_rows("web").await.iter().all(|blocker| blocker.status.as_str() == "RESOLVED"));
 }
 
 #[tokio::test]
@@ -241,7 +241,7 @@ async fn a_blocker_of_the_old_branch_goes_with_it() {
     world.clock.advance_ms(1);
     change_sync(&world, Some("new"), None).await;
     world.work().await;
-    assert_snapshot!(world.blockers("web"), @r"
+    assert_snapshot!(world.blockers("web").await, @r"
     ACTIVE   BRANCH_MISSING: branch 'new' does not exist in the repository
     RESOLVED BRANCH_MISSING: branch 'old' does not exist in the repository
     ");
@@ -274,15 +274,15 @@ async fn a_stack_taken_over_while_its_last_owner_executes_waits_for_the_end() {
         world.clock.advance_ms(1000);
         world.tick().await;
     }
-    let waiting = world.blockers("web");
+    let waiting = world.blockers("web").await;
     assert!(waiting.starts_with("ACTIVE   ROLE_NOT_ASSUMABLE: an earlier sync of this stack"), "{waiting}");
-    assert!(world.attempt_rows("web").is_empty(), "it waits, and says why");
+    assert!(world.attempt_rows("web").await.is_empty(), "it waits, and says why");
 
     world.simulator.faults().allow_role(ROLE);
     world.settle().await;
     assert_snapshot!(world.attempts("web", &repo).await, @"SUCCEEDED   commit 2");
     assert_eq!(world.executions("web"), 2);
-    assert!(world.blocker_rows("web").iter().all(|blocker| blocker.status.as_str() == "RESOLVED"));
+    assert!(world.blocker_rows("web").await.iter().all(|blocker| blocker.status.as_str() == "RESOLVED"));
 }
 
 #[tokio::test]
@@ -325,5 +325,5 @@ async fn a_role_of_another_account_means_another_stack_and_no_history_of_it() {
     }
     let other = world.simulator.stack(ANOTHER_ACCOUNT, REGION, "web").expect("the stack");
     assert_eq!(other.status, "CREATE_COMPLETE");
-    assert!(world.blocker_rows("web").is_empty());
+    assert!(world.blocker_rows("web").await.is_empty());
 }

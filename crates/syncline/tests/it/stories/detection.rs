@@ -72,11 +72,11 @@ async fn drain(world: &World) -> usize {
     let store = &world.parts().store;
     let mut drained = 0;
     while let Some(claim) = store.claim(Kind::Sync, "drain", 15_000).await.expect("claimed") {
-        let record = || store.sync_record(&claim.id).expect("read").expect("a sync");
-        if next_step(&record().recorded, &Seen::Nothing) == Step::Open {
+        let record = async || store.sync_record(&claim.id).await.expect("read").expect("a sync");
+        if next_step(&record().await.recorded, &Seen::Nothing) == Step::Open {
             store.open_attempt(&claim).await.expect("opened");
         }
-        let Some(attempt) = record().open else {
+        let Some(attempt) = record().await.open else {
             store.release(claim, None).await.expect("released");
             continue;
         };
@@ -100,8 +100,10 @@ async fn look(world: &World) -> usize {
     for _ in 0..1_000 {
         let store = &world.parts().store;
         let now_ms = world.clock.now_ms();
-        let is_due = |kind| store.next_due_ms(Some(kind)).expect("a read").is_some_and(|due| due <= now_ms);
-        if !is_due(Kind::Link) && !is_due(Kind::Branch) {
+        let is_due = async |kind| {
+            store.next_due_ms(Some(kind)).await.expect("a read").is_some_and(|due| due <= now_ms)
+        };
+        if !is_due(Kind::Link).await && !is_due(Kind::Branch).await {
             return drained;
         }
         // Before each tick, so that it finds no sync to work on.
@@ -136,9 +138,9 @@ async fn one_commit_that_touches_one_of_two_thousand_stacks_makes_one_plan() {
     assert_eq!(passed(&faults, "store.open_attempt"), 1, "one attempt");
     assert_eq!(passed(&faults, "git.heads"), 1);
     assert!(passed(&faults, "git.read_blob") <= 4, "what the one stack needs");
-    let newest = world.attempt_rows(&stack(777)).pop().expect("an attempt");
+    let newest = world.attempt_rows(&stack(777)).await.pop().expect("an attempt");
     assert_eq!((newest.status, newest.target_revision.sha), (AttemptStatus::Succeeded, repo.head().await));
-    let untouched = world.attempt_rows(&stack(778));
+    let untouched = world.attempt_rows(&stack(778)).await;
     assert_eq!(untouched.len(), 1);
 
     // The template is everybody's; what was passed over is known at the newest commit all the same.
@@ -243,16 +245,16 @@ async fn a_link_that_is_woken_is_not_told_what_was_known_before() {
     world.tick().await;
     assert_eq!(passed(&faults, "git.heads"), 1);
     look(&world).await;
-    let desired = |number| {
-        let newest = world.attempt_rows(&stack(number)).pop().expect("an attempt");
+    let desired = async |number| {
+        let newest = world.attempt_rows(&stack(number)).await.pop().expect("an attempt");
         newest.target_revision.sha
     };
-    assert_eq!(desired(1), repo.head().await, "it was told at once");
-    assert_ne!(desired(0), repo.head().await);
+    assert_eq!(desired(1).await, repo.head().await, "it was told at once");
+    assert_ne!(desired(0).await, repo.head().await);
     // The other link's poll is told what the woken one found.
     world.clock.advance_ms(40_000);
     look(&world).await;
-    assert_eq!(desired(0), repo.head().await);
+    assert_eq!(desired(0).await, repo.head().await);
     assert_eq!(passed(&faults, "git.heads"), 1, "one call served both");
 }
 
@@ -287,8 +289,8 @@ async fn links_with_other_credentials_ask_for_themselves() {
         .filter_map(|connection| connection.connection_name())
         .collect();
     assert_eq!(refused, ["forge-1"]);
-    let told = |number| world.attempt_rows(&stack(number)).len();
-    assert_eq!((told(0), told(1), told(2)), (2, 1, 2));
+    let told = async |number| world.attempt_rows(&stack(number)).await.len();
+    assert_eq!((told(0).await, told(1).await, told(2).await), (2, 1, 2));
 }
 
 #[tokio::test]
@@ -336,12 +338,13 @@ async fn an_index_of_a_commit_that_is_lost_does_no_harm() {
     make_syncs(&world, &link, 0..2, Some("FILE_CHANGE")).await;
     look(&world).await;
     world.work().await;
-    let attempts = || [0, 1].map(|number| world.attempt_rows(&stack(number)).len());
+    let attempts =
+        async || [world.attempt_rows(&stack(0)).await.len(), world.attempt_rows(&stack(1)).await.len()];
 
     std::fs::remove_dir_all(world.data_dir().join("git-cache")).expect("the cache is disposable");
     repo.commit(&file(1), deployment("two")).await;
     world.settle().await;
-    assert_eq!(attempts(), [1, 2]);
+    assert_eq!(attempts().await, [1, 2]);
 
     // The same files without a common history, and the old one forgotten by the host.
     let (one, two, template) = (deployment("one"), deployment("three"), template(""));
@@ -354,7 +357,7 @@ async fn an_index_of_a_commit_that_is_lost_does_no_harm() {
     repo.rewrite(&whole).await;
     repo.prune().await;
     world.settle().await;
-    assert_eq!(attempts(), [1, 3]);
+    assert_eq!(attempts().await, [1, 3]);
 }
 
 /// What the paths of a random story may be.
@@ -408,7 +411,8 @@ async fn whatever_a_commit_changes_it_wakes_just_whom_it_concerns() {
     for sync in 0..SYNCS {
         wanted.insert(sync, inputs(&deployments, &templates, sync));
     }
-    let newest = |sync| world.attempt_rows(&stack(sync)).pop().expect("an attempt").target_revision.sha;
+    let newest =
+        async |sync| world.attempt_rows(&stack(sync)).await.pop().expect("an attempt").target_revision.sha;
     for step in 0..40_u8 {
         for _ in 0..random.usize(1..=2) {
             if random.bool() {
@@ -450,7 +454,7 @@ async fn whatever_a_commit_changes_it_wakes_just_whom_it_concerns() {
         for sync in 0..SYNCS {
             let now = inputs(&deployments, &templates, sync);
             let is_concerned = wanted.insert(sync, now.clone()).as_ref() != Some(&now);
-            assert_eq!(newest(sync) == head, is_concerned, "step {step}, sync {sync}: {now}");
+            assert_eq!(newest(sync).await == head, is_concerned, "step {step}, sync {sync}: {now}");
         }
     }
 }

@@ -84,14 +84,14 @@ async fn a_bad_file_is_told_by_name_and_leaves_the_stack_alone() {
         whole.extend(changes.iter().copied());
         repo.change(&whole).await;
         world.settle().await;
-        let newest = world.attempt_rows("web").pop().expect("an attempt");
+        let newest = world.attempt_rows("web").await.pop().expect("an attempt");
         assert_eq!(newest.status.as_str(), "FAILED", "{case}");
-        let event = world.event("web", "INVALID_FILE");
+        let event = world.event("web", "INVALID_FILE").await;
         assert!(event.contains(part), "{case}: {event}");
-        let blocker = world.blocker_rows("web").remove(0);
+        let blocker = world.blocker_rows("web").await.remove(0);
         assert_eq!((blocker.status.as_str(), blocker.kind.as_str()), ("ACTIVE", "INVALID_FILE"), "{case}");
         assert_eq!(world.stack_template("web"), before, "{case}");
-        let active = world.blocker_rows("web").iter().filter(|b| b.status.as_str() == "ACTIVE").count();
+        let active = world.blocker_rows("web").await.iter().filter(|b| b.status.as_str() == "ACTIVE").count();
         assert_eq!(active, 1, "{case}: the newest failure replaces the older ones");
     }
     assert_eq!(world.executions("web"), 1);
@@ -100,9 +100,9 @@ async fn a_bad_file_is_told_by_name_and_leaves_the_stack_alone() {
     let good = (deployment("two"), template(""));
     repo.commit_files(&[("prod.yaml", &good.0), ("template.yaml", &good.1)]).await;
     world.settle().await;
-    let newest = world.attempt_rows("web").pop().expect("an attempt");
+    let newest = world.attempt_rows("web").await.pop().expect("an attempt");
     assert_eq!(newest.status.as_str(), "SUCCEEDED");
-    assert!(world.blocker_rows("web").iter().all(|blocker| blocker.status.as_str() == "RESOLVED"));
+    assert!(world.blocker_rows("web").await.iter().all(|blocker| blocker.status.as_str() == "RESOLVED"));
 }
 
 #[tokio::test]

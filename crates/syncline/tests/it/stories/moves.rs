@@ -15,7 +15,7 @@ async fn a_link_whose_connection_is_gone_goes_on_through_another_one() {
     repo.commit("prod.yaml", deployment("two")).await;
     world.settle().await;
     assert_snapshot!(world.attempts("web", &repo).await, @"SUCCEEDED   commit 1");
-    assert_eq!(world.blocker_rows("web")[0].kind.as_str(), "CONNECTION_UNAVAILABLE");
+    assert_eq!(world.blocker_rows("web").await[0].kind.as_str(), "CONNECTION_UNAVAILABLE");
 
     let second = world.connect("second", None).await;
     let links = world.client.list_repository_links().send().await.expect("a listing");
@@ -29,7 +29,7 @@ async fn a_link_whose_connection_is_gone_goes_on_through_another_one() {
     SUCCEEDED   commit 1
     SUCCEEDED   commit 2
     ");
-    assert_eq!(world.blocker_rows("web")[0].status.as_str(), "RESOLVED");
+    assert_eq!(world.blocker_rows("web").await[0].status.as_str(), "RESOLVED");
 }
 
 #[tokio::test]
@@ -45,11 +45,11 @@ async fn a_host_whose_path_changes_is_read_at_its_new_place_at_once() {
         world.work().await;
     };
     move_to(&format!("{endpoint}/elsewhere")).await;
-    let blocker = world.blocker_rows("web").remove(0);
+    let blocker = world.blocker_rows("web").await.remove(0);
     assert_eq!((blocker.kind.as_str(), blocker.status.as_str()), ("REPOSITORY_NOT_FOUND", "ACTIVE"));
     repo.commit("prod.yaml", deployment("two")).await;
     move_to(endpoint).await;
-    assert_eq!(world.blocker_rows("web")[0].status.as_str(), "RESOLVED");
+    assert_eq!(world.blocker_rows("web").await[0].status.as_str(), "RESOLVED");
     assert_snapshot!(world.attempts("web", &repo).await, @r"
     SUCCEEDED   commit 1
     SUCCEEDED   commit 2
@@ -83,7 +83,7 @@ async fn a_host_that_moves_to_another_server_shows_it_no_token_until_it_is_autho
     move_to(another.endpoint()).await;
     assert_eq!(state().await, of("PENDING", "PENDING"));
     assert_eq!(another.received(), 0, "nobody is asked anything without a credential for him");
-    let blocker = world.blocker_rows("web").remove(0);
+    let blocker = world.blocker_rows("web").await.remove(0);
     assert_eq!((blocker.kind.as_str(), blocker.status.as_str()), ("CONNECTION_UNAVAILABLE", "ACTIVE"));
     let moved = format!("its host moved to {}: authorize it again", another.endpoint());
     assert!(blocker.created_reason.ends_with(&moved), "{}", blocker.created_reason);
@@ -97,7 +97,7 @@ async fn a_host_that_moves_to_another_server_shows_it_no_token_until_it_is_autho
     world.authorize(&connection, Some("canary-token")).await;
     world.work().await;
     assert_eq!(state().await, of("AVAILABLE", "AVAILABLE"));
-    assert_eq!(world.blocker_rows("web")[0].status.as_str(), "RESOLVED");
+    assert_eq!(world.blocker_rows("web").await[0].status.as_str(), "RESOLVED");
     assert_snapshot!(world.attempts("web", &repo).await, @r"
     SUCCEEDED   commit 1
     SUCCEEDED   commit 2

@@ -25,10 +25,10 @@ async fn a_git_host_that_refuses_blocks_and_recovers_by_itself() {
         for _ in 0..6 {
             world.settle().await;
         }
-        let blocker = world.blocker_rows("web").remove(0);
+        let blocker = world.blocker_rows("web").await.remove(0);
         assert_eq!((blocker.kind.as_str(), blocker.status.as_str()), (*kind, "ACTIVE"), "{fault:?}");
         assert_eq!(
-            world.attempt_rows("web").len(),
+            world.attempt_rows("web").await.len(),
             number + 1,
             "{fault:?}: no attempt while nothing can be read"
         );
@@ -39,12 +39,16 @@ async fn a_git_host_that_refuses_blocks_and_recovers_by_itself() {
         repo.recover();
         world.clock.advance_ms(15 * 60 * 1000);
         world.settle().await;
-        assert_eq!(world.blocker_rows("web")[0].status.as_str(), "RESOLVED", "{fault:?}");
-        assert_eq!(world.attempt_rows("web").len(), number + 2, "{fault:?}: the commit is synced after all");
+        assert_eq!(world.blocker_rows("web").await[0].status.as_str(), "RESOLVED", "{fault:?}");
+        assert_eq!(
+            world.attempt_rows("web").await.len(),
+            number + 2,
+            "{fault:?}: the commit is synced after all"
+        );
         let connections = world.client.list_connections().send().await.expect("a listing");
         assert_eq!(connections.connections()[0].connection_status().expect("a status").as_str(), "AVAILABLE");
     }
-    let newest = world.attempt_rows("web").pop().expect("an attempt");
+    let newest = world.attempt_rows("web").await.pop().expect("an attempt");
     assert_eq!(newest.status.as_str(), "SUCCEEDED");
 }
 
@@ -64,21 +68,21 @@ async fn a_commit_that_cannot_be_read_blocks_once_and_is_not_fetched_at_every_po
     let good = repo.head().await;
     commit_malformed(&repo).await;
     world.settle().await;
-    assert!(world.blockers("web").starts_with("ACTIVE   INVALID_FILE: the commit is malformed"));
+    assert!(world.blockers("web").await.starts_with("ACTIVE   INVALID_FILE: the commit is malformed"));
     world.git.clear_log();
     for _ in 0..5 {
         world.settle().await;
     }
-    assert_eq!(world.blocker_rows("web").len(), 1, "{}", world.blockers("web"));
+    assert_eq!(world.blocker_rows("web").await.len(), 1, "{}", world.blockers("web").await);
     let polls = world.git.requests().len();
     assert!(polls <= 10, "a poll is one listing, not {polls} requests in five polls");
     world.resolve("web", "try it once more").await;
     world.work().await;
-    assert_eq!(world.blocker_rows("web").len(), 2, "the operator's word has it read again");
+    assert_eq!(world.blocker_rows("web").await.len(), 2, "the operator's word has it read again");
 
     repo.force_push(&good).await;
     world.settle().await;
-    assert_eq!(world.blocker_rows("web")[0].status.as_str(), "RESOLVED");
+    assert_eq!(world.blocker_rows("web").await[0].status.as_str(), "RESOLVED");
     assert_snapshot!(world.attempts("web", &repo).await, @r"
     SUCCEEDED   commit 1
     SUCCEEDED   commit 1
@@ -93,12 +97,16 @@ async fn a_repository_that_needs_a_token_is_read_with_it() {
     let link = world.link(&connection, &repo).await;
     world.sync(&link, "web", "main", "prod.yaml").await;
     world.settle().await;
-    assert!(world.blockers("web").starts_with("ACTIVE   CREDENTIAL_REFUSED"), "{}", world.blockers("web"));
+    assert!(
+        world.blockers("web").await.starts_with("ACTIVE   CREDENTIAL_REFUSED"),
+        "{}",
+        world.blockers("web").await
+    );
 
     world.authorize(&connection, Some("canary-token")).await;
     world.work().await;
     assert_snapshot!(world.attempts("web", &repo).await, @"SUCCEEDED   commit 1");
-    assert!(!format!("{:?}", world.blocker_rows("web")).contains("canary-token"));
+    assert!(!format!("{:?}", world.blocker_rows("web").await).contains("canary-token"));
 }
 
 #[tokio::test]
@@ -107,12 +115,12 @@ async fn a_role_that_cannot_be_assumed_shows_the_trust_policy_and_is_probed() {
     world.simulator.faults().deny_role(ROLE);
     world.create_sync("web", &repo, "main", "prod.yaml").await;
     world.settle().await;
-    let blocker = world.blocker_rows("web").remove(0);
+    let blocker = world.blocker_rows("web").await.remove(0);
     assert_eq!((blocker.kind.as_str(), blocker.status.as_str()), ("ROLE_NOT_ASSUMABLE", "ACTIVE"));
     let external_id =
-        world.parts().store.external_id(&world.scope().account).expect("a read").expect("an id");
+        world.parts().store.external_id(&world.scope().account).await.expect("a read").expect("an id");
     assert!(blocker.created_reason.contains(&external_id), "{}", blocker.created_reason);
-    assert!(world.event("web", "RETRYING").contains("sts:ExternalId"));
+    assert!(world.event("web", "RETRYING").await.contains("sts:ExternalId"));
     assert_snapshot!(world.attempts("web", &repo).await, @"INITIATED   commit 1");
 
     world.simulator.faults().allow_role(ROLE);
@@ -120,7 +128,7 @@ async fn a_role_that_cannot_be_assumed_shows_the_trust_policy_and_is_probed() {
         world.settle().await;
     }
     assert_snapshot!(world.attempts("web", &repo).await, @"SUCCEEDED   commit 1");
-    assert_eq!(world.blocker_rows("web")[0].status.as_str(), "RESOLVED");
+    assert_eq!(world.blocker_rows("web").await[0].status.as_str(), "RESOLVED");
 }
 
 #[tokio::test]
@@ -153,13 +161,13 @@ async fn cloudformation_that_fails_now_and_then_costs_time_and_nothing_else() {
             repo.commit("prod.yaml", deployment(&format!("v{expected}"))).await;
             world.settle().await;
             world.settle().await;
-            let newest = world.attempt_rows("web").pop().expect("an attempt");
+            let newest = world.attempt_rows("web").await.pop().expect("an attempt");
             assert_eq!(newest.status.as_str(), "SUCCEEDED", "{action} {fault:?}: {:#?}", newest.events);
             assert_eq!(world.executions("web"), expected, "{action} {fault:?}");
             world.simulator.faults().clear();
         }
     }
-    assert!(world.blocker_rows("web").iter().all(|blocker| blocker.status.as_str() == "RESOLVED"));
+    assert!(world.blocker_rows("web").await.iter().all(|blocker| blocker.status.as_str() == "RESOLVED"));
 }
 
 #[tokio::test]
@@ -170,7 +178,11 @@ async fn cloudformation_that_is_down_for_long_becomes_a_blocker_and_recovers() {
     for _ in 0..4 {
         world.settle().await;
     }
-    assert!(world.blockers("web").starts_with("ACTIVE   TARGET_UNAVAILABLE"), "{}", world.blockers("web"));
+    assert!(
+        world.blockers("web").await.starts_with("ACTIVE   TARGET_UNAVAILABLE"),
+        "{}",
+        world.blockers("web").await
+    );
     world.simulator.faults().clear();
     world.clock.advance_ms(15 * 60 * 1000);
     world.settle().await;
@@ -178,7 +190,7 @@ async fn cloudformation_that_is_down_for_long_becomes_a_blocker_and_recovers() {
     SUCCEEDED   commit 1
     SUCCEEDED   commit 2
     ");
-    assert_eq!(world.blocker_rows("web")[0].status.as_str(), "RESOLVED");
+    assert_eq!(world.blocker_rows("web").await[0].status.as_str(), "RESOLVED");
 }
 
 #[tokio::test]
@@ -189,9 +201,13 @@ async fn a_missing_permission_is_one_blocker_however_often_it_is_probed() {
     for _ in 0..10 {
         world.settle().await;
     }
-    assert_eq!(world.blocker_rows("web").len(), 1, "{}", world.blockers("web"));
-    assert!(world.blockers("web").starts_with("ACTIVE   ACCESS_DENIED"), "{}", world.blockers("web"));
-    let events = world.attempt_rows("web").pop().expect("an attempt").events;
+    assert_eq!(world.blocker_rows("web").await.len(), 1, "{}", world.blockers("web").await);
+    assert!(
+        world.blockers("web").await.starts_with("ACTIVE   ACCESS_DENIED"),
+        "{}",
+        world.blockers("web").await
+    );
+    let events = world.attempt_rows("web").await.pop().expect("an attempt").events;
     assert_eq!(events.iter().filter(|event| event.kind.as_str() == "RETRYING").count(), 1, "{events:#?}");
 
     world.simulator.faults().clear();
@@ -201,7 +217,7 @@ async fn a_missing_permission_is_one_blocker_however_often_it_is_probed() {
     SUCCEEDED   commit 1
     SUCCEEDED   commit 2
     ");
-    assert_eq!(world.blocker_rows("web")[0].resolved_reason.as_deref(), Some("the outage is over"));
+    assert_eq!(world.blocker_rows("web").await[0].resolved_reason.as_deref(), Some("the outage is over"));
 }
 
 #[tokio::test]
@@ -211,11 +227,15 @@ async fn an_outage_ends_even_when_what_follows_is_refused() {
     world.simulator.faults().expire_sessions();
     repo.commit("prod.yaml", "template-file-path: template.yaml\nparameters: {Nobody: x}\n").await;
     world.settle().await;
-    assert!(world.blockers("web").starts_with("ACTIVE   ROLE_NOT_ASSUMABLE"), "{}", world.blockers("web"));
+    assert!(
+        world.blockers("web").await.starts_with("ACTIVE   ROLE_NOT_ASSUMABLE"),
+        "{}",
+        world.blockers("web").await
+    );
     world.simulator.faults().allow_role(ROLE);
     world.clock.advance_ms(15 * 60 * 1000);
     world.settle().await;
-    let lines = world.blockers("web");
+    let lines = world.blockers("web").await;
     assert!(lines.starts_with("ACTIVE   CHANGE_SET_FAILED"), "{lines}");
     assert!(lines.contains("RESOLVED ROLE_NOT_ASSUMABLE"), "{lines}");
 }

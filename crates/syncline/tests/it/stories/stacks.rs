@@ -19,9 +19,9 @@ async fn a_rolled_back_update_names_the_resource_that_failed() {
     world.settle().await;
     assert_snapshot!(world.status("web", &repo).await,
         @"FAILED: desired commit 2, from commit 1 to commit 2, last good commit 1");
-    assert_snapshot!(world.blockers("web"),
+    assert_snapshot!(world.blockers("web").await,
         @"ACTIVE   EXECUTION_FAILED: Queue (AWS::SQS::Queue) CREATE_FAILED: the quota of queues is reached");
-    let contexts = world.blocker_rows("web").remove(0).contexts;
+    let contexts = world.blocker_rows("web").await.remove(0).contexts;
     let keys: Vec<&str> = contexts.iter().map(|(key, _)| key.as_str()).collect();
     assert_eq!(
         keys,
@@ -31,7 +31,11 @@ async fn a_rolled_back_update_names_the_resource_that_failed() {
     // The same commit once more, when the operator says so.
     world.simulator.faults().heal_resource("Queue");
     world.settle().await;
-    assert_eq!(world.attempt_rows("web").len(), 2, "a revision that failed is not tried again by itself");
+    assert_eq!(
+        world.attempt_rows("web").await.len(),
+        2,
+        "a revision that failed is not tried again by itself"
+    );
     world.resolve("web", "the quota was raised").await;
     world.work().await;
     assert_snapshot!(world.attempts("web", &repo).await, @r"
@@ -48,9 +52,9 @@ async fn a_stack_that_could_not_be_created_is_created_by_the_next_commit() {
     world.create_sync("web", &repo, "main", "prod.yaml").await;
     world.settle().await;
     assert!(
-        world.blockers("web").starts_with("ACTIVE   EXECUTION_FAILED: Topic"),
+        world.blockers("web").await.starts_with("ACTIVE   EXECUTION_FAILED: Topic"),
         "{}",
-        world.blockers("web")
+        world.blockers("web").await
     );
     assert_eq!(world.stack_template("web"), None, "it was deleted again");
 
@@ -67,7 +71,7 @@ async fn a_template_that_cloudformation_refuses_fails_with_its_words() {
     repo.commit("template.yaml", template("  Queue:\n    Type: AWS::SQS::Queue\n    DependsOn: Nobody\n"))
         .await;
     world.settle().await;
-    let blocker = world.blocker_rows("web").remove(0);
+    let blocker = world.blocker_rows("web").await.remove(0);
     assert_eq!(blocker.kind.as_str(), "CHANGE_SET_FAILED");
     assert!(blocker.created_reason.contains("Nobody"), "{}", blocker.created_reason);
     assert_eq!(world.executions("web"), 1);
@@ -91,7 +95,7 @@ async fn a_stack_changed_by_someone_else_is_an_event_and_the_next_revision_plans
     assert_snapshot!(world.status("web", &repo).await,
         @"SUCCEEDED: desired commit 2, from commit 1 to commit 2, last good commit 2");
     assert_eq!(world.stack_template("web"), Some(template("")));
-    assert_snapshot!(world.event("web", "STACK_CHANGED_OUTSIDE"),
+    assert_snapshot!(world.event("web", "STACK_CHANGED_OUTSIDE").await,
         @"Stack web was changed by someone else since the last sync");
 }
 
@@ -101,17 +105,17 @@ async fn a_stack_deleted_by_someone_else_waits_for_the_operator() {
     assert!(world.simulator.faults().delete_stack(ACCOUNT, REGION, "web"));
     repo.commit("prod.yaml", deployment("two")).await;
     world.settle().await;
-    assert_snapshot!(world.blockers("web"), @"ACTIVE   STACK_DELETED: the stack was deleted by someone else");
+    assert_snapshot!(world.blockers("web").await, @"ACTIVE   STACK_DELETED: the stack was deleted by someone else");
     repo.commit("prod.yaml", deployment("three")).await;
     world.settle().await;
-    assert_eq!(world.attempt_rows("web").len(), 2, "newer commits wait for the operator");
+    assert_eq!(world.attempt_rows("web").await.len(), 2, "newer commits wait for the operator");
     assert_eq!(world.stack_template("web"), None);
 
     world.resolve("web", "create it again").await;
     world.settle().await;
     assert_snapshot!(world.status("web", &repo).await,
         @"SUCCEEDED: desired commit 3, from commit 3 to commit 3, last good commit 3");
-    assert_eq!(world.blocker_rows("web")[0].resolved_reason.as_deref(), Some("create it again"));
+    assert_eq!(world.blocker_rows("web").await[0].resolved_reason.as_deref(), Some("create it again"));
 }
 
 #[tokio::test]
@@ -120,7 +124,7 @@ async fn a_stuck_stack_says_what_to_do() {
     world.simulator.faults().set_status(ACCOUNT, REGION, "web", "UPDATE_ROLLBACK_FAILED", "stuck");
     repo.commit("prod.yaml", deployment("two")).await;
     world.settle().await;
-    let blocker = world.blocker_rows("web").remove(0);
+    let blocker = world.blocker_rows("web").await.remove(0);
     assert_eq!(blocker.kind.as_str(), "STACK_STUCK");
     assert!(
         blocker
@@ -141,7 +145,7 @@ async fn a_change_set_deleted_behind_our_back_is_made_again() {
     repo.commit("prod.yaml", deployment("two")).await;
     world.clock.advance_ms(60_000);
     world.work_until("web", "CHANGE_SET_CREATING").await;
-    let newest = world.attempt_rows("web").pop().expect("an attempt").id;
+    let newest = world.attempt_rows("web").await.pop().expect("an attempt").id;
     assert!(world.simulator.faults().delete_change_set(ACCOUNT, REGION, "web", &format!("{newest}-1")));
     world.work().await;
     assert_snapshot!(world.attempts("web", &repo).await, @r"
@@ -165,7 +169,7 @@ async fn a_busy_stack_is_waited_for() {
         world.tick().await;
         world.clock.advance_ms(1000);
     }
-    let busy = world.attempt_rows("web").pop().expect("an attempt");
+    let busy = world.attempt_rows("web").await.pop().expect("an attempt");
     assert_eq!(
         busy.events.iter().filter(|event| event.kind.as_str() == "STACK_BUSY").count(),
         1,

@@ -33,7 +33,7 @@ async fn tell(plan: Arc<Faults>) -> String {
         stack.parameters,
         world.executions("web"),
         executed.len(),
-        world.blocker_rows("web").iter().filter(|blocker| blocker.status.as_str() == "ACTIVE").count(),
+        world.blocker_rows("web").await.iter().filter(|blocker| blocker.status.as_str() == "ACTIVE").count(),
     )
 }
 

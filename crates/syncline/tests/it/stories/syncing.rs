@@ -20,13 +20,13 @@ async fn a_push_to_the_tracked_branch_updates_the_stack() {
     assert_eq!(stack.parameters, [("Name".to_owned(), "two".to_owned())]);
     assert_eq!(stack.template, template(""), "the template's bytes are sent unchanged");
     assert_eq!(world.executions("web"), 2);
-    assert_snapshot!(world.blockers("web"), @"");
+    assert_snapshot!(world.blockers("web").await, @"");
 }
 
 #[tokio::test]
 async fn every_event_of_a_first_sync_is_told_in_order() {
     let (world, _repo) = synced().await;
-    let attempt = world.attempt_rows("web").pop().expect("an attempt");
+    let attempt = world.attempt_rows("web").await.pop().expect("an attempt");
     let kinds: Vec<&str> = attempt.events.iter().map(|event| event.kind.as_str()).collect();
     let mut told = kinds.clone();
     told.dedup();
@@ -58,7 +58,7 @@ async fn a_broken_commit_blocks_and_its_fix_syncs_without_a_click() {
     world.settle().await;
     assert_snapshot!(world.status("web", &repo).await,
         @"FAILED: desired commit 2, from commit 1 to commit 2, last good commit 1");
-    let reason = world.blocker_rows("web").remove(0).created_reason;
+    let reason = world.blocker_rows("web").await.remove(0).created_reason;
     assert!(reason.starts_with("template.yaml:"), "it names file, line and column: {reason}");
     assert_eq!(world.stack_template("web"), Some(template("")), "the stack is untouched");
 
@@ -66,7 +66,7 @@ async fn a_broken_commit_blocks_and_its_fix_syncs_without_a_click() {
     world.settle().await;
     assert_snapshot!(world.status("web", &repo).await,
         @"SUCCEEDED: desired commit 3, from commit 1 to commit 3, last good commit 3");
-    let blocker = world.blocker_rows("web").remove(0);
+    let blocker = world.blocker_rows("web").await.remove(0);
     assert_eq!(blocker.status.as_str(), "RESOLVED");
     assert_eq!(blocker.resolved_reason.as_deref(), Some("a newer sync succeeded"));
 }
@@ -80,7 +80,7 @@ async fn a_commit_without_changes_to_the_stack_succeeds_with_nothing_to_do() {
     SUCCEEDED   commit 1
     SUCCEEDED   commit 2
     ");
-    assert_eq!(world.event("web", "NO_CHANGES").split(" is as commit").next(), Some("Stack web"));
+    assert_eq!(world.event("web", "NO_CHANGES").await.split(" is as commit").next(), Some("Stack web"));
     assert_eq!(world.executions("web"), 1);
     let stack = world.simulator.stack(ACCOUNT, REGION, "web").expect("the stack");
     assert_eq!(stack.change_sets.len(), 1, "the failed one is deleted: {:?}", stack.change_sets);
@@ -189,7 +189,7 @@ async fn a_planned_attempt_gives_way_to_a_newer_commit() {
     SUCCEEDED   commit 3
     ");
     assert_eq!(world.executions("web"), 2, "the superseded change set was never executed");
-    assert_snapshot!(world.blockers("web"), @"");
+    assert_snapshot!(world.blockers("web").await, @"");
     let stack = world.simulator.stack(ACCOUNT, REGION, "web").expect("the stack");
     assert_eq!(stack.parameters, [("Name".to_owned(), "three".to_owned())]);
 }
