@@ -26,7 +26,6 @@ const EVERY_SYNC: &[&str] = &[
     "git.fetch",
     "git.heads",
     "git.read_blob",
-    "git.read_tree",
     "git.version",
     "store.claim",
     "store.end_attempt",
@@ -44,6 +43,7 @@ const EVERY_SYNC: &[&str] = &[
 const EXECUTION: &[&str] = &[
     "cloudformation.DescribeStackEvents",
     "cloudformation.ExecuteChangeSet",
+    "git.read_tree",
     "store.record_events",
     "store.record_execution",
 ];
