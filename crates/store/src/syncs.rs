@@ -20,6 +20,8 @@ pub struct SyncRecord {
     pub resource_name: String,
     /// The account's ExternalId.
     pub external_id: String,
+    /// Since when it is to be worked on, in milliseconds since the Unix epoch.
+    pub due_ms: i64,
     /// When the last attempt that executed something ended, in milliseconds since the Unix epoch.
     pub last_executed_at_ms: Option<i64>,
     /// The attempt that has not ended.
@@ -66,6 +68,8 @@ impl Store {
                 params![id],
             )?;
             let last_executed_at_ms = last_executed_at_ms.map_or(Ok(None), |mut row| row.opt_int())?;
+            let due = tx.row("SELECT due_at_ms FROM work WHERE id = $1", params![id])?;
+            let due = due.map_or(Ok(None), |mut row| row.opt_int())?;
             let open = attempts::open(tx, id)?;
             let blockers = blockers::active(tx, id)?;
             let predecessor = tx.count(
@@ -100,6 +104,7 @@ impl Store {
                 region,
                 resource_name,
                 external_id,
+                due_ms: due.unwrap_or(tx.now_ms()),
                 last_executed_at_ms,
                 open,
                 blockers,

@@ -12,6 +12,7 @@ mod link;
 mod remote;
 mod seen;
 mod sync;
+mod watching;
 
 pub(crate) use branch::directory_of;
 pub(crate) use remote::StoredCredential;
@@ -29,6 +30,7 @@ use tracing::{debug, error, warn};
 use uuid::Uuid;
 
 use self::heads::Heads;
+use self::watching::Watching;
 use crate::config::RemoteBudget;
 
 /// How long a claim is held unless it is renewed, in milliseconds.
@@ -51,6 +53,7 @@ pub struct Worker {
     clock: Arc<dyn Clock>,
     poll_interval_ms: i64,
     heads: Heads,
+    watching: Watching,
     owner: String,
 }
 
@@ -71,7 +74,16 @@ impl Worker {
         // Longer than anybody waits, and short enough to be added to any time.
         let poll_interval_ms = i64::try_from(poll_interval.as_millis()).unwrap_or(i64::MAX).min(1 << 50);
         let heads = Heads::new(Arc::clone(&clock), poll_interval_ms, budget);
-        Self { store, git, target, clock, poll_interval_ms, heads, owner: Uuid::new_v4().to_string() }
+        Self {
+            store,
+            git,
+            target,
+            clock,
+            poll_interval_ms,
+            heads,
+            watching: Watching::default(),
+            owner: Uuid::new_v4().to_string(),
+        }
     }
 
     /// Claims the most overdue piece of work of each kind and does it. False if nothing was due.

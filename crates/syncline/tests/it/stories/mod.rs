@@ -9,6 +9,7 @@ mod outages;
 mod stacks;
 mod sweep;
 mod syncing;
+mod watching;
 
 use syncline_testkit::repository::Repository;
 use syncline_testkit::world::World;
