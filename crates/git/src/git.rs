@@ -9,6 +9,7 @@ use tokio::sync::{OnceCell, Semaphore};
 
 use crate::cache::Cache;
 use crate::error::{EntryKind, GitError, Trouble};
+use crate::recent::Recent;
 use crate::remote::Remote;
 use crate::settings::Settings;
 
@@ -35,6 +36,7 @@ pub struct Git {
     /// Leave to talk to each host, so that a slow one does not hold up the others.
     pub(crate) hosts: Mutex<HashMap<String, Arc<Semaphore>>>,
     pub(crate) is_new_enough: OnceCell<()>,
+    pub(crate) recent: Recent,
     /// One for each repository's cache.
     locks: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
 }
@@ -44,12 +46,14 @@ impl Git {
     #[must_use]
     pub fn new(settings: Settings, outside: Outside) -> Self {
         let processes = Semaphore::new(settings.limits.max_processes.max(1));
+        let recent = Recent::up_to(settings.limits.max_memory_bytes);
         Self {
             settings,
             outside,
             processes,
             hosts: Mutex::default(),
             is_new_enough: OnceCell::new(),
+            recent,
             locks: Mutex::default(),
         }
     }
@@ -83,7 +87,8 @@ impl Git {
         self.outside.call("git.fetch", self.settings.limits.fetch_timeout, self.ensure(&at)).await
     }
 
-    /// What `path` names in `commit`, without reading it. Fetches the commit if it is not in the cache.
+    /// What `path` names in `commit`, without reading it. Fetches the commit if it is not in the cache. What was told
+    /// not long ago of the same commit is told from memory.
     ///
     /// # Errors
     /// Those of [`Git::fetch`].
@@ -94,6 +99,9 @@ impl Git {
         commit: &ObjectId,
         path: &RepoPath,
     ) -> Result<Entry, GitError> {
+        if let Some(entry) = self.recent.entry(repository, commit, path) {
+            return Ok(entry);
+        }
         let at = self.place(remote, repository, commit)?;
         self.check_program().await?;
         let lock = self.lock(repository);
@@ -113,6 +121,9 @@ impl Git {
         commit: &ObjectId,
         paths: &[RepoPath],
     ) -> Result<Vec<Entry>, GitError> {
+        if let Some(entries) = self.recent.all_entries(repository, commit, paths) {
+            return Ok(entries);
+        }
         let at = self.place(remote, repository, commit)?;
         self.check_program().await?;
         let lock = self.lock(repository);
@@ -154,7 +165,7 @@ impl Git {
     }
 
     /// The bytes of the file at `path` in `commit`. Fetches the commit, and just this file, if they are not in
-    /// the cache.
+    /// the cache. What was read not long ago is told from memory.
     ///
     /// # Errors
     /// [`GitError::Missing`], [`GitError::NotRegularFile`], [`GitError::TooLarge`] about the file, and those of
@@ -167,6 +178,9 @@ impl Git {
         path: &RepoPath,
         max_bytes: u64,
     ) -> Result<Vec<u8>, GitError> {
+        if let Some(file) = self.recent.file(repository, commit, path, max_bytes) {
+            return file;
+        }
         let at = self.place(remote, repository, commit)?;
         self.check_program().await?;
         let lock = self.lock(repository);

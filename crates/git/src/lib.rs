@@ -19,6 +19,7 @@ mod heads;
 mod many;
 mod objects;
 mod process;
+mod recent;
 mod remote;
 mod roots;
 mod running;

@@ -58,7 +58,10 @@ impl Git {
                 found.insert(path.to_owned(), entry);
             }
         }
-        Ok(paths.iter().map(|path| found.get(path.as_str()).cloned().unwrap_or(Entry::Missing)).collect())
+        let entries: Vec<Entry> =
+            paths.iter().map(|path| found.get(path.as_str()).cloned().unwrap_or(Entry::Missing)).collect();
+        self.recent.remember_entries(at.cache.key(), at.commit, paths.iter().zip(&entries));
+        Ok(entries)
     }
 
     /// What is at each path that the two commits, which are both in the cache, do not have in common, in the second
@@ -106,14 +109,30 @@ impl Git {
         paths: &[RepoPath],
         max_bytes: u64,
     ) -> Result<Vec<Option<Vec<u8>>>, Trouble> {
-        let entries = self.look_up_all(at, paths).await?;
+        let entries = match self.recent.all_entries(at.cache.key(), at.commit, paths) {
+            Some(entries) => entries,
+            None => self.look_up_all(at, paths).await?,
+        };
         let blob_of = |entry: &Entry| match entry {
             Entry::File { blob } => Some(blob.clone()),
             Entry::Missing | Entry::NotAFile(_) => None,
         };
         let mut held = HashMap::new();
-        let blobs: Vec<ObjectId> =
+        let mut blobs: Vec<ObjectId> =
             entries.iter().filter_map(blob_of).collect::<BTreeSet<_>>().into_iter().collect();
+        blobs.retain(|blob| {
+            let Some(content) = self.recent.blob(at.cache.key(), blob) else { return true };
+            if content.len() as u64 <= max_bytes {
+                held.insert(blob.clone(), content.to_vec());
+            }
+            false
+        });
+        if let [blob] = blobs.as_slice() {
+            // Of one, its size need not be asked for first.
+            let content = self.one_blob(at, blob, max_bytes).await?;
+            held.extend(content.map(|content| (blob.clone(), content)));
+            blobs.clear();
+        }
         for blobs in blobs.chunks(MAX_BLOBS_AT_ONCE) {
             let Some(mut sizes) = self.sizes(at, blobs).await? else { continue };
             let missing: Vec<&ObjectId> = blobs
@@ -147,6 +166,22 @@ impl Git {
             held.extend(self.contents(at, &batch).await?);
         }
         Ok(entries.iter().map(|entry| blob_of(entry).and_then(|blob| held.get(&blob).cloned())).collect())
+    }
+
+    /// A blob, downloaded if need be; `None` if that is not done, or it is too large.
+    async fn one_blob(
+        &self,
+        at: &Place<'_>,
+        blob: &ObjectId,
+        max_bytes: u64,
+    ) -> Result<Option<Vec<u8>>, Trouble> {
+        if let Some(content) = self.local_blob(at, blob, max_bytes).await? {
+            return Ok(content.ok());
+        }
+        if self.download_blobs(at, &[blob], max_bytes).await.is_err() {
+            return Ok(None);
+        }
+        Ok(self.local_blob(at, blob, max_bytes).await?.and_then(Result::ok))
     }
 
     /// The sizes of the blobs; `None` if this git cannot say it of blobs that are not there.
@@ -191,6 +226,7 @@ impl Git {
             let body = rest.strip_prefix(header.as_bytes()).ok_or_else(broken)?;
             let (content, after) = body.split_at_checked(size).ok_or_else(broken)?;
             rest = after.strip_prefix(b"\n").ok_or_else(broken)?;
+            self.recent.remember_blob(at.cache.key(), blob, content);
             contents.push(((*blob).clone(), content.to_vec()));
         }
         Ok(contents)

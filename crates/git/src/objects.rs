@@ -122,7 +122,7 @@ impl Git {
 
     /// The content of a blob in the cache, or `Err` with its size when that exceeds `max_bytes`; `None` when
     /// it is not in the cache.
-    async fn local_blob(
+    pub(crate) async fn local_blob(
         &self,
         at: &Place<'_>,
         blob: &ObjectId,
@@ -151,6 +151,7 @@ impl Git {
         let content = &finished.stdout[header_end + 1..];
         match content.strip_suffix(b"\n") {
             Some(content) if finished.is_success && content.len() as u64 == size => {
+                self.recent.remember_blob(at.cache.key(), blob, content);
                 Ok(Some(Ok(content.to_vec())))
             }
             _ => Err(broken()),

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use syncline_git::{Entry, EntryKind, Limits};
+use syncline_git::{Entry, EntryKind, GitError, Limits};
 use syncline_model::names::RepoPath;
+use syncline_testkit::git_host::Fault;
 use syncline_testkit::repository::Change;
 
 use crate::world::{KEY, World, http, id, path};
@@ -172,4 +173,45 @@ async fn a_cache_that_was_begun_anew_knows_no_difference() {
     let broken = world.git.changes(&remote, KEY, &commits[1], &commits[2]).await.expect("looked");
     assert_eq!(broken, None, "a broken cache is mended by whoever reads next");
     assert_eq!(world.read(&remote, commits[2].as_str(), "file").await.expect("read"), b"2");
+}
+
+#[tokio::test]
+async fn what_was_read_together_is_read_again_from_memory() {
+    let world = World::remembering(1 << 20, |_| {}).await;
+    let repo = world.host.repository("acme/infra").await;
+    let names: Vec<String> = (0..50).map(|number| format!("{number}.yaml")).collect();
+    let mut changes: Vec<Change<'_>> = names.iter().map(|name| Change::File(name, name.as_bytes())).collect();
+    changes.extend([Change::File("large", &[b'x'; 2_000]), Change::Symlink("link", "large")]);
+    let commit = id(&repo.change(&changes).await);
+    let remote = http(&repo);
+    let paths: Vec<RepoPath> = names.iter().map(|name| path(name)).collect();
+    world.git.read_all(&remote, KEY, &commit, &paths, 1_000).await.expect("read");
+    let odd = ["large", "link", "nothing"].map(path);
+    world.git.read_all(&remote, KEY, &commit, &odd, 5_000).await.expect("read");
+
+    // Neither the host nor the cache is there any more.
+    repo.fail(Fault::Status(500));
+    std::fs::remove_dir_all(world.directory.path().join("cache")).expect("deleted");
+    let read = async |name: &str, limit| world.git.read(&remote, KEY, &commit, &path(name), limit).await;
+    for name in &names {
+        assert_eq!(read(name, 100).await.expect("remembered"), name.as_bytes());
+    }
+    assert_eq!(
+        read("large", 1_000).await,
+        Err(GitError::TooLarge { path: path("large"), size: Some(2_000), limit: 1_000 })
+    );
+    assert_eq!(
+        read("link", 1_000).await,
+        Err(GitError::NotRegularFile { path: path("link"), kind: EntryKind::Symlink })
+    );
+    assert_eq!(read("nothing", 1_000).await, Err(GitError::Missing { path: path("nothing") }));
+    let entries = world.git.entries(&remote, KEY, &commit, &odd).await.expect("remembered");
+    assert_eq!(entries.iter().map(word).collect::<Vec<_>>(), ["file", "link", "missing"]);
+
+    // Of another commit or another repository nothing is known.
+    let of_another = world.git.read(&remote, "link-2", &commit, &path("1.yaml"), 100).await;
+    assert!(matches!(of_another, Err(GitError::Unavailable { .. })), "{of_another:?}");
+    let another = id(&repo.commit("1.yaml", "newer").await);
+    let of_another = world.git.read(&remote, KEY, &another, &path("1.yaml"), 100).await;
+    assert!(matches!(of_another, Err(GitError::Unavailable { .. })), "{of_another:?}");
 }

@@ -69,6 +69,7 @@ impl Worker {
             syncs.append(&mut self.store.touched_syncs(branch, base, paths).await?);
         }
         let mut events = vec![(EventKind::CommitRead, format!("Read commit {sha}"))];
+        let mut wanted = Vec::new();
         for (sync, Inputs { text, files }) in syncs.iter().zip(head.inputs(&syncs, &changes).await?) {
             let changed = !sync.only_file_changes
                 || sync.generation != sync.considered_generation
@@ -78,6 +79,9 @@ impl Worker {
             } else {
                 (EventKind::ResourceUnchanged, format!("{}: its files did not change", sync.resource_name))
             });
+            if changed {
+                wanted.extend(files.iter().cloned());
+            }
             let is_indexed = sync.indexed.as_ref().is_some_and(|indexed| indexed.files == files);
             considered.syncs.push(Consideration {
                 sync_id: sync.id.clone(),
@@ -86,6 +90,7 @@ impl Worker {
                 files: (!is_indexed).then_some(files),
             });
         }
+        head.read_ahead(&wanted).await;
         Ok((considered, events))
     }
 }

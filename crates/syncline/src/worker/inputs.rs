@@ -17,6 +17,13 @@ use super::remote::trouble_of;
 /// Commits that a head is compared with in one turn; what was considered at others is read anew.
 const MOST_BASES: usize = 8;
 
+/// Files that are read ahead at once.
+const AHEAD_AT_ONCE: usize = 100;
+/// The largest file that is read ahead, in bytes: a little more than the largest template that is sent.
+const MAX_AHEAD_BYTES_EACH: u64 = 64 << 10;
+/// What is read ahead for one commit, in bytes: less than git remembers.
+const MAX_AHEAD_BYTES: usize = 8 << 20;
+
 /// What changed since a commit: what is at each such path now.
 type Changed = BTreeMap<String, Entry>;
 
@@ -107,6 +114,28 @@ impl Head<'_> {
             })
         });
         Ok(inputs.collect())
+    }
+
+    /// Has git remember the files of those who want the head, as far as it can, so that not each attempt has it started
+    /// for its own few.
+    pub(super) async fn read_ahead(&self, files: impl IntoIterator<Item = &SyncFile>) {
+        let paths: BTreeSet<RepoPath> = files.into_iter().filter_map(|file| file.path.parse().ok()).collect();
+        let paths: Vec<RepoPath> = paths.into_iter().collect();
+        let mut read_bytes = 0;
+        for paths in paths.chunks(AHEAD_AT_ONCE) {
+            let limit = MAX_AHEAD_BYTES_EACH;
+            match self.git.read_all(self.remote, self.link_id, self.commit, paths, limit).await {
+                Ok(files) => read_bytes += files.iter().flatten().map(Vec::len).sum::<usize>(),
+                // The attempts will say what is wrong.
+                Err(error) => {
+                    debug!(%error, "files could not be read ahead");
+                    return;
+                }
+            }
+            if read_bytes > MAX_AHEAD_BYTES {
+                return;
+            }
+        }
     }
 
     /// What deployment files at these paths name.

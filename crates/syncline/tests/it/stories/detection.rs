@@ -143,11 +143,9 @@ async fn one_commit_that_touches_one_of_two_thousand_stacks_makes_one_plan() {
     let untouched = world.attempt_rows(&stack(778)).await;
     assert_eq!(untouched.len(), 1);
 
-    // The template is everybody's; what was passed over is known at the newest commit all the same.
+    // Those that were passed over are known at the newest commit all the same.
     repo.commit("elsewhere", "x").await;
     assert_eq!(poll(&world).await, 0);
-    repo.commit("template.yaml", template("  More:\n    Type: AWS::SNS::Topic\n")).await;
-    assert!(poll(&world).await >= 1_999);
 }
 
 #[tokio::test]
@@ -291,6 +289,32 @@ async fn links_with_other_credentials_ask_for_themselves() {
     assert_eq!(refused, ["forge-1"]);
     let told = async |number| world.attempt_rows(&stack(number)).await.len();
     assert_eq!((told(0).await, told(1).await, told(2).await), (2, 1, 2));
+}
+
+#[tokio::test]
+async fn a_commit_that_many_syncs_want_is_read_for_all_of_them_at_once() {
+    let (world, faults) = counting().await;
+    let repo = world.repository("acme/infra").await;
+    commit_all(&repo, 40).await;
+    let connection = world.connect("forge", None).await;
+    let link = world.link(&connection, &repo).await;
+    make_syncs(&world, &link, 0..40, None).await;
+    let reads = || ["git.read_tree", "git.read_blob"].map(|point| passed(&faults, point));
+    faults.clear();
+    world.work().await;
+    for number in [0, 39] {
+        let newest = world.attempt_rows(&stack(number)).await.pop().expect("an attempt");
+        assert_eq!(newest.status, AttemptStatus::Succeeded);
+    }
+    assert_eq!(reads(), [1, 2], "the entries; the deployment files, and the template with them");
+
+    // Only the trees are compared; whatever was read before is what it was.
+    faults.clear();
+    repo.commit("elsewhere", "x").await;
+    world.settle().await;
+    let newest = world.attempt_rows(&stack(20)).await.pop().expect("an attempt");
+    assert_eq!((newest.status, newest.target_revision.sha), (AttemptStatus::Succeeded, repo.head().await));
+    assert_eq!(reads(), [0, 1]);
 }
 
 #[tokio::test]
