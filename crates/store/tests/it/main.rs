@@ -12,6 +12,7 @@ mod leases;
 mod migrations;
 mod opening;
 mod paging;
+mod paths;
 mod resources;
 mod rotation;
 mod tags;
