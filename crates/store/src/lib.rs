@@ -33,6 +33,7 @@ mod links;
 mod location;
 mod migrations;
 mod page;
+mod paths;
 mod postgresql;
 mod raw;
 mod readers;
@@ -61,7 +62,7 @@ pub use accounts::Account;
 pub use attempts::{Ending, OpenAttempt, Progress};
 pub use audit::{AuditPage, GATHER_MS};
 pub use blockers::{Blocker, NewBlocker, Resolution};
-pub use branches::{BranchRecord, BranchSync, Consideration, HeadsRecorded};
+pub use branches::{BranchRecord, BranchSync, Consideration, Considered, HeadsRecorded};
 pub use change::{Change, Invocation, Told};
 pub use configurations::{
     Configuration, ConfigurationChange, ConfigurationQuotas, CreateConfiguration, NewConfiguration,
@@ -79,6 +80,7 @@ pub use links::{CreateLink, DeleteLink, Link, LinkChange, LinkConnection, LinkRe
 pub use location::{Location, Server};
 pub use migrations::Schema;
 pub use page::{Cursor, Page, PageOf};
+pub use paths::{Indexed, SyncFile};
 #[cfg(feature = "seed")]
 pub use seed::Seed;
 pub use status::{AttemptStatusRow, RepositoryStatus, SyncStatus};
@@ -174,6 +176,8 @@ struct Inner {
     /// Commits that were handed to a writer and have not begun.
     waiting: Arc<AtomicU32>,
     refused_writes: AtomicU64,
+    /// Statements that were run in reads and writes.
+    statements: Arc<AtomicU64>,
 }
 
 impl std::fmt::Debug for Store {
@@ -212,6 +216,7 @@ impl Store {
                 wakes,
                 waiting: Arc::default(),
                 refused_writes: AtomicU64::new(0),
+                statements: Arc::default(),
             }),
             most_waiting: u32::MAX,
         })
@@ -265,6 +270,12 @@ impl Store {
     #[must_use]
     pub fn refused_writes(&self) -> u64 {
         self.inner.refused_writes.load(Ordering::Relaxed)
+    }
+
+    /// How many statements were run since the store was opened.
+    #[must_use]
+    pub fn statements(&self) -> u64 {
+        self.inner.statements.load(Ordering::Relaxed)
     }
 
     /// The keyring that seals this store's secrets.
@@ -337,6 +348,12 @@ impl Store {
         let (answer, answered) = oneshot::channel();
         let (outside, clock) = (self.inner.outside.clone(), self.inner.clock.clone());
         let (line, wakes) = (Arc::clone(&self.inner.waiting), Arc::clone(&self.inner.wakes));
+        let statements = Arc::clone(&self.inner.statements);
+        let body = move |tx: &mut Tx<'_>| {
+            let answer = body(tx);
+            statements.fetch_add(tx.statements(), Ordering::Relaxed);
+            answer
+        };
         line.fetch_add(1, Ordering::Relaxed);
         let begins = move || {
             line.fetch_sub(1, Ordering::Relaxed);
@@ -363,6 +380,12 @@ impl Store {
         &self,
         body: impl FnOnce(&Tx<'_>) -> StoreResult<T> + Send + 'static,
     ) -> StoreResult<T> {
+        let statements = Arc::clone(&self.inner.statements);
+        let body = move |tx: &Tx<'_>| {
+            let answer = body(tx);
+            statements.fetch_add(tx.statements(), Ordering::Relaxed);
+            answer
+        };
         let answered = match &self.inner.database {
             Database::Sqlite(sqlite) => return sqlite.read(&*self.inner.clock, body),
             Database::Postgres(postgres) => postgres.read(Arc::clone(&self.inner.clock), body)?,

@@ -117,6 +117,8 @@ pub struct LinkRecord {
     pub branches: Vec<String>,
     /// Failed remote calls in a row.
     pub failures: i64,
+    /// Since when its heads are to be asked for, in milliseconds since the Unix epoch.
+    pub due_ms: i64,
 }
 
 /// The connection of a link, with its sealed credential.
@@ -418,8 +420,12 @@ impl Store {
                 .iter_mut()
                 .map(Row::text)
                 .collect::<StoreResult<Vec<_>>>()?;
-            Ok(Some(LinkRecord { link, account, connection, branches, failures }))
-        }).await
+            let due = tx.row("SELECT due_at_ms FROM work WHERE id = $1", params![id])?;
+            let due = due.map_or(Ok(None), |mut row| row.opt_int())?;
+            let due_ms = due.unwrap_or(tx.now_ms());
+            Ok(Some(LinkRecord { link, account, connection, branches, failures, due_ms }))
+        })
+        .await
     }
 
     /// Notes that the connection's credential works, or why it does not.

@@ -26,6 +26,7 @@ pub(crate) const MIGRATIONS: &[&str] = &[
     include_str!("../migrations/0005_events_as_answered.sql"),
     include_str!("../migrations/0006_replicas.sql"),
     include_str!("../migrations/0007_scheduler.sql"),
+    include_str!("../migrations/0008_path_index.sql"),
 ];
 
 /// Writes that arrive together and share a commit, and so an fsync; this bounds how long the first of them waits.

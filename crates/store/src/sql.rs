@@ -3,7 +3,7 @@
 //! SQL texts use `$1`, `$2`, … and are written once for every database; what differs is changed here. What only
 //! PostgreSQL is to read, such as the locking of rows, is written in the same text as `/*pg FOR UPDATE*/`.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 
 use rusqlite::types::{ToSqlOutput, ValueRef};
 
@@ -138,6 +138,7 @@ pub(crate) struct Tx<'c> {
     woke: bool,
     /// The account whose lock it holds alone.
     account: RefCell<Option<String>>,
+    statements: Cell<u64>,
 }
 
 /// The connection on which a transaction is open.
@@ -150,12 +151,24 @@ enum On<'c> {
 impl<'c> Tx<'c> {
     /// The transaction that is open on `connection`.
     pub(crate) fn new(connection: &'c rusqlite::Connection, now_ms: i64) -> Self {
-        Self { on: On::Sqlite(connection), now_ms, woke: false, account: RefCell::default() }
+        Self {
+            on: On::Sqlite(connection),
+            now_ms,
+            woke: false,
+            account: RefCell::default(),
+            statements: Cell::new(0),
+        }
     }
 
     /// The transaction that is open on `session`.
     pub(crate) fn on_postgres(session: &'c mut Session, now_ms: i64) -> Self {
-        Self { on: On::Postgres(RefCell::new(session)), now_ms, woke: false, account: RefCell::default() }
+        Self {
+            on: On::Postgres(RefCell::new(session)),
+            now_ms,
+            woke: false,
+            account: RefCell::default(),
+            statements: Cell::new(0),
+        }
     }
 
     /// The time of the transaction, in milliseconds since the Unix epoch: of this machine's clock on SQLite, of the
@@ -200,8 +213,14 @@ impl<'c> Tx<'c> {
         }
     }
 
+    /// How many statements it has run.
+    pub(crate) fn statements(&self) -> u64 {
+        self.statements.get()
+    }
+
     /// Runs a statement and returns how many rows it changed.
     pub(crate) fn execute(&self, sql: &str, params: &[Value]) -> Result<usize, StoreError> {
+        self.statements.update(|run| run + 1);
         match &self.on {
             On::Sqlite(connection) => {
                 Ok(prepare(connection, sql)?.execute(rusqlite::params_from_iter(params))?)
@@ -212,6 +231,7 @@ impl<'c> Tx<'c> {
 
     /// The rows of a query, or of a statement with RETURNING.
     pub(crate) fn rows(&self, sql: &str, params: &[Value]) -> Result<Vec<Row>, StoreError> {
+        self.statements.update(|run| run + 1);
         let connection = match &self.on {
             On::Sqlite(connection) => connection,
             On::Postgres(session) => {

@@ -21,6 +21,8 @@ pub struct SyncRecord {
     pub resource_name: String,
     /// The account's ExternalId.
     pub external_id: String,
+    /// Since when it is to be worked on, in milliseconds since the Unix epoch.
+    pub due_ms: i64,
     /// When the last attempt that executed something ended, in milliseconds since the Unix epoch.
     pub last_executed_at_ms: Option<i64>,
     /// The attempt that has not ended.
@@ -73,6 +75,8 @@ impl Store {
                 params![id],
             )?;
             let last_executed_at_ms = last_executed_at_ms.map_or(Ok(None), |mut row| row.opt_int())?;
+            let due = tx.row("SELECT due_at_ms FROM work WHERE id = $1", params![id])?;
+            let due = due.map_or(Ok(None), |mut row| row.opt_int())?;
             let open = attempts::open(tx, id)?;
             let blockers = blockers::active(tx, id)?;
             let suspension = suspensions::find(tx, &account, id)?;
@@ -109,6 +113,7 @@ impl Store {
                 region,
                 resource_name,
                 external_id,
+                due_ms: due.unwrap_or(tx.now_ms()),
                 last_executed_at_ms,
                 open,
                 suspension,
@@ -143,6 +148,7 @@ impl Store {
             )?;
             tx.execute("DELETE FROM attempt WHERE sync_id = $1", params![id])?;
             tx.execute("DELETE FROM blocker WHERE sync_id = $1", params![id])?;
+            crate::paths::forget(tx, id)?;
             tx.execute("DELETE FROM sync_configuration WHERE id = $1 AND deleted = 1", params![id])?;
             tx.execute("DELETE FROM suspension WHERE sync_id = $1", params![id])?;
             tx.execute("DELETE FROM work WHERE id = $1", params![id])?;

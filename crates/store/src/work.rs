@@ -58,9 +58,16 @@ pub(crate) const CLAIM: &str = "UPDATE work SET lease_owner = $4, lease_until_ms
    WHERE id IN (SELECT id FROM work
                  WHERE kind = $1 AND lane = $2 AND due_at_ms <= $3
                    AND (lease_until_ms IS NULL OR lease_until_ms <= $3)
-                 ORDER BY due_at_ms LIMIT $6)
+                 ORDER BY due_at_ms LIMIT $6 /*pg FOR UPDATE SKIP LOCKED*/)
      AND (lease_until_ms IS NULL OR lease_until_ms <= $3)
   RETURNING id, epoch, wake_seq, lane";
+impl Claim {
+    /// How often the work had been woken when it was claimed.
+    #[must_use]
+    pub fn wake_seq(&self) -> i64 {
+        self.wake_seq
+    }
+}
 
 /// Takes the sequencing of an account, whose row is made by the first claim. The WHERE re-checks the lease.
 const CLAIM_AUDIT: &str =

@@ -22,7 +22,7 @@ use syncline_store::Location;
 use crate::worker::Places;
 pub use database::DatabaseArgs;
 
-pub use limits::{Limits, Throttle};
+pub use limits::{Limits, RemoteBudget, Throttle};
 
 /// How long work in progress may take to end after a stop is asked for, unless said otherwise.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(30);

@@ -110,6 +110,7 @@ async fn parts_with(
         Arc::clone(&target),
         Arc::clone(&seams.clock),
         config.poll_interval,
+        config.limits.remote(),
         config.places,
         seams.outside.clone(),
     ));

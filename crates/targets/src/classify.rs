@@ -19,6 +19,7 @@ pub(crate) enum Operation {
     DeleteChangeSet,
     ExecuteChangeSet,
     DescribeStackEvents,
+    ListStacks,
     AssumeRole,
     GetCallerIdentity,
 }
@@ -33,6 +34,7 @@ impl Operation {
             Self::DeleteChangeSet => "cloudformation.DeleteChangeSet",
             Self::ExecuteChangeSet => "cloudformation.ExecuteChangeSet",
             Self::DescribeStackEvents => "cloudformation.DescribeStackEvents",
+            Self::ListStacks => "cloudformation.ListStacks",
             Self::AssumeRole => "sts.AssumeRole",
             Self::GetCallerIdentity => "sts.GetCallerIdentity",
         }

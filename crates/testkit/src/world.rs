@@ -94,6 +94,14 @@ impl World {
     /// # Panics
     /// When the machine lacks what a world needs: a temporary directory, loopback ports, git.
     pub async fn with_faults(plan: Arc<dyn FaultPlan>) -> Self {
+        Self::configured(plan, |_| {}).await
+    }
+
+    /// A world whose server is configured by `change`.
+    ///
+    /// # Panics
+    /// As [`World::with_faults`].
+    pub async fn configured(plan: Arc<dyn FaultPlan>, change: impl FnOnce(&mut Config)) -> Self {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let clock = Arc::new(VirtualClock::starting_at(BEGINNING_MS));
         let settings = Settings { default_account: ACCOUNT.to_owned(), ..Settings::default() };
@@ -117,6 +125,7 @@ impl World {
         config.root_account = Some(ACCOUNT.parse().expect("an account"));
         config.role_accounts =
             vec![(ACCOUNT.parse().expect("an account"), ANOTHER_ACCOUNT.parse().expect("an account"))];
+        change(&mut config);
         let seams = Seams {
             clock: Arc::clone(&clock) as Arc<dyn Clock>,
             outside: Outside::with_faults(plan).seeded(1),

@@ -34,7 +34,7 @@ async fn a_new_head_is_read_and_reaches_the_sync() {
     assert_eq!(again, attempt, "after a crash the same attempt goes on");
 
     let desired = Some((revision(&sha('a')), "inputs".to_owned()));
-    let considered = Consideration { sync_id: sync.id.clone(), generation: 1, desired };
+    let considered = Consideration { sync_id: sync.id.clone(), generation: 1, desired, files: None };
     let events = vec![(EventKind::ResourceChanged, "web wants it".to_owned())];
     world
         .store
@@ -86,6 +86,7 @@ async fn a_commit_that_arrives_while_one_is_read_is_queued() {
         sync_id: sync.id.clone(),
         generation: 3,
         desired: Some((revision(&sha('a')), "a".into())),
+        files: None,
     };
     world
         .store
@@ -145,7 +146,7 @@ async fn a_commit_reaches_a_sync_only_while_link_branch_and_generation_match() {
                 .expect("written");
         }
         let desired = Some((revision(&sha('a')), "inputs".to_owned()));
-        let considered = Consideration { sync_id: sync.id.clone(), generation: 1, desired };
+        let considered = Consideration { sync_id: sync.id.clone(), generation: 1, desired, files: None };
         world
             .store
             .record_considered(&claim, &branch, &attempt, vec![considered], Vec::new())
@@ -168,7 +169,7 @@ async fn a_late_reading_never_takes_a_sync_back_to_an_older_head() {
     assert_eq!(newest, Some(Wanted { seq: 2, generation: 1 }));
 
     let desired = Some((revision(&sha('a')), "a".to_owned()));
-    let considered = Consideration { sync_id: sync.id.clone(), generation: 1, desired };
+    let considered = Consideration { sync_id: sync.id.clone(), generation: 1, desired, files: None };
     let late = vec![considered];
     let stale =
         world.store.record_considered(&lost, &old_branch, &old_attempt, late.clone(), Vec::new()).await;
@@ -233,7 +234,7 @@ async fn a_sync_that_wants_only_file_changes_is_shown_the_files_of_its_newest_at
     let (claim, branch, attempt) = world.reading().await;
     assert_eq!(branch.syncs[0].newest_inputs.as_deref(), Some("inputs of a"));
     assert_eq!((branch.syncs[0].generation, branch.syncs[0].considered_generation), (2, 1));
-    let unchanged = Consideration { sync_id: sync.id.clone(), generation: 2, desired: None };
+    let unchanged = Consideration { sync_id: sync.id.clone(), generation: 2, desired: None, files: None };
     world
         .store
         .record_considered(&claim, &branch, &attempt, vec![unchanged], Vec::new())

@@ -14,6 +14,7 @@ mod leases;
 mod migrations;
 mod opening;
 mod paging;
+mod paths;
 mod replicas;
 mod resources;
 mod rotation;

@@ -217,6 +217,7 @@ async fn what_is_read_of_a_branch_at_the_old_place_is_not_written_and_its_head_i
             sync_id: sync.id.clone(),
             generation: 1,
             desired: Some((revision(&head), "of the old place".to_owned())),
+            files: None,
         };
         let store = &world.store;
         let late = store.record_considered(&claim, &branch, &attempt, vec![wanted], Vec::new()).await;

@@ -212,13 +212,14 @@ impl World {
     pub(crate) async fn considered(&self, inputs: &str) {
         let (claim, branch, attempt) = self.reading().await;
         let head = branch.head_sha.clone().expect("a head");
-        let considerations = branch
+        let considerations: Vec<_> = branch
             .syncs
             .iter()
             .map(|sync| Consideration {
                 sync_id: sync.id.clone(),
                 generation: sync.generation,
                 desired: Some((revision(&head), inputs.to_owned())),
+                files: None,
             })
             .collect();
         self.store

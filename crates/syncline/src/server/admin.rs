@@ -36,11 +36,18 @@ pub(super) async fn metrics(State(front): State<Arc<Front>>) -> (StatusCode, Str
             }
             let (counters, gauges) = front.gate.metrics();
             let (of_connections, open) = front.connections.metrics();
-            let of_store = [(
-                "syncline_writes_refused_total",
-                "Commits refused because too many waited for the database.",
-                front.store.refused_writes(),
-            )];
+            let of_store = [
+                (
+                    "syncline_writes_refused_total",
+                    "Commits refused because too many waited for the database.",
+                    front.store.refused_writes(),
+                ),
+                (
+                    "syncline_store_statements_total",
+                    "Statements run in the database.",
+                    front.store.statements(),
+                ),
+            ];
             let counters = counters.into_iter().chain(of_connections).chain(of_store);
             let shown = counters.map(|metric| (metric, "counter"));
             let shown = shown.chain(gauges.into_iter().chain(open).map(|metric| (metric, "gauge")));

@@ -4,12 +4,16 @@
 //! input but what is due: whatever arrived, it looks at the world and asks [`syncline_model::plan`].
 
 mod branch;
+mod budget;
 mod files;
+mod heads;
+mod inputs;
 mod link;
 mod places;
 mod remote;
 mod seen;
 mod sync;
+mod watching;
 
 pub(crate) use branch::directory_of;
 pub use places::Places;
@@ -30,6 +34,10 @@ use tokio::task::{JoinError, JoinSet};
 use tracing::{debug, error, info, warn};
 use uuid::Uuid;
 
+use self::heads::Heads;
+use self::watching::Watching;
+use crate::config::RemoteBudget;
+
 /// How long a claim is held unless it is renewed, in milliseconds.
 const LEASE_MS: i64 = 15_000;
 /// How often a claim is renewed while its work goes on.
@@ -49,6 +57,8 @@ pub struct Worker {
     target: Arc<dyn Target>,
     clock: Arc<dyn Clock>,
     poll_interval_ms: i64,
+    heads: Heads,
+    watching: Watching,
     owner: String,
     places: Places,
     turns: Mutex<Turns>,
@@ -80,7 +90,7 @@ struct Begun {
 }
 
 impl Worker {
-    /// A worker that polls each repository every `poll_interval`.
+    /// A worker that polls each repository every `poll_interval`, as far as `budget` lets it.
     #[must_use]
     pub fn new(
         store: Store,
@@ -88,12 +98,26 @@ impl Worker {
         target: Arc<dyn Target>,
         clock: Arc<dyn Clock>,
         poll_interval: Duration,
+        budget: RemoteBudget,
         places: Places,
         outside: Outside,
     ) -> Self {
-        let poll_interval_ms = i64::try_from(poll_interval.as_millis()).unwrap_or(i64::MAX);
-        let owner = Uuid::new_v4().to_string();
-        Self { store, git, target, clock, poll_interval_ms, owner, places, turns: Mutex::default(), outside }
+        // Longer than anybody waits, and short enough to be added to any time.
+        let poll_interval_ms = i64::try_from(poll_interval.as_millis()).unwrap_or(i64::MAX).min(1 << 50);
+        let heads = Heads::new(Arc::clone(&clock), poll_interval_ms, budget);
+        Self {
+            store,
+            git,
+            target,
+            clock,
+            poll_interval_ms,
+            heads,
+            watching: Watching::default(),
+            owner: Uuid::new_v4().to_string(),
+            places,
+            turns: Mutex::default(),
+            outside,
+        }
     }
 
     /// Claims one piece of work of each kind, whose turn it is, and does it. False if nothing was to be done.

@@ -2,6 +2,7 @@
 
 mod branches;
 mod changes;
+mod detection;
 mod fairness;
 mod files;
 mod moves;
@@ -10,6 +11,7 @@ mod stacks;
 mod suspending;
 mod sweep;
 mod syncing;
+mod watching;
 
 use syncline_testkit::repository::Repository;
 use syncline_testkit::world::World;
