@@ -1,5 +1,6 @@
-//! Several processes on one PostgreSQL database. What SQLite's one writer excludes, locks must: each of these stories
-//! ends otherwise without them. They are skipped where no PostgreSQL is installed.
+//! Several processes on one PostgreSQL database. What SQLite's one writer excludes, locks must: without them, those
+//! who want a name, a quota's last place, a stack, a user, a blocker or work at once get an error, or more than
+//! there is. The stories are skipped where no PostgreSQL is installed.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Barrier};
