@@ -239,6 +239,6 @@ impl Scene {
         let database = rusqlite::Connection::open(database).expect("opens");
         assert!(database.execute(sql, []).expect(sql) > 0, "{sql} changed nothing");
         // So long a reader of the server's may keep what it saw before.
-        std::thread::sleep(std::time::Duration::from_millis(200));
+        self.server.clock.advance_ms(200);
     }
 }
