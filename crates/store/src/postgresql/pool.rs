@@ -174,12 +174,14 @@ fn hear(server: &Server, open: &Weak<Hints>, wakes: &Notify) -> StoreResult<()> 
     session.client.batch_execute(&format!("LISTEN {WAKES}"))?;
     // Something may have become due before it listened.
     wakes.notify_one();
-    let mut notifications = session.client.notifications();
     loop {
-        let heard = notifications.timeout_iter(LISTEN_FOR).next()?;
+        let heard = session.client.notifications().timeout_iter(LISTEN_FOR).next()?;
         let Some(hints) = open.upgrade() else { return Ok(()) };
-        if heard.is_some_and(|heard| heard.payload() != hints.own) {
-            wakes.notify_one();
+        match heard {
+            Some(heard) if heard.payload() == hints.own => {}
+            Some(_) => wakes.notify_one(),
+            // The driver says the same of a connection that has ended: whoever asks finds out.
+            None => session.client.batch_execute("")?,
         }
     }
 }
