@@ -85,6 +85,7 @@ impl Store {
     ) -> StoreResult<A> {
         let (scope, reason) = (scope.clone(), reason.to_owned());
         self.change("store.suspend", change, move |tx| {
+            tx.lock_account(&scope.account)?;
             let Some(Meant { key, syncs }) = meant(tx, &scope, &what)? else { return Ok(None) };
             tx.execute(
                 "INSERT INTO suspension (account_id, sync_id, reason, since_ms) VALUES ($1, $2, $3, $4)
@@ -113,6 +114,7 @@ impl Store {
     ) -> StoreResult<A> {
         let scope = scope.clone();
         self.change("store.resume", change, move |tx| {
+            tx.lock_account(&scope.account)?;
             let Some(Meant { key, syncs }) = meant(tx, &scope, &what)? else { return Ok(None) };
             let rested = tx.execute(
                 "DELETE FROM suspension WHERE account_id = $1 AND sync_id = $2",

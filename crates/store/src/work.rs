@@ -53,14 +53,6 @@ pub struct Claim {
     wake_seq: i64,
 }
 
-/// Takes the most overdue work of a lane that nobody holds. The outer WHERE re-checks the lease under the row lock.
-pub(crate) const CLAIM: &str = "UPDATE work SET lease_owner = $4, lease_until_ms = $5, epoch = epoch + 1
-   WHERE id IN (SELECT id FROM work
-                 WHERE kind = $1 AND lane = $2 AND due_at_ms <= $3
-                   AND (lease_until_ms IS NULL OR lease_until_ms <= $3)
-                 ORDER BY due_at_ms LIMIT $6 /*pg FOR UPDATE SKIP LOCKED*/)
-     AND (lease_until_ms IS NULL OR lease_until_ms <= $3)
-  RETURNING id, epoch, wake_seq, lane";
 impl Claim {
     /// How often the work had been woken when it was claimed.
     #[must_use]
@@ -68,6 +60,16 @@ impl Claim {
         self.wake_seq
     }
 }
+
+/// Takes the most overdue work of a lane that nobody holds. The outer WHERE re-checks the lease under the row lock;
+/// MATERIALIZED has PostgreSQL lock no more rows than it takes.
+pub(crate) const CLAIM: &str = "WITH due AS MATERIALIZED (SELECT id FROM work
+                 WHERE kind = $1 AND lane = $2 AND due_at_ms <= $3
+                   AND (lease_until_ms IS NULL OR lease_until_ms <= $3)
+                 ORDER BY due_at_ms LIMIT $6 /*pg FOR UPDATE SKIP LOCKED*/)
+  UPDATE work SET lease_owner = $4, lease_until_ms = $5, epoch = epoch + 1
+   WHERE id IN (SELECT id FROM due) AND (lease_until_ms IS NULL OR lease_until_ms <= $3)
+  RETURNING id, epoch, wake_seq, lane";
 
 /// Takes the sequencing of an account, whose row is made by the first claim. The WHERE re-checks the lease.
 const CLAIM_AUDIT: &str =
