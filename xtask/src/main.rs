@@ -9,6 +9,7 @@ mod environment;
 mod kill;
 mod licences;
 mod node;
+mod postgres;
 mod python;
 mod simulate;
 mod test;

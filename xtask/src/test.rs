@@ -6,6 +6,7 @@ use anyhow::bail;
 
 use crate::command::{self, cargo};
 use crate::environment;
+use crate::postgres::{self, Postgres};
 
 /// Runs `test [--extended] [-- <arguments of the test runner>]`.
 pub(crate) fn run(arguments: &[&str]) -> anyhow::Result<()> {
@@ -28,10 +29,27 @@ pub(crate) fn run(arguments: &[&str]) -> anyhow::Result<()> {
     let targets: &[&str] = if runner == ["test"] { &["--tests"] } else { &[] };
     let names_packages = filter.iter().any(|argument| ["-p", "--package"].contains(argument));
     let packages: &[&str] = if names_packages { &[] } else { &["--workspace"] };
-    command::run(
-        cargo(runner).args(packages).args(targets).args(filter).env(environment::VARIABLE, &environment.root),
-    )
+    let postgres = Postgres::start()?;
+    let with_peers = |command: &mut Command| {
+        command::run(
+            command.env(environment::VARIABLE, &environment.root).env(postgres::SERVER, &postgres.url),
+        )
+    };
+    with_peers(cargo(runner).args(packages).args(targets).args(filter))?;
+    if filter.is_empty() {
+        for again in ON_POSTGRES {
+            with_peers(cargo(runner).args(again).env(postgres::DATABASE, "postgres"))?;
+        }
+    }
+    Ok(())
 }
+
+/// The tests that are run again with PostgreSQL in the place of SQLite: those of the store, and the stories, but for
+/// the sweep, which tells one of them hundreds of times.
+const ON_POSTGRES: [&[&str]; 2] = [
+    &["--package", "syncline-store", "--test", "it"],
+    &["--package", "syncline", "--test", "it", "stories::", "--", "--skip", "sweep"],
+];
 
 #[derive(Debug, PartialEq, Eq)]
 struct Options<'a> {

@@ -135,9 +135,25 @@ struct Rule {
 #[derive(Debug, Default)]
 pub(crate) struct CallFaults {
     rules: Vec<Rule>,
+    /// By account: calls a second, the second and how many calls it has had.
+    rates: BTreeMap<String, (u32, i64, u32)>,
 }
 
 impl CallFaults {
+    pub(crate) fn limit(&mut self, account: &str, calls_per_second: u32) {
+        self.rates.insert(account.to_owned(), (calls_per_second, 0, 0));
+    }
+
+    /// Whether a call of the account is one more than it may make in this second.
+    pub(crate) fn is_beyond_rate(&mut self, account: &str, now_ms: i64) -> bool {
+        let Some((limit, second, calls)) = self.rates.get_mut(account) else { return false };
+        if *second != now_ms / 1000 {
+            (*second, *calls) = (now_ms / 1000, 0);
+        }
+        *calls += 1;
+        *calls > *limit
+    }
+
     pub(crate) fn add(&mut self, action: &str, fault: CallFault, times: Times) {
         self.rules.push(Rule { action: action.to_owned(), fault, times, seen: 0 });
     }

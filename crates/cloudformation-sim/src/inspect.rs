@@ -138,6 +138,11 @@ impl Faults {
         self.simulator.lock().call_faults.add(action, fault, times);
     }
 
+    /// Throttles what the account calls more often than so many times in a second.
+    pub fn limit_rate(&self, account: &str, calls_per_second: u32) {
+        self.simulator.lock().call_faults.limit(account, calls_per_second);
+    }
+
     /// Fails a resource, in the stack of this name or (`*`) in any, whenever it comes to `verb`.
     pub fn fail_resource(&self, stack: &str, logical_id: &str, verb: ResourceVerb, reason: &str) {
         self.simulator.lock().resource_faults.fail(stack, logical_id, verb, reason);

@@ -152,6 +152,13 @@ impl Simulator {
         let now_ms = state.now_ms;
         let fault = state.call_faults.of_call(&action);
         let scope = Scope::parse(authorization);
+        let caller = scope.as_ref().ok().map(|scope| state.caller(scope, &self.inner.settings, now_ms));
+        let fault = match caller {
+            Some(Ok(caller)) if state.call_faults.is_beyond_rate(&caller.account, now_ms) => {
+                Some(CallFault::Throttle)
+            }
+            _ => fault,
+        };
         let result = match (&fault, &scope) {
             (_, Err(refusal)) => Err(refusal.clone()),
             (Some(fault), Ok(_)) if fault.refusal().is_some() => Err(fault

@@ -17,6 +17,7 @@ const MAX_PACKS: usize = 200;
 
 #[derive(Debug, Clone)]
 pub(crate) struct Cache {
+    key: String,
     path: PathBuf,
 }
 
@@ -29,7 +30,13 @@ impl Cache {
         if !is_plain {
             return Err(internal("a repository has an unusable cache key", format!("'{key}'")));
         }
-        Ok(Self { path: cache_dir.join("repositories").join(format!("{key}.git")) })
+        let path = cache_dir.join("repositories").join(format!("{key}.git"));
+        Ok(Self { key: key.to_owned(), path })
+    }
+
+    /// What the repository is known as.
+    pub(crate) fn key(&self) -> &str {
+        &self.key
     }
 
     pub(crate) fn path(&self) -> &Path {

@@ -36,6 +36,12 @@ pub enum GitError {
         /// What git or the network said.
         message: String,
     },
+    /// The remote answers, and wants to be asked less: try again later. When, git does not tell.
+    #[error("the repository's host wants fewer requests: {message}")]
+    Throttled {
+        /// What git said.
+        message: String,
+    },
     /// The remote refuses the credential, or wants one: a person must act.
     #[error("the repository refused the credential: {message}")]
     Unauthorized {

@@ -9,6 +9,7 @@ use tokio::sync::{OnceCell, Semaphore};
 
 use crate::cache::Cache;
 use crate::error::{EntryKind, GitError, Trouble};
+use crate::recent::Recent;
 use crate::remote::Remote;
 use crate::settings::Settings;
 
@@ -35,6 +36,7 @@ pub struct Git {
     /// Leave to talk to each host, so that a slow one does not hold up the others.
     pub(crate) hosts: Mutex<HashMap<String, Arc<Semaphore>>>,
     pub(crate) is_new_enough: OnceCell<()>,
+    pub(crate) recent: Recent,
     /// One for each repository's cache.
     locks: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
 }
@@ -44,12 +46,14 @@ impl Git {
     #[must_use]
     pub fn new(settings: Settings, outside: Outside) -> Self {
         let processes = Semaphore::new(settings.limits.max_processes.max(1));
+        let recent = Recent::up_to(settings.limits.max_memory_bytes);
         Self {
             settings,
             outside,
             processes,
             hosts: Mutex::default(),
             is_new_enough: OnceCell::new(),
+            recent,
             locks: Mutex::default(),
         }
     }
@@ -83,7 +87,8 @@ impl Git {
         self.outside.call("git.fetch", self.settings.limits.fetch_timeout, self.ensure(&at)).await
     }
 
-    /// What `path` names in `commit`, without reading it. Fetches the commit if it is not in the cache.
+    /// What `path` names in `commit`, without reading it. Fetches the commit if it is not in the cache. What was told
+    /// not long ago of the same commit is told from memory.
     ///
     /// # Errors
     /// Those of [`Git::fetch`].
@@ -94,6 +99,9 @@ impl Git {
         commit: &ObjectId,
         path: &RepoPath,
     ) -> Result<Entry, GitError> {
+        if let Some(entry) = self.recent.entry(repository, commit, path) {
+            return Ok(entry);
+        }
         let at = self.place(remote, repository, commit)?;
         self.check_program().await?;
         let lock = self.lock(repository);
@@ -102,8 +110,62 @@ impl Git {
         self.outside.call("git.read_tree", self.settings.limits.read_timeout, healed).await
     }
 
+    /// What each of `paths` names in `commit`, in their order, as [`Git::entry`] says it of one.
+    ///
+    /// # Errors
+    /// Those of [`Git::fetch`].
+    pub async fn entries(
+        &self,
+        remote: &Remote,
+        repository: &str,
+        commit: &ObjectId,
+        paths: &[RepoPath],
+    ) -> Result<Vec<Entry>, GitError> {
+        if let Some(entries) = self.recent.all_entries(repository, commit, paths) {
+            return Ok(entries);
+        }
+        let at = self.place(remote, repository, commit)?;
+        self.check_program().await?;
+        let lock = self.lock(repository);
+        let _serialised = lock.lock().await;
+        let healed = self.healed(&at, || self.look_up_all(&at, paths));
+        self.outside.call("git.read_tree", self.settings.limits.read_timeout, healed).await
+    }
+
+    /// What is in `to` at each path at which `from` has something else, directories included; `None` if `from` is
+    /// not in the cache (nobody is asked for it), or there is too much to tell. How the commits are related does not
+    /// matter, and no file is read.
+    ///
+    /// # Errors
+    /// Those of [`Git::fetch`], about `to`.
+    pub async fn changes(
+        &self,
+        remote: &Remote,
+        repository: &str,
+        from: &ObjectId,
+        to: &ObjectId,
+    ) -> Result<Option<BTreeMap<String, Entry>>, GitError> {
+        let at = self.place(remote, repository, to)?;
+        self.check_program().await?;
+        let lock = self.lock(repository);
+        let _serialised = lock.lock().await;
+        let compared = async {
+            self.ensure(&at).await?;
+            if !at.cache.has(from) {
+                return Ok(None);
+            }
+            match self.diff_trees(&at, from).await {
+                Ok(changes) => Ok(changes),
+                // Whatever reads `to` next mends the cache.
+                Err(Trouble::BrokenCache(_)) => Ok(None),
+                Err(Trouble::Told(error)) => Err(error),
+            }
+        };
+        self.outside.call("git.diff_trees", self.settings.limits.read_timeout, compared).await
+    }
+
     /// The bytes of the file at `path` in `commit`. Fetches the commit, and just this file, if they are not in
-    /// the cache.
+    /// the cache. What was read not long ago is told from memory.
     ///
     /// # Errors
     /// [`GitError::Missing`], [`GitError::NotRegularFile`], [`GitError::TooLarge`] about the file, and those of
@@ -116,11 +178,35 @@ impl Git {
         path: &RepoPath,
         max_bytes: u64,
     ) -> Result<Vec<u8>, GitError> {
+        if let Some(file) = self.recent.file(repository, commit, path, max_bytes) {
+            return file;
+        }
         let at = self.place(remote, repository, commit)?;
         self.check_program().await?;
         let lock = self.lock(repository);
         let _serialised = lock.lock().await;
         let healed = self.healed(&at, || self.read_file(&at, path, max_bytes));
+        self.outside.call("git.read_blob", self.settings.limits.read_timeout, healed).await
+    }
+
+    /// The bytes of the files at `paths` in `commit`, in their order; `None` for a path about which [`Git::read`] has
+    /// to be asked: it is missing, no regular file, too large, or was not given out together with the others.
+    ///
+    /// # Errors
+    /// Those of [`Git::fetch`].
+    pub async fn read_all(
+        &self,
+        remote: &Remote,
+        repository: &str,
+        commit: &ObjectId,
+        paths: &[RepoPath],
+        max_bytes: u64,
+    ) -> Result<Vec<Option<Vec<u8>>>, GitError> {
+        let at = self.place(remote, repository, commit)?;
+        self.check_program().await?;
+        let lock = self.lock(repository);
+        let _serialised = lock.lock().await;
+        let healed = self.healed(&at, || self.read_files(&at, paths, max_bytes));
         self.outside.call("git.read_blob", self.settings.limits.read_timeout, healed).await
     }
 

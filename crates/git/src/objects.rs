@@ -67,28 +67,8 @@ impl Git {
     }
 
     pub(crate) async fn look_up(&self, at: &Place<'_>, path: &RepoPath) -> Result<Entry, Trouble> {
-        let arguments = ["ls-tree", "-z", "--full-tree", at.commit.as_str(), "--", path.as_str()];
-        let finished = self.local(at.cache.path(), &arguments, String::new(), 64 * 1024).await?;
-        if !finished.is_success {
-            return Err(Trouble::BrokenCache(verdict::scrubbed(&finished.stderr, None)));
-        }
-        let listed = String::from_utf8_lossy(&finished.stdout);
-        // "<mode> <type> <id>\t<path>\0"
-        let Some((facts, _)) = listed
-            .split('\0')
-            .filter_map(|line| line.split_once('\t'))
-            .find(|(_, name)| *name == path.as_str())
-        else {
-            return Ok(Entry::Missing);
-        };
-        let (mode, id) = (facts.split(' ').next(), facts.split(' ').next_back());
-        match (mode, id.and_then(|id| id.parse().ok())) {
-            (Some("100644" | "100755" | "100664"), Some(blob)) => Ok(Entry::File { blob }),
-            (Some("120000"), _) => Ok(Entry::NotAFile(EntryKind::Symlink)),
-            (Some("160000"), _) => Ok(Entry::NotAFile(EntryKind::Submodule)),
-            (Some("040000"), _) => Ok(Entry::NotAFile(EntryKind::Directory)),
-            _ => Err(Trouble::BrokenCache(format!("an odd tree entry '{facts}'"))),
-        }
+        let found = self.look_up_all(at, std::slice::from_ref(path)).await?;
+        Ok(found.into_iter().next().unwrap_or(Entry::Missing))
     }
 
     pub(crate) async fn read_file(
@@ -123,15 +103,26 @@ impl Git {
     }
 
     async fn download_blob(&self, at: &Place<'_>, blob: &ObjectId, max_bytes: u64) -> Result<(), Trouble> {
+        self.download_blobs(at, &[blob], max_bytes).await
+    }
+
+    /// Downloads blobs that have `max_bytes` together at most.
+    pub(crate) async fn download_blobs(
+        &self,
+        at: &Place<'_>,
+        blobs: &[&ObjectId],
+        max_bytes: u64,
+    ) -> Result<(), Trouble> {
         let limit = max_bytes.saturating_add(PACK_OVERHEAD_BYTES).min(self.settings.limits.max_pack_bytes);
         // Told of our commits, a server would take their files for granted.
         let options = ["-c", "fetch.negotiationAlgorithm=noop", "fetch", "--filter=blob:none"];
-        self.download(at, &options, format!("{blob}\n"), limit).await
+        let wanted = blobs.iter().map(|blob| format!("{blob}\n")).collect();
+        self.download(at, &options, wanted, limit).await
     }
 
     /// The content of a blob in the cache, or `Err` with its size when that exceeds `max_bytes`; `None` when
     /// it is not in the cache.
-    async fn local_blob(
+    pub(crate) async fn local_blob(
         &self,
         at: &Place<'_>,
         blob: &ObjectId,
@@ -160,9 +151,21 @@ impl Git {
         let content = &finished.stdout[header_end + 1..];
         match content.strip_suffix(b"\n") {
             Some(content) if finished.is_success && content.len() as u64 == size => {
+                self.recent.remember_blob(at.cache.key(), blob, content);
                 Ok(Some(Ok(content.to_vec())))
             }
             _ => Err(broken()),
         }
+    }
+}
+
+/// What a tree says of one of its entries.
+pub(crate) fn entry_of(mode: &str, id: &str) -> Result<Entry, Trouble> {
+    match (mode, id.parse()) {
+        ("100644" | "100755" | "100664", Ok(blob)) => Ok(Entry::File { blob }),
+        ("120000", _) => Ok(Entry::NotAFile(EntryKind::Symlink)),
+        ("160000", _) => Ok(Entry::NotAFile(EntryKind::Submodule)),
+        ("040000", _) => Ok(Entry::NotAFile(EntryKind::Directory)),
+        _ => Err(Trouble::BrokenCache(format!("an odd tree entry '{mode} {id}'"))),
     }
 }

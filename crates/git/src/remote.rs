@@ -97,6 +97,16 @@ impl RemoteUrl {
         matches!(self.place, Place::File(_))
     }
 
+    /// The host and port that are called; `None` for a `file://` URL.
+    #[must_use]
+    pub fn host(&self) -> Option<String> {
+        match &self.place {
+            Place::Http { host: Host::Name(name), port, .. } => Some(format!("{name}:{port}")),
+            Place::Http { host: Host::Address(address), port, .. } => Some(format!("{address}:{port}")),
+            Place::File(_) => None,
+        }
+    }
+
     pub(crate) fn place(&self) -> &Place {
         &self.place
     }

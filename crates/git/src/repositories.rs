@@ -27,14 +27,23 @@ pub trait Repositories: Debug + Send + Sync {
     /// Makes a commit's directories available; see [`Git::fetch`].
     fn fetch<'a>(&'a self, remote: &'a Remote, repository: &'a str, commit: &'a ObjectId) -> Answer<'a, ()>;
 
-    /// What `path` names in a commit; see [`Git::entry`].
-    fn entry<'a>(
+    /// What each of `paths` names in a commit; see [`Git::entries`].
+    fn entries<'a>(
         &'a self,
         remote: &'a Remote,
         repository: &'a str,
         commit: &'a ObjectId,
-        path: &'a RepoPath,
-    ) -> Answer<'a, Entry>;
+        paths: &'a [RepoPath],
+    ) -> Answer<'a, Vec<Entry>>;
+
+    /// What is in `to` where `from` has something else; see [`Git::changes`].
+    fn changes<'a>(
+        &'a self,
+        remote: &'a Remote,
+        repository: &'a str,
+        from: &'a ObjectId,
+        to: &'a ObjectId,
+    ) -> Answer<'a, Option<BTreeMap<String, Entry>>>;
 
     /// The bytes of a file in a commit; see [`Git::read`].
     fn read<'a>(
@@ -45,6 +54,16 @@ pub trait Repositories: Debug + Send + Sync {
         path: &'a RepoPath,
         max_bytes: u64,
     ) -> Answer<'a, Vec<u8>>;
+
+    /// The bytes of some files in a commit; see [`Git::read_all`].
+    fn read_all<'a>(
+        &'a self,
+        remote: &'a Remote,
+        repository: &'a str,
+        commit: &'a ObjectId,
+        paths: &'a [RepoPath],
+        max_bytes: u64,
+    ) -> Answer<'a, Vec<Option<Vec<u8>>>>;
 
     /// Deletes what is kept of a repository; see [`Git::forget`].
     fn forget<'a>(&'a self, repository: &'a str) -> Answer<'a, ()>;
@@ -63,14 +82,24 @@ impl Repositories for Git {
         Box::pin(self.fetch(remote, repository, commit))
     }
 
-    fn entry<'a>(
+    fn entries<'a>(
         &'a self,
         remote: &'a Remote,
         repository: &'a str,
         commit: &'a ObjectId,
-        path: &'a RepoPath,
-    ) -> Answer<'a, Entry> {
-        Box::pin(self.entry(remote, repository, commit, path))
+        paths: &'a [RepoPath],
+    ) -> Answer<'a, Vec<Entry>> {
+        Box::pin(self.entries(remote, repository, commit, paths))
+    }
+
+    fn changes<'a>(
+        &'a self,
+        remote: &'a Remote,
+        repository: &'a str,
+        from: &'a ObjectId,
+        to: &'a ObjectId,
+    ) -> Answer<'a, Option<BTreeMap<String, Entry>>> {
+        Box::pin(self.changes(remote, repository, from, to))
     }
 
     fn read<'a>(
@@ -82,6 +111,17 @@ impl Repositories for Git {
         max_bytes: u64,
     ) -> Answer<'a, Vec<u8>> {
         Box::pin(self.read(remote, repository, commit, path, max_bytes))
+    }
+
+    fn read_all<'a>(
+        &'a self,
+        remote: &'a Remote,
+        repository: &'a str,
+        commit: &'a ObjectId,
+        paths: &'a [RepoPath],
+        max_bytes: u64,
+    ) -> Answer<'a, Vec<Option<Vec<u8>>>> {
+        Box::pin(self.read_all(remote, repository, commit, paths, max_bytes))
     }
 
     fn forget<'a>(&'a self, repository: &'a str) -> Answer<'a, ()> {

@@ -23,6 +23,8 @@ pub struct Limits {
     pub max_cache_bytes: u64,
     /// A cache with more commits than this is begun anew at the next download.
     pub max_kept_commits: usize,
+    /// The most memory for what was looked up and read last, in bytes; 0 for none.
+    pub max_memory_bytes: usize,
     /// The most git processes of ours at a time (each may start a few of its own).
     pub max_processes: usize,
     /// The most of them that talk to one host.
@@ -39,6 +41,7 @@ impl Default for Limits {
             max_pack_bytes: 256 << 20,
             max_cache_bytes: 1 << 30,
             max_kept_commits: 64,
+            max_memory_bytes: 24 << 20,
             max_processes: 32,
             max_processes_per_host: 8,
         }

@@ -20,6 +20,7 @@ enum Verdict {
     Redirected,
     Gone,
     Malformed,
+    Throttled,
     Unavailable,
 }
 
@@ -30,6 +31,7 @@ const TEXTS: &[(&str, Verdict)] = &[
     ("Authentication failed", Verdict::Unauthorized),
     ("returned error: 401", Verdict::Unauthorized),
     ("returned error: 403", Verdict::Unauthorized),
+    ("returned error: 429", Verdict::Throttled),
     ("returned error: 404", Verdict::NotFound),
     ("returned error: 410", Verdict::NotFound),
     ("returned error: 3", Verdict::Redirected),
@@ -78,6 +80,7 @@ pub(crate) fn of_conversation(
             None => GitError::Unavailable { message },
         },
         Some(Verdict::Malformed) => GitError::Malformed { message },
+        Some(Verdict::Throttled) => GitError::Throttled { message },
         Some(Verdict::Unavailable) => GitError::Unavailable { message },
         None => return Trouble::BrokenCache(message),
     };

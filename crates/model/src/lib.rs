@@ -6,4 +6,5 @@
 pub mod names;
 pub mod plan;
 pub mod policy;
+pub mod schedule;
 pub mod sync;

@@ -70,7 +70,7 @@ pub struct Recorded {
     pub desired: Option<Wanted>,
     /// The attempt that has not ended.
     pub open: Option<Open>,
-    /// What the newest ended attempt was opened for.
+    /// What the newest ended attempt was opened for, unless it was given up.
     pub newest: Option<Wanted>,
     /// A blocker stands that only an operator ends.
     pub held: bool,
@@ -78,11 +78,14 @@ pub struct Recorded {
     pub knows_stack: bool,
     /// A deleted configuration of the same stack still drains.
     pub predecessor: bool,
+    /// The operator told it, or its account, to rest.
+    pub suspended: bool,
 }
 
 impl Recorded {
     fn superseded(&self, open: &Open) -> bool {
         self.deleted
+            || self.suspended
             || self.generation != open.wanted.generation
             || self.desired.is_some_and(|desired| desired.seq > open.wanted.seq)
     }
@@ -287,6 +290,7 @@ fn without_attempt(recorded: &Recorded) -> Step {
             if recorded.newest != Some(desired)
                 // A desired revision of an older configuration is about to be replaced by the branch's worker.
                 && desired.generation == recorded.generation
+                && !recorded.suspended
                 && !recorded.held
                 && !recorded.predecessor =>
         {
@@ -395,7 +399,8 @@ pub enum Trouble {
         blocker: BlockerKind,
         /// For people.
         reason: String,
-        /// What the other side asked us to wait, in milliseconds.
+        /// What the other side asked us to wait, in milliseconds. That it asked at all, if only by refusing one
+        /// request of many, means that it wants fewer.
         retry_after_ms: Option<i64>,
     },
     /// The commit is not given out any more, as after a force-push: only another head can be read.
@@ -509,6 +514,7 @@ mod tests {
             held: false,
             knows_stack: true,
             predecessor: false,
+            suspended: false,
         }
     }
 
@@ -533,6 +539,8 @@ mod tests {
         check(Recorded { newest: None, ..rest }, Step::Open);
         check(Recorded { desired: Some(wanted(2)), held: true, ..rest }, Step::Rest);
         check(Recorded { desired: Some(wanted(2)), predecessor: true, ..rest }, Step::Rest);
+        check(Recorded { desired: Some(wanted(2)), suspended: true, ..rest }, Step::Rest);
+        check(Recorded { deleted: true, suspended: true, ..rest }, Step::Forget);
         check(Recorded { desired: Some(wanted(2)), generation: 2, ..rest }, Step::Rest);
         check(
             Recorded { desired: Some(Wanted { seq: 1, generation: 2 }), generation: 2, ..rest },
@@ -602,6 +610,14 @@ mod tests {
         assert_eq!(look(&newer(Phase::Executing)), Look::Execution);
         let reconfigured = Recorded { generation: 2, ..in_phase(Phase::Planning) };
         assert_eq!(next_step(&reconfigured, &Seen::Nothing), Step::Abandon);
+        let suspended = |phase| Recorded { suspended: true, ..in_phase(phase) };
+        assert_eq!(next_step(&suspended(Phase::Opened), &Seen::Nothing), Step::Supersede);
+        assert_eq!(next_step(&suspended(Phase::Planning), &Seen::Nothing), Step::Abandon);
+        assert_eq!(
+            look(&suspended(Phase::Executing)),
+            Look::Execution,
+            "what has begun is watched to its end"
+        );
         let deleted = Recorded { deleted: true, ..in_phase(Phase::Opened) };
         assert_eq!(next_step(&deleted, &Seen::Nothing), Step::Supersede);
     }

@@ -8,6 +8,8 @@
 //! A peer that is not installed is no failure: its constructor answers `None` after saying in one line on
 //! standard error what is skipped and why. A peer that is installed and does not start is one, and panics.
 
+pub mod postgres;
+
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};

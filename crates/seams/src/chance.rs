@@ -1,7 +1,7 @@
-//! Chance: ids that are unique, and the jitter that spreads retries.
+//! Chance: ids that are unique.
 //!
-//! A simulation seeds the one thread it runs on, and the same seed then makes the same ids and the same waits. What
-//! must be unguessable (keys, nonces) does not come from here.
+//! A simulation seeds the one thread it runs on, and the same seed then makes the same ids. What must be unguessable
+//! (keys, nonces) does not come from here; the jitter that spreads retries is that of [`crate::Outside`].
 
 use std::cell::RefCell;
 
@@ -27,16 +27,6 @@ pub fn uuid() -> Uuid {
     })
 }
 
-/// A number from 0 up to 1 that spreads what would come at the same time.
-#[must_use]
-#[expect(clippy::disallowed_methods, reason = "the one place that draws jitter")]
-pub fn jitter() -> f64 {
-    SEEDED.with_borrow_mut(|seeded| match seeded {
-        None => fastrand::f64(),
-        Some(chance) => chance.f64(),
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -45,15 +35,14 @@ mod tests {
     fn the_same_seed_draws_the_same() {
         let draw = |seed| {
             seed_this_thread(Some(seed));
-            let drawn = (uuid(), jitter(), uuid());
+            let drawn = (uuid(), uuid());
             seed_this_thread(None);
             drawn
         };
         assert_eq!(draw(7), draw(7));
         assert_ne!(draw(7), draw(8));
         assert_ne!(uuid(), uuid(), "and without one, nobody knows");
-        assert!((0.0..1.0).contains(&jitter()));
-        let (first, _, second) = draw(7);
+        let (first, second) = draw(7);
         assert!(first != second && first.get_version_num() == 4);
     }
 }

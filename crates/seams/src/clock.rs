@@ -10,6 +10,12 @@ pub trait Clock: Debug + Send + Sync {
     /// Milliseconds since the Unix epoch.
     fn now_ms(&self) -> i64;
 
+    /// What the time is where a database that several machines share says that it is `database_ms`, in milliseconds
+    /// since the Unix epoch: that, unless time is not the world's.
+    fn of_database(&self, database_ms: i64) -> i64 {
+        database_ms
+    }
+
     /// Completes once `now_ms` has advanced by `duration`.
     fn sleep(&self, duration: Duration) -> Pin<Box<dyn Future<Output = ()> + Send + '_>>;
 }
@@ -61,6 +67,10 @@ impl VirtualClock {
 impl Clock for VirtualClock {
     fn now_ms(&self) -> i64 {
         *self.lock()
+    }
+
+    fn of_database(&self, _database_ms: i64) -> i64 {
+        self.now_ms()
     }
 
     fn sleep(&self, duration: Duration) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {

@@ -1,5 +1,5 @@
 use std::fmt::Debug;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use thiserror::Error;
@@ -58,17 +58,27 @@ pub enum CallError {
         /// Whether the effect has happened.
         moment: Moment,
     },
+    /// The connection ended before the answer came; the effect may or may not have happened.
+    #[error("the connection was lost during {point}: {reason}")]
+    Lost {
+        /// The name of the call.
+        point: &'static str,
+        /// Why.
+        reason: String,
+    },
 }
 
-/// The only way to commit or to call somebody else: holds the fault points and the timeouts.
+/// The only way to commit or to call somebody else: holds the fault points, the timeouts, and the chance that spreads
+/// what is tried again.
 #[derive(Debug, Clone)]
 pub struct Outside {
     plan: Arc<dyn FaultPlan>,
+    chance: Arc<Mutex<fastrand::Rng>>,
 }
 
 impl Default for Outside {
     fn default() -> Self {
-        Self { plan: Arc::new(NoFaults) }
+        Self::with_faults(Arc::new(NoFaults))
     }
 }
 
@@ -76,7 +86,19 @@ impl Outside {
     /// Calls that fail as `plan` says.
     #[must_use]
     pub fn with_faults(plan: Arc<dyn FaultPlan>) -> Self {
-        Self { plan }
+        Self { plan, chance: Arc::new(Mutex::new(fastrand::Rng::new())) }
+    }
+
+    /// The same with the jitter that follows from `seed`: a simulation that is run again has the same delays.
+    #[must_use]
+    pub fn seeded(self, seed: u64) -> Self {
+        Self { chance: Arc::new(Mutex::new(fastrand::Rng::with_seed(seed))), ..self }
+    }
+
+    /// A number from 0 to 1 by which delays differ, so that those who failed together do not come back together.
+    #[must_use]
+    pub fn jitter(&self) -> f64 {
+        self.chance.lock().unwrap_or_else(PoisonError::into_inner).f64()
     }
 
     /// Makes one outside call named `point`, bounded by `timeout`.
@@ -115,5 +137,22 @@ impl Outside {
             Some(Injected::Fail) => Err(CallError::Injected { point, moment }),
             Some(Injected::TimeOut) => Err(CallError::TimedOut { point, after: timeout }),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_same_seed_gives_the_same_jitter_and_clones_share_it() {
+        let of = |seed| {
+            let outside = Outside::default().seeded(seed);
+            let clone = outside.clone();
+            [outside.jitter(), clone.jitter(), outside.jitter()]
+        };
+        assert_eq!(of(7), of(7));
+        assert_ne!(of(7), of(8));
+        assert!(of(7).windows(2).all(|pair| pair[0] != pair[1]), "{:?}", of(7));
     }
 }

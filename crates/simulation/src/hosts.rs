@@ -137,7 +137,7 @@ impl SimulatedGit {
         remote: &Remote,
         repository: &str,
         commit: &ObjectId,
-        look: impl Fn(&Files) -> Result<T, GitError> + Send + Sync + 'static,
+        look: impl Fn(&Kept<'_>) -> Result<T, GitError> + Send + Sync + 'static,
     ) -> Answer<'_, T> {
         let (world, cache) = (Arc::clone(&self.caller.world), Arc::clone(&self.cache));
         let (remote, place) = (remote.clone(), (repository.to_owned(), commit.as_str().to_owned()));
@@ -157,10 +157,35 @@ impl SimulatedGit {
                 }
                 cache.insert(place.clone());
             }
-            let hosted = state.repositories.get(remote.url.as_str());
-            let files = hosted.and_then(|hosted| hosted.commits.get(&place.1));
-            look(files.ok_or_else(|| GitError::CommitGone { commit: place.1.clone() })?)
+            let commits = state.repositories.get(remote.url.as_str()).map(|hosted| &hosted.commits);
+            let commits = commits.ok_or_else(|| GitError::CommitGone { commit: place.1.clone() })?;
+            let (repository, commit) = (&*place.0, &*place.1);
+            let files = commits.get(commit);
+            let files = files.ok_or_else(|| GitError::CommitGone { commit: commit.to_owned() })?;
+            look(&Kept { repository, files, commits, cache: &cache })
         }))
+    }
+}
+
+/// A commit in a cache, and what is beside it.
+struct Kept<'a> {
+    repository: &'a str,
+    files: &'a Files,
+    commits: &'a HashMap<String, Files>,
+    cache: &'a BTreeSet<(String, String)>,
+}
+
+impl Kept<'_> {
+    /// What differs from another commit, if that is in the cache too.
+    fn changes_since(&self, from: &str) -> Option<BTreeMap<String, Entry>> {
+        let before = self
+            .cache
+            .contains(&(self.repository.to_owned(), from.to_owned()))
+            .then(|| self.commits.get(from));
+        let before = before.flatten()?;
+        let differ = |path: &&String| self.files.get(*path) != before.get(*path);
+        let paths: BTreeSet<&String> = self.files.keys().chain(before.keys()).filter(differ).collect();
+        Some(paths.into_iter().map(|path| (path.clone(), entry(self.files, path))).collect())
     }
 }
 
@@ -184,8 +209,8 @@ fn admitted<'s>(state: &'s mut State, remote: &Remote, now_ms: i64) -> Result<&'
     }
 }
 
-fn entry(files: &Files, path: &RepoPath) -> Entry {
-    match files.get(path.as_str()).and_then(|content| blob_of(content).parse().ok()) {
+fn entry(files: &Files, path: &str) -> Entry {
+    match files.get(path).and_then(|content| blob_of(content).parse().ok()) {
         Some(blob) => Entry::File { blob },
         None => Entry::Missing,
     }
@@ -216,15 +241,28 @@ impl Repositories for SimulatedGit {
         self.reading("git.fetch", remote, repository, commit, |_| Ok(()))
     }
 
-    fn entry<'a>(
+    fn entries<'a>(
         &'a self,
         remote: &'a Remote,
         repository: &'a str,
         commit: &'a ObjectId,
-        path: &'a RepoPath,
-    ) -> Answer<'a, Entry> {
-        let path = path.clone();
-        self.reading("git.read_tree", remote, repository, commit, move |files| Ok(entry(files, &path)))
+        paths: &'a [RepoPath],
+    ) -> Answer<'a, Vec<Entry>> {
+        let paths = paths.to_vec();
+        self.reading("git.read_tree", remote, repository, commit, move |kept| {
+            Ok(paths.iter().map(|path| entry(kept.files, path.as_str())).collect())
+        })
+    }
+
+    fn changes<'a>(
+        &'a self,
+        remote: &'a Remote,
+        repository: &'a str,
+        from: &'a ObjectId,
+        to: &'a ObjectId,
+    ) -> Answer<'a, Option<BTreeMap<String, Entry>>> {
+        let from = from.as_str().to_owned();
+        self.reading("git.diff_trees", remote, repository, to, move |kept| Ok(kept.changes_since(&from)))
     }
 
     fn read<'a>(
@@ -236,13 +274,34 @@ impl Repositories for SimulatedGit {
         max_bytes: u64,
     ) -> Answer<'a, Vec<u8>> {
         let path = path.clone();
-        self.reading("git.read_blob", remote, repository, commit, move |files| {
-            let content = files.get(path.as_str()).ok_or_else(|| GitError::Missing { path: path.clone() })?;
+        self.reading("git.read_blob", remote, repository, commit, move |kept| {
+            let content =
+                kept.files.get(path.as_str()).ok_or_else(|| GitError::Missing { path: path.clone() })?;
             if content.len() as u64 > max_bytes {
                 let size = Some(content.len() as u64);
                 return Err(GitError::TooLarge { path: path.clone(), size, limit: max_bytes });
             }
             Ok(content.as_bytes().to_vec())
+        })
+    }
+
+    fn read_all<'a>(
+        &'a self,
+        remote: &'a Remote,
+        repository: &'a str,
+        commit: &'a ObjectId,
+        paths: &'a [RepoPath],
+        max_bytes: u64,
+    ) -> Answer<'a, Vec<Option<Vec<u8>>>> {
+        let (world, paths) = (Arc::clone(&self.caller.world), paths.to_vec());
+        self.reading("git.read_blob", remote, repository, commit, move |kept| {
+            let read = |path: &RepoPath| {
+                // Hosts may give files out one by one alone.
+                let is_given = !world.is_on() || world.dice(|dice| dice.u32(..50)) > 0;
+                let content = kept.files.get(path.as_str()).filter(|_| is_given)?;
+                (content.len() as u64 <= max_bytes).then(|| content.as_bytes().to_vec())
+            };
+            Ok(paths.iter().map(read).collect())
         })
     }
 

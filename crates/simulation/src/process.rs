@@ -6,7 +6,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
-use syncline::worker::Worker;
+use syncline::config::Limits;
+use syncline::worker::{Places, Worker};
 use syncline_seams::{Clock, Outside};
 use syncline_store::{MasterKeys, Store, StoreError, Writer};
 use tokio::sync::mpsc::UnboundedReceiver;
@@ -154,13 +155,21 @@ impl Site {
             oracle: Arc::clone(&self.oracle),
         };
         let outside: Outside = plan.outside();
-        let caller = Caller { world: Arc::clone(&self.world), outside, control: Arc::clone(&control) };
+        let outside = outside.seeded(self.world.dice(|dice| dice.u64(..)));
+        let caller = Caller {
+            world: Arc::clone(&self.world),
+            outside: outside.clone(),
+            control: Arc::clone(&control),
+        };
         let worker = Arc::new(Worker::new(
             running.store.clone(),
             Arc::new(SimulatedGit::new(caller.clone())),
             Arc::new(SimulatedCloudFormation::new(caller, Arc::clone(&self.oracle))),
             Arc::new(self.world.clock.clone()),
             POLL_INTERVAL,
+            Limits::default().remote(),
+            Places::default(),
+            outside,
         ));
         let lanes = (0..LANES)
             .map(|_| {

@@ -12,6 +12,7 @@ ALTER TABLE attempt ADD COLUMN events TEXT NOT NULL DEFAULT '[]';
 ALTER TABLE repository_attempt ADD COLUMN event_count BIGINT NOT NULL DEFAULT 0;
 ALTER TABLE repository_attempt ADD COLUMN events TEXT NOT NULL DEFAULT '[]';
 
+-- sqlite only
 UPDATE repository_attempt
    SET event_count = (SELECT count(*) FROM event WHERE attempt_id = repository_attempt.id);
 
@@ -32,4 +33,5 @@ UPDATE repository_attempt SET events =
       AND seq >= (repository_attempt.event_count - 1) / 100 * 100)
  WHERE event_count > 0;
 
+-- end
 DROP TABLE event;

@@ -236,6 +236,7 @@ impl Store {
         let account = account.clone();
         let [id, name] = [id, name].map(str::to_owned);
         self.change("store.create_user", change, move |tx| {
+            tx.lock_account(&account)?;
             if find_user(tx, &account, &name)?.is_some() {
                 return Ok(Made::AlreadyExists);
             }
@@ -266,6 +267,7 @@ impl Store {
     ) -> StoreResult<A> {
         let (account, name) = (account.clone(), name.to_owned());
         self.change("store.delete_user", change, move |tx| {
+            tx.lock_account(&account)?;
             let Some(user) = find_user(tx, &account, &name)? else { return Ok(false) };
             for table in ["policy", "access_key"] {
                 tx.execute(&format!("DELETE FROM {table} WHERE principal_id = $1"), params![&user.id])?;
@@ -291,6 +293,7 @@ impl Store {
         let account = account.clone();
         let [user_name, name, document] = [user_name, name, document].map(str::to_owned);
         self.change("store.put_policy", change, move |tx| {
+            tx.lock_account(&account)?;
             let Some(user) = find_user(tx, &account, &user_name)? else { return Ok(Made::NoUser) };
             let others = tx.count(
                 "SELECT count(*) FROM policy WHERE principal_id = $1 AND name <> $2",
@@ -324,6 +327,7 @@ impl Store {
         let account = account.clone();
         let [user_name, name] = [user_name, name].map(str::to_owned);
         self.change("store.delete_policy", change, move |tx| {
+            tx.lock_account(&account)?;
             let Some(user) = find_user(tx, &account, &user_name)? else { return Ok(false) };
             let deleted = tx.execute(
                 "DELETE FROM policy WHERE principal_id = $1 AND name = $2",
@@ -376,6 +380,7 @@ impl Store {
     ) -> StoreResult<A> {
         let (account, keys) = (account.clone(), self.keys());
         self.change("store.create_access_key", change, move |tx| {
+            tx.lock_account(&account)?;
             let Some(user) = find_user(tx, &account, &new.user_name)? else { return Ok(Made::NoUser) };
             tx.execute(
                 "DELETE FROM access_key WHERE principal_id = $1 AND expires_at_ms < $2",
@@ -429,6 +434,7 @@ impl Store {
         let account = account.clone();
         let [user_name, id] = [user_name, id].map(str::to_owned);
         self.change("store.set_access_key_active", change, move |tx| {
+            tx.lock_account(&account)?;
             let Some(user) = find_user(tx, &account, &user_name)? else { return Ok(false) };
             let changed = tx.execute(
                 "UPDATE access_key SET active = $3 WHERE principal_id = $1 AND id = $2",
@@ -453,6 +459,7 @@ impl Store {
         let account = account.clone();
         let [user_name, id] = [user_name, id].map(str::to_owned);
         self.change("store.delete_access_key", change, move |tx| {
+            tx.lock_account(&account)?;
             let Some(user) = find_user(tx, &account, &user_name)? else { return Ok(false) };
             let deleted = tx.execute(
                 "DELETE FROM access_key WHERE principal_id = $1 AND id = $2",

@@ -322,11 +322,13 @@ impl Store {
         let (claim, id) = (claim.clone(), attempt_id.to_owned());
         self.write("store.end_attempt", move |tx| {
             work::fence(tx, &claim)?;
+            let given_up = ending.events.last().is_some_and(|event| event.kind == EventKind::Superseded);
             let ended = tx.row(
-                "UPDATE attempt SET status = $2, ended_at_ms = $3, last_stack_event = coalesce($4, last_stack_event)
+                "UPDATE attempt SET status = $2, ended_at_ms = $3, last_stack_event = coalesce($4, last_stack_event),
+                     given_up = $6
                    WHERE id = $1 AND sync_id = $5 AND status IN ('INITIATED', 'IN_PROGRESS')
                  RETURNING target_revision, stack_id, role_arn",
-                params![&id, ending.status.as_str(), tx.now_ms(), ending.last_stack_event, &claim.id],
+                params![&id, ending.status.as_str(), tx.now_ms(), ending.last_stack_event, &claim.id, given_up],
             )?;
             let Some(mut ended) = ended else {
                 return Err(StoreError::Stale(format!("attempt {id}, which has ended")));

@@ -263,8 +263,8 @@ pub(crate) fn gauges(tx: &Tx<'_>) -> StoreResult<[i64; 3]> {
            UNION ALL
            SELECT (SELECT min(r.account_id) FROM audit_record r WHERE r.account_id > chain.account_id)
              FROM chain WHERE chain.account_id IS NOT NULL)
-         SELECT coalesce(sum((SELECT max(r.sequence) FROM audit_record r
-                               WHERE r.account_id = chain.account_id)), 0)
+         SELECT CAST(coalesce(sum((SELECT max(r.sequence) FROM audit_record r
+                                    WHERE r.account_id = chain.account_id)), 0) AS BIGINT)
            FROM chain WHERE chain.account_id IS NOT NULL",
         &[],
     )?;

@@ -6,7 +6,7 @@ use syncline_seams::chance;
 
 use crate::change::Change;
 use crate::sql::{Row, Tx, params, to_json};
-use crate::{Scope, Store, StoreResult, branches, configurations, work};
+use crate::{Scope, Store, StoreResult, branches, configurations, suspensions, work};
 
 /// A blocker, as stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -83,9 +83,16 @@ pub(crate) fn active(tx: &Tx<'_>, sync_id: &str) -> StoreResult<Vec<BlockerKind>
         .collect()
 }
 
+/// Lets nobody else raise or resolve blockers of the sync meanwhile: the workers of its link, of its branch and of its
+/// stack all do.
+fn lock(tx: &Tx<'_>, sync_id: &str) -> StoreResult<()> {
+    tx.lock_rows("SELECT id FROM sync_configuration WHERE id = $1 FOR UPDATE", params![sync_id])
+}
+
 /// Raises a blocker. One of the same kind that stands is left alone when it is an outage; one that speaks of
 /// an earlier failure is resolved by the new one.
 pub(crate) fn raise(tx: &Tx<'_>, sync_id: &str, new: &NewBlocker) -> StoreResult<()> {
+    lock(tx, sync_id)?;
     if new.kind.release() == Release::Recovery && active(tx, sync_id)?.contains(&new.kind) {
         return Ok(());
     }
@@ -123,6 +130,9 @@ pub(crate) fn resolve_where(
     let mut resolved = 0;
     for kind in active(tx, sync_id)? {
         if which(kind) {
+            if resolved == 0 {
+                lock(tx, sync_id)?;
+            }
             resolved += tx.execute(
                 "UPDATE blocker SET status = 'RESOLVED', resolved_reason = $3, resolved_at_ms = $4
                   WHERE sync_id = $1 AND kind = $2 AND status = 'ACTIVE'",
@@ -183,6 +193,7 @@ impl Store {
         let scope = scope.clone();
         let [sync_type, name, id, reason] = [sync_type, name, id, reason].map(str::to_owned);
         self.change("store.resolve_blocker", change, move |tx| {
+            tx.lock_account(&scope.account)?;
             let Some(configuration) = configurations::find(tx, &scope, &sync_type, &name)? else {
                 return Ok(Resolution::NoConfiguration);
             };
@@ -192,7 +203,7 @@ impl Store {
             if blocker.status == BlockerStatus::Resolved {
                 return Ok(Resolution::Resolved(Box::new(blocker)));
             }
-            if let Some(why) = why_not_syncable(tx, &configuration.link_id)? {
+            if let Some(why) = why_not_syncable(tx, &scope, &configuration)? {
                 return Ok(Resolution::CannotRetry(why));
             }
             tx.execute(
@@ -228,10 +239,11 @@ impl Store {
         let scope = scope.clone();
         let [sync_type, name] = [sync_type, name].map(str::to_owned);
         self.change("store.sync_now", change, move |tx| {
+            tx.lock_account(&scope.account)?;
             let Some(configuration) = configurations::find(tx, &scope, &sync_type, &name)? else {
                 return Ok(None);
             };
-            if let Some(why) = why_not_syncable(tx, &configuration.link_id)? {
+            if let Some(why) = why_not_syncable(tx, &scope, &configuration)? {
                 return Ok(Some(Err(why)));
             }
             sync_again(tx, &configuration.id, &configuration.link_id)?;
@@ -249,7 +261,16 @@ fn sync_again(tx: &mut Tx<'_>, sync_id: &str, link_id: &str) -> StoreResult<()> 
     work::wake(tx, sync_id)
 }
 
-fn why_not_syncable(tx: &Tx<'_>, link_id: &str) -> StoreResult<Option<String>> {
+fn why_not_syncable(
+    tx: &Tx<'_>,
+    scope: &Scope,
+    configuration: &configurations::Configuration,
+) -> StoreResult<Option<String>> {
+    if let Some(suspension) = suspensions::find(tx, scope.account.as_str(), &configuration.id)? {
+        let what = if suspension.of_account { "its account" } else { "it" };
+        return Ok(Some(format!("{what} is suspended ({}); resume it first", suspension.reason)));
+    }
+    let link_id = &configuration.link_id;
     let status = tx.row(
         "SELECT c.name, c.status FROM connection c
            JOIN repository_link l ON l.connection_id = c.id WHERE l.id = $1",

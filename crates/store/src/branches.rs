@@ -1,14 +1,15 @@
 //! Branches: their heads, the attempts to read them, and which syncs a commit concerns.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use syncline_model::sync::{BlockerKind, EventKind, Release, RepositoryAttemptStatus, Revision, SyncEvent};
 use syncline_seams::chance;
 
 use crate::blockers::{self, NewBlocker};
 use crate::events::{self, Of};
+use crate::paths::{self, Indexed, SyncFile};
 use crate::sql::{Row, Tx, params, to_json};
-use crate::work::{self, Claim};
+use crate::work::{self, Claim, Kind};
 use crate::{Store, StoreResult};
 
 /// One branch, as the worker needs it.
@@ -26,8 +27,19 @@ pub struct BranchRecord {
     pub head_seq: i64,
     /// Failed tries of reading the head, in a row.
     pub failures: i64,
-    /// The live sync configurations that have not considered this head.
+    /// The live sync configurations that have to consider this head whatever it changes.
     pub syncs: Vec<BranchSync>,
+    /// The commits at which the files of syncs are known that have not considered this head, whether they are among
+    /// `syncs` or have to consider it only if their files changed ([`Store::touched_syncs`]).
+    pub bases: Vec<String>,
+}
+
+impl BranchRecord {
+    /// Whether every sync has considered the head.
+    #[must_use]
+    pub fn is_considered(&self) -> bool {
+        self.syncs.is_empty() && self.bases.is_empty()
+    }
 }
 
 /// A sync configuration that has to consider a head.
@@ -48,6 +60,8 @@ pub struct BranchSync {
     /// What the files were at the newest revision that it wanted: that of the newest attempt, or of the one
     /// that is about to be made.
     pub newest_inputs: Option<String>,
+    /// Its files at the commit that it considered last, if that is known and nothing but commits happened since.
+    pub indexed: Option<Indexed>,
 }
 
 /// What a sync makes of a head.
@@ -59,6 +73,24 @@ pub struct Consideration {
     pub generation: i64,
     /// The revision it wants, with what its files are; `None` if nothing of it changed.
     pub desired: Option<(Revision, String)>,
+    /// Its files at the head; `None` if they are as the path index has them.
+    pub files: Option<Vec<SyncFile>>,
+}
+
+/// What a head means for the syncs of its branch.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Considered {
+    /// What each sync makes of it that was looked at.
+    pub syncs: Vec<Consideration>,
+    /// Commits whose difference from the head is known. The syncs whose files are known at one of these, which want
+    /// only changes of them and are not among `syncs`, are passed over: the head does not concern them.
+    pub untouched: Vec<String>,
+}
+
+impl From<Vec<Consideration>> for Considered {
+    fn from(syncs: Vec<Consideration>) -> Self {
+        Self { syncs, untouched: Vec::new() }
+    }
 }
 
 /// What a listing of heads changed.
@@ -135,31 +167,42 @@ fn set_status(tx: &Tx<'_>, attempt_id: &str, status: RepositoryAttemptStatus) ->
     Ok(())
 }
 
-fn syncs_of(tx: &Tx<'_>, link_id: &str, branch: Option<&str>) -> StoreResult<Vec<String>> {
+fn syncs_of(tx: &Tx<'_>, link_id: &str) -> StoreResult<Vec<String>> {
     tx.rows(
-        "SELECT id FROM sync_configuration
-          WHERE link_id = $1 AND deleted = 0 AND (CAST($2 AS TEXT) IS NULL OR branch = $2) ORDER BY id",
-        params![link_id, branch],
+        "SELECT id FROM sync_configuration WHERE link_id = $1 AND deleted = 0 ORDER BY id",
+        params![link_id],
     )?
     .iter_mut()
     .map(Row::text)
     .collect()
 }
 
-/// The live syncs of a link, but for those that wait for a commit which the last try could not read: that the
-/// heads are told says nothing of it.
-fn readable_syncs_of(tx: &Tx<'_>, link_id: &str) -> StoreResult<Vec<String>> {
-    tx.rows(
-        "SELECT s.id FROM sync_configuration s LEFT JOIN branch b ON b.link_id = s.link_id AND b.name = s.branch
+/// The live syncs of a link of which a blocker says that the repository cannot be read, but for those that wait for a
+/// commit which the last try could not read: that the heads are told says nothing of it.
+fn told_unreadable(tx: &Tx<'_>, link_id: &str) -> StoreResult<BTreeSet<String>> {
+    let blocked = tx.rows(
+        "SELECT s.id, k.kind FROM sync_configuration s
+           JOIN blocker k ON k.sync_id = s.id AND k.status = 'ACTIVE'
+           LEFT JOIN branch b ON b.link_id = s.link_id AND b.name = s.branch
           WHERE s.link_id = $1 AND s.deleted = 0
             AND (coalesce(b.failures, 0) = 0
-                 OR (s.considered_seq = b.head_seq AND s.considered_generation = s.generation))
-          ORDER BY s.id",
+                 OR (s.considered_seq = b.head_seq AND s.considered_generation = s.generation))",
         params![link_id],
-    )?
-    .iter_mut()
-    .map(Row::text)
-    .collect()
+    )?;
+    of_repository(blocked, |kind| kind != BlockerKind::BranchMissing)
+}
+
+/// The syncs of rows of sync and kind of a blocker that is of the repository, and is picked.
+fn of_repository(rows: Vec<Row>, picked: impl Fn(BlockerKind) -> bool) -> StoreResult<BTreeSet<String>> {
+    let mut syncs = BTreeSet::new();
+    for mut row in rows {
+        let sync_id = row.text()?;
+        let kind = row.parsed(BlockerKind::from_text)?;
+        if kind.is_of_repository() && picked(kind) {
+            syncs.insert(sync_id);
+        }
+    }
+    Ok(syncs)
 }
 
 /// Has the branches of a link read again as if nothing had failed before: something changed since.
@@ -171,7 +214,7 @@ pub(crate) fn forget_failures(tx: &Tx<'_>, link_id: &str) -> StoreResult<()> {
 /// Voids what is being read of the link's branches in the way that was right until now.
 pub(crate) fn interrupt(tx: &mut Tx<'_>, link_id: &str) -> StoreResult<()> {
     for mut branch in tx.rows("SELECT id FROM branch WHERE link_id = $1", params![link_id])? {
-        work::interrupt(tx, &branch.text()?)?;
+        work::interrupt(tx, Kind::Branch, &branch.text()?)?;
     }
     Ok(())
 }
@@ -220,6 +263,46 @@ fn fail_newest(tx: &Tx<'_>, branch_id: &str, kind: EventKind, reason: &str) -> S
 }
 
 impl Store {
+    /// Whether there is anything to record of a link's heads: one that is new or not there, a repository that answers
+    /// again, a sync that waits for its branch to be read. Looks at no sync by itself.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn is_news(
+        &self,
+        link_id: &str,
+        heads: &BTreeMap<String, Option<String>>,
+    ) -> StoreResult<bool> {
+        let (link_id, heads) = (link_id.to_owned(), heads.clone());
+        self.read(move |tx| {
+            let link_id = link_id.as_str();
+            let failing = "SELECT 1 FROM repository_link WHERE id = $1 AND failures > 0";
+            if tx.row(failing, params![link_id])?.is_some() {
+                return Ok(true);
+            }
+            let mut recorded = BTreeMap::new();
+            for mut row in
+                tx.rows("SELECT name, head_sha FROM branch WHERE link_id = $1", params![link_id])?
+            {
+                recorded.insert(row.text()?, row.opt_text()?);
+            }
+            for (name, head) in &heads {
+                let known = recorded.get(name).and_then(Option::as_ref);
+                if head.is_none() || head.as_ref() != known || is_waited_for(tx, link_id, name)? {
+                    return Ok(true);
+                }
+            }
+            let blocked = tx.rows(
+                "SELECT s.id, k.kind FROM sync_configuration s
+                   JOIN blocker k ON k.sync_id = s.id AND k.status = 'ACTIVE'
+                  WHERE s.link_id = $1 AND s.deleted = 0",
+                params![link_id],
+            )?;
+            Ok(!of_repository(blocked, |_| true)?.is_empty())
+        })
+        .await
+    }
+
     /// Records the heads of a link's branches; `None` for a branch that is not there. Makes due whatever has
     /// something new to read, and ends the blockers that said the repository cannot be read.
     ///
@@ -240,7 +323,7 @@ impl Store {
             if recovered {
                 forget_failures(tx, &claim.id)?;
             }
-            for sync_id in readable_syncs_of(tx, &claim.id)? {
+            for sync_id in told_unreadable(tx, &claim.id)? {
                 blockers::resolve_where(tx, &sync_id, "the repository answers again", |kind| {
                     kind.is_of_repository() && kind != BlockerKind::BranchMissing
                 })?;
@@ -292,7 +375,7 @@ impl Store {
                 params![&claim.id],
             )?;
             let Some(kind) = blocker else { return Ok(()) };
-            for sync_id in syncs_of(tx, &claim.id, None)? {
+            for sync_id in syncs_of(tx, &claim.id)? {
                 blockers::raise(
                     tx,
                     &sync_id,
@@ -327,30 +410,17 @@ impl Store {
             let Some(mut row) = found else { return Ok(None) };
             let (link_id, name) = (row.text()?, row.text()?);
             let (head_sha, head_seq, failures) = (row.opt_text()?, row.int()?, row.int()?);
-            let syncs = tx
-                .rows(
-                    "SELECT s.id, s.resource_name, s.generation, s.considered_generation, s.config_file,
-                            s.trigger_resource_update_on, s.desired_inputs
-                       FROM sync_configuration s
-                      WHERE s.link_id = $1 AND s.branch = $2 AND s.deleted = 0
-                        AND (s.considered_seq <> $3 OR s.considered_generation <> s.generation)
-                      ORDER BY s.resource_name",
-                    params![&link_id, &name, head_seq],
-                )?
-                .into_iter()
-                .map(|mut row| {
-                    Ok(BranchSync {
-                        id: row.text()?,
-                        resource_name: row.text()?,
-                        generation: row.int()?,
-                        considered_generation: row.int()?,
-                        config_file: row.text()?,
-                        only_file_changes: row.opt_text()?.as_deref() == Some("FILE_CHANGE"),
-                        newest_inputs: row.opt_text()?,
-                    })
-                })
-                .collect::<StoreResult<Vec<_>>>()?;
-            Ok(Some(BranchRecord { id: id.to_owned(), link_id, name, head_sha, head_seq, failures, syncs }))
+            let (syncs, bases) = paths::waiting(tx, &link_id, &name, head_seq)?;
+            Ok(Some(BranchRecord {
+                id: id.to_owned(),
+                link_id,
+                name,
+                head_sha,
+                head_seq,
+                failures,
+                syncs,
+                bases,
+            }))
         })
         .await
     }
@@ -404,24 +474,31 @@ impl Store {
         claim: &Claim,
         branch: &BranchRecord,
         attempt_id: &str,
-        considerations: Vec<Consideration>,
+        considered: impl Into<Considered>,
         mut events: Vec<(EventKind, String)>,
     ) -> StoreResult<()> {
         let (claim, branch, attempt_id) = (claim.clone(), branch.clone(), attempt_id.to_owned());
+        let considered = considered.into();
         self.write("store.record_considered", move |tx| {
             work::fence(tx, &claim)?;
-            for consideration in &considerations {
+            for consideration in &considered.syncs {
                 consider(tx, &branch, consideration)?;
+            }
+            let mut passed = 0;
+            for base in &considered.untouched {
+                passed += paths::pass_over(tx, &branch, base)?;
+            }
+            if passed > 0 {
+                let syncs = if passed == 1 { "1 sync".to_owned() } else { format!("{passed} syncs") };
+                let text = format!("{syncs} passed over: the commit changes none of their files");
+                events.push((EventKind::ResourceUnchanged, text));
             }
             tx.execute("UPDATE branch SET failures = 0 WHERE id = $1", params![&claim.id])?;
             let sha = branch.head_sha.as_deref();
             let attempt_id = open_or_new(tx, &branch.id, attempt_id, sha)?;
             set_status(tx, &attempt_id, RepositoryAttemptStatus::Succeeded)?;
-            for (kind, text) in events.drain(..) {
-                let event = event(tx, kind, text, sha);
-                add_event(tx, &attempt_id, event)?;
-            }
-            Ok(())
+            let events = events.into_iter().map(|(kind, text)| event(tx, kind, text, sha)).collect();
+            events::append(tx, Of::Repository, &attempt_id, events)
         })
         .await
     }
@@ -457,15 +534,15 @@ impl Store {
                 set_status(tx, &attempt_id, RepositoryAttemptStatus::Failed)?;
             }
             if let Some(kind) = blocker {
-                for sync in &branch.syncs {
+                for sync_id in paths::waiting_ids(tx, &branch)? {
                     let new = NewBlocker { kind, reason: reason.clone(), contexts: Vec::new() };
-                    blockers::raise(tx, &sync.id, &new)?;
+                    blockers::raise(tx, &sync_id, &new)?;
                     if kind.release() == Release::Success {
                         // The next commit that can be read is tried, whether or not its files changed: only
                         // a success ends the blocker.
                         tx.execute(
                             "UPDATE sync_configuration SET considered_generation = 0 WHERE id = $1",
-                            params![&sync.id],
+                            params![&sync_id],
                         )?;
                     }
                 }
@@ -511,7 +588,9 @@ fn consider(tx: &mut Tx<'_>, branch: &BranchRecord, consideration: &Consideratio
         "the branch was read",
         BlockerKind::is_of_repository,
     )?;
-    let Some((revision, inputs)) = &consideration.desired else { return Ok(()) };
+    let Some((revision, inputs)) = &consideration.desired else {
+        return paths::index(tx, branch, consideration, true);
+    };
     let wanted = tx.execute(
         "UPDATE sync_configuration SET desired_revision = $2, desired_seq = $3, desired_generation = $4,
                 desired_inputs = $5
@@ -528,7 +607,8 @@ fn consider(tx: &mut Tx<'_>, branch: &BranchRecord, consideration: &Consideratio
     if wanted > 0 {
         work::wake(tx, &consideration.sync_id)?;
     }
-    Ok(())
+    // What is desired of a newer head stays, and with it what its files were there.
+    paths::index(tx, branch, consideration, wanted > 0)
 }
 
 fn branch_missing(tx: &mut Tx<'_>, link_id: &str, branch: &BranchRow) -> StoreResult<()> {
@@ -536,20 +616,43 @@ fn branch_missing(tx: &mut Tx<'_>, link_id: &str, branch: &BranchRow) -> StoreRe
     if branch.head_sha.is_some() {
         tx.execute("UPDATE branch SET head_sha = NULL WHERE id = $1", params![&branch.id])?;
     }
-    for sync_id in syncs_of(tx, link_id, Some(&branch.name))? {
+    for mut untold in tx.rows(
+        "SELECT s.id FROM sync_configuration s WHERE s.link_id = $1 AND s.branch = $2 AND s.deleted = 0
+            AND NOT EXISTS (SELECT 1 FROM blocker k
+                             WHERE k.sync_id = s.id AND k.status = 'ACTIVE' AND k.kind = 'BRANCH_MISSING')
+          ORDER BY s.id",
+        params![link_id, &branch.name],
+    )? {
         let contexts = vec![("branch".to_owned(), branch.name.clone())];
         let new = NewBlocker { kind: BlockerKind::BranchMissing, reason: reason.clone(), contexts };
-        blockers::raise(tx, &sync_id, &new)?;
+        blockers::raise(tx, &untold.text()?, &new)?;
     }
     fail_newest(tx, &branch.id, EventKind::BranchMissing, &reason)
+}
+
+/// Whether a sync waits for the branch to be read. A commit that could not be read is due again when its last try
+/// said, not whenever the heads are told.
+fn is_waited_for(tx: &Tx<'_>, link_id: &str, branch: &str) -> StoreResult<bool> {
+    let waiting = tx.row(
+        "SELECT 1 FROM sync_configuration s JOIN branch b ON b.link_id = s.link_id AND b.name = s.branch
+          WHERE s.link_id = $1 AND s.branch = $2 AND b.failures = 0 AND s.deleted = 0
+            AND (s.considered_seq <> b.head_seq OR s.considered_generation <> s.generation) LIMIT 1",
+        params![link_id, branch],
+    )?;
+    Ok(waiting.is_some())
 }
 
 /// Records where a branch stands; true if that is a new head.
 fn branch_at(tx: &mut Tx<'_>, link_id: &str, branch: &BranchRow, sha: &str) -> StoreResult<bool> {
     use RepositoryAttemptStatus::{InProgress, Initiated, Queued};
     let new_head = branch.head_sha.as_deref() != Some(sha);
-    for sync_id in syncs_of(tx, link_id, Some(&branch.name))? {
-        blockers::resolve_where(tx, &sync_id, "the branch is there", |kind| {
+    for mut sync in tx.rows(
+        "SELECT s.id FROM sync_configuration s
+           JOIN blocker k ON k.sync_id = s.id AND k.status = 'ACTIVE' AND k.kind = 'BRANCH_MISSING'
+          WHERE s.link_id = $1 AND s.branch = $2 AND s.deleted = 0",
+        params![link_id, &branch.name],
+    )? {
+        blockers::resolve_where(tx, &sync.text()?, "the branch is there", |kind| {
             kind == BlockerKind::BranchMissing
         })?;
     }
@@ -575,14 +678,7 @@ fn branch_at(tx: &mut Tx<'_>, link_id: &str, branch: &BranchRow, sha: &str) -> S
             _ => {}
         }
     }
-    // A commit that could not be read is due again when its last try said, not whenever the heads are told.
-    let waiting = tx.count(
-        "SELECT count(*) FROM sync_configuration s JOIN branch b ON b.link_id = s.link_id AND b.name = s.branch
-          WHERE b.id = $1 AND b.failures = 0 AND s.deleted = 0
-            AND (s.considered_seq <> b.head_seq OR s.considered_generation <> s.generation)",
-        params![&branch.id],
-    )?;
-    if waiting > 0 {
+    if is_waited_for(tx, link_id, &branch.name)? {
         work::wake(tx, &branch.id)?;
     }
     Ok(new_head)

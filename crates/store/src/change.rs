@@ -102,6 +102,8 @@ impl<T, A> Change<T, A> {
 
     fn run(self, tx: &mut Tx<'_>, body: impl FnOnce(&mut Tx<'_>) -> StoreResult<T>) -> StoreResult<A> {
         let Some(recording) = self.recording else { return body(tx).map(self.answer) };
+        // One that comes twice at once finds the other's answer.
+        tx.lock_account(&recording.account)?;
         let before = match &recording.invocation {
             Some((invocation, read)) => answer_of(tx, invocation)?.map(|kept| read(&kept)).transpose()?,
             None => None,

@@ -9,7 +9,7 @@ use crate::page::{Cursor, Page, PageOf};
 use crate::sql::{Row, Tx, params};
 use crate::work::{self, Kind};
 use crate::{Scope, Store, StoreResult};
-use crate::{blockers, branches, links};
+use crate::{blockers, branches, lanes, links};
 
 /// A sync configuration, as the API shows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -167,6 +167,11 @@ pub(crate) fn find(
     .transpose()
 }
 
+/// Lets no other account's configuration take the stack meanwhile.
+fn lock_stack(tx: &Tx<'_>, role_account: &str, region: &str, name: &str) -> StoreResult<()> {
+    tx.lock(&format!("stack {role_account}/{region}/{name}"))
+}
+
 /// Whether a live configuration other than `except` drives the stack.
 fn stack_taken(tx: &Tx<'_>, role_account: &str, region: &str, name: &str, except: &str) -> StoreResult<bool> {
     Ok(tx.count(
@@ -228,6 +233,7 @@ impl Store {
     ) -> StoreResult<A> {
         let scope = scope.clone();
         self.change("store.create_configuration", change, move |tx| {
+            tx.lock_account(&scope.account)?;
             if links::find(tx, &scope, &new.link_id)?.is_none() {
                 return Ok(CreateConfiguration::LinkNotFound);
             }
@@ -236,6 +242,7 @@ impl Store {
             }
             let (account, region) = (scope.account.as_str(), scope.region.as_str());
             let role_account = new.role_arn.account().as_str();
+            lock_stack(tx, role_account, region, &new.resource_name)?;
             if stack_taken(tx, role_account, region, &new.resource_name, "")? {
                 return Ok(CreateConfiguration::StackTaken);
             }
@@ -361,6 +368,7 @@ impl Store {
         let scope = scope.clone();
         let [sync_type, name] = [sync_type, name].map(str::to_owned);
         self.change("store.update_configuration", change, move |tx| {
+            tx.lock_account(&scope.account)?;
             let Some(old) = find(tx, &scope, &sync_type, &name)? else {
                 return Ok(UpdateConfiguration::NotFound);
             };
@@ -377,6 +385,7 @@ impl Store {
             let moved = match &wanted.role_arn {
                 Some(role) => {
                     let account = role.account().as_str();
+                    lock_stack(tx, account, scope.region.as_str(), &name)?;
                     if stack_taken(tx, account, scope.region.as_str(), &name, &old.id)? {
                         return Ok(UpdateConfiguration::StackTaken);
                     }
@@ -427,6 +436,7 @@ impl Store {
                 })?;
             }
             follow_branch(tx, &link_id, &branch)?;
+            lanes::line_up(tx, Kind::Sync, &old.id)?;
             work::wake(tx, &old.id)?;
             let updated = find(tx, &scope, &sync_type, &name)?;
             Ok(updated.map_or(UpdateConfiguration::NotFound, |configuration| {
@@ -450,6 +460,7 @@ impl Store {
         let scope = scope.clone();
         let [sync_type, name] = [sync_type, name].map(str::to_owned);
         self.change("store.delete_configuration", change, move |tx| {
+            tx.lock_account(&scope.account)?;
             if let Some(configuration) = find(tx, &scope, &sync_type, &name)? {
                 tx.execute(
                     "UPDATE sync_configuration SET deleted = 1 WHERE id = $1",

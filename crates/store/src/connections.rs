@@ -5,7 +5,8 @@ use crate::keyring::{Owner, OwnerOf};
 use crate::page::{Cursor, Page, PageOf};
 use crate::sql::{Row, Tx, params};
 use crate::tags::{self, Tag};
-use crate::{Scope, Store, StoreResult, branches, hosts, work};
+use crate::work::{self, Kind};
+use crate::{Scope, Store, StoreResult, branches, hosts};
 
 /// Where a connection is in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -155,7 +156,7 @@ pub(crate) fn interrupt_links_of_host(tx: &mut Tx<'_>, host_id: &str, moved: boo
             branches::forget_heads(tx, &link)?;
         }
         branches::interrupt(tx, &link)?;
-        work::interrupt(tx, &link)?;
+        work::interrupt(tx, Kind::Link, &link)?;
     }
     Ok(())
 }
@@ -185,6 +186,7 @@ impl Store {
     ) -> StoreResult<A> {
         let scope = scope.clone();
         self.change("store.create_connection", change, move |tx| {
+            tx.lock_account(&scope.account)?;
             let provider_type = match (&new.provider_type, &new.host_id) {
                 (_, Some(host_id)) => match hosts::find(tx, &scope, host_id)? {
                     Some(host) => host.provider_type,
@@ -294,6 +296,7 @@ impl Store {
     ) -> StoreResult<A> {
         let (scope, id, keys) = (scope.clone(), id.to_owned(), self.keys());
         self.change("store.authorize_connection", change, move |tx| {
+            tx.lock_account(&scope.account)?;
             let Some(connection) = find(tx, &scope, &id)? else { return Ok(false) };
             let arn = arn_of(&connection.service, scope.region.as_str(), scope.account.as_str(), &id);
             let owner = Owner { account: scope.account.as_str(), arn: &arn };
@@ -326,6 +329,7 @@ impl Store {
     ) -> StoreResult<A> {
         let (scope, id) = (scope.clone(), id.to_owned());
         self.change("store.delete_connection", change, move |tx| {
+            tx.lock_account(&scope.account)?;
             let deleted = tx.execute(
                 "DELETE FROM connection WHERE account_id = $1 AND region = $2 AND id = $3",
                 params![scope.account.as_str(), scope.region.as_str(), &id],

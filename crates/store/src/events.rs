@@ -3,6 +3,9 @@
 //! The newest are one document in the attempt's own row, so that a status is read without a seek for each of them
 //! (ADR 0013). A document that is full becomes a row of `event_page`, and the attempt's begins anew.
 
+use std::borrow::Cow;
+
+use serde::{Deserialize, Serialize};
 use syncline_model::sync::{EventKind, SyncEvent};
 
 use crate::sql::{Tx, params, to_json};
@@ -20,23 +23,65 @@ pub(crate) enum Of {
     Repository,
 }
 
-/// An event as it is stored.
-type Stored<'e> = (i64, EventKind, &'e str, Option<&'e str>);
+/// The events of an attempt as they are stored and answered: a JSON list in the words of the API's sync events, oldest
+/// first.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EventDocument(String);
+
+impl EventDocument {
+    /// The events.
+    ///
+    /// # Errors
+    /// [`StoreError::Corrupt`] if they are not what this version writes.
+    pub fn read(&self) -> StoreResult<Vec<SyncEvent>> {
+        read(&self.0)
+    }
+
+    /// The JSON.
+    #[must_use]
+    pub fn into_json(self) -> String {
+        self.0
+    }
+}
+
+/// An event in the API's words: a status is answered without reading its events (ADR 0013).
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Stored<'e> {
+    #[serde(borrow)]
+    event: Cow<'e, str>,
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    external_id: Option<Cow<'e, str>>,
+    /// Seconds since the Unix epoch. Doubles hold whole milliseconds for 285,000 years.
+    time: f64,
+    r#type: EventKind,
+}
 
 /// The events of a document, oldest first.
 pub(crate) fn read(document: &str) -> StoreResult<Vec<SyncEvent>> {
-    let events: Vec<(i64, EventKind, String, Option<String>)> = serde_json::from_str(document)
+    let events: Vec<Stored<'_>> = serde_json::from_str(document)
         .map_err(|error| StoreError::Corrupt(format!("stored events: {error}")))?;
-    let event = |(time_ms, kind, text, external_id)| SyncEvent { time_ms, kind, text, external_id };
+    #[expect(clippy::cast_possible_truncation, reason = "a time of ours")]
+    let event = |event: Stored<'_>| SyncEvent {
+        time_ms: (event.time * 1000.0).round() as i64,
+        kind: event.r#type,
+        text: event.event.into_owned(),
+        external_id: event.external_id.map(Cow::into_owned),
+    };
     Ok(events.into_iter().map(event).collect())
 }
 
 pub(crate) fn write(events: &[SyncEvent]) -> StoreResult<String> {
-    let mut stored: Vec<Stored<'_>> = Vec::with_capacity(events.len());
-    for event in events {
-        stored.push((event.time_ms, event.kind, &event.text, event.external_id.as_deref()));
+    #[expect(clippy::cast_precision_loss, reason = "exact, as said above")]
+    fn stored(event: &SyncEvent) -> Stored<'_> {
+        Stored {
+            event: Cow::Borrowed(&event.text),
+            external_id: event.external_id.as_deref().map(Cow::Borrowed),
+            time: event.time_ms as f64 / 1000.0,
+            r#type: event.kind,
+        }
     }
-    to_json(&stored)
+    to_json(&events.iter().map(stored).collect::<Vec<_>>())
 }
 
 /// Adds events behind those that an attempt has.
@@ -80,12 +125,11 @@ pub(crate) fn newest(
     tx: &Tx<'_>,
     attempt_id: &str,
     count: i64,
-    document: &str,
-) -> StoreResult<Vec<SyncEvent>> {
-    let newest = read(document)?;
+    document: String,
+) -> StoreResult<EventDocument> {
     let before = (count - 1) / PAGE_EVENTS as i64 - 1;
-    if before < 0 || newest.len() >= PAGE_EVENTS {
-        return Ok(newest);
+    if before < 0 || count % PAGE_EVENTS as i64 == 0 {
+        return Ok(EventDocument(document));
     }
     let page = tx.row(
         "SELECT events FROM event_page WHERE attempt_id = $1 AND number = $2",
@@ -93,10 +137,10 @@ pub(crate) fn newest(
     )?;
     let mut page =
         page.ok_or_else(|| StoreError::Corrupt(format!("attempt {attempt_id} lacks page {before}")))?;
-    let mut events = read(&page.text()?)?;
+    let (mut events, newest) = (read(&page.text()?)?, read(&document)?);
     events.drain(..newest.len().min(events.len()));
     events.extend(newest);
-    Ok(events)
+    Ok(EventDocument(write(&events)?))
 }
 
 /// The newest event of a document.

@@ -139,6 +139,7 @@ impl Store {
     ) -> StoreResult<A> {
         let scope = scope.clone();
         self.change("store.create_host", change, move |tx| {
+            tx.lock_account(&scope.account)?;
             let count = tx.count(
                 "SELECT count(*) FROM host WHERE account_id = $1 AND region = $2 AND deleted = 0",
                 params![scope.account.as_str(), scope.region.as_str()],
@@ -218,6 +219,7 @@ impl Store {
     ) -> StoreResult<A> {
         let (scope, id) = (scope.clone(), id.to_owned());
         self.change("store.update_host", change, move |tx| {
+            tx.lock_account(&scope.account)?;
             let Some(host) = find(tx, &scope, &id)? else { return Ok(UpdateHost::NotFound) };
             let provider_endpoint = to.provider_endpoint.unwrap_or_else(|| host.provider_endpoint.clone());
             let vpc_configuration = to.vpc_configuration.or_else(|| host.vpc_configuration.clone());
@@ -253,6 +255,7 @@ impl Store {
     ) -> StoreResult<A> {
         let (scope, id) = (scope.clone(), id.to_owned());
         self.change("store.delete_host", change, move |tx| {
+            tx.lock_account(&scope.account)?;
             if find(tx, &scope, &id)?.is_none() {
                 return Ok(DeleteHost::NotFound);
             }

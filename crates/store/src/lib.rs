@@ -7,6 +7,11 @@
 //! SQLite: one writer thread (`BEGIN IMMEDIATE`, WAL, `synchronous=FULL`) that commits what waits together, reads on pooled connections of
 //! the calling thread. One process at a time: an operating-system file lock is held while it is open, and
 //! opening voids the leases that a dead process left.
+//!
+//! PostgreSQL: any number of processes. Reads and writes run on a bounded set of connections, each driven by a thread;
+//! leases go by the database's clock and are left to run out. What relies on being alone takes a lock: a change that
+//! a request asks for, its account's; the worker's, shared with the account's other work; each, the rows it decides
+//! by (ADR 0014).
 
 mod access;
 mod accounts;
@@ -18,26 +23,33 @@ pub mod chain;
 mod change;
 mod configurations;
 mod connections;
+mod copying;
+mod database;
 mod events;
 mod hosts;
 mod keyring;
+mod lanes;
 mod links;
+mod location;
+mod migrations;
 mod page;
+mod paths;
+mod postgresql;
 mod raw;
+mod readers;
 #[cfg(feature = "seed")]
 mod seed;
 mod sql;
 mod status;
 #[cfg(feature = "simulation")]
 mod stepwise;
+mod suspensions;
 mod syncs;
 mod tags;
 mod work;
 
-use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::sync::{Arc, PoisonError};
 
 use syncline_model::names::{AccountId, Region};
 use syncline_seams::{CallError, Clock, Outside};
@@ -52,28 +64,36 @@ pub use accounts::Account;
 pub use attempts::{Ending, OpenAttempt, Progress};
 pub use audit::{AuditPage, GATHER_MS};
 pub use blockers::{Blocker, NewBlocker, Resolution};
-pub use branches::{BranchRecord, BranchSync, Consideration, HeadsRecorded};
+pub use branches::{BranchRecord, BranchSync, Consideration, Considered, HeadsRecorded};
 pub use change::{Change, Invocation, Told};
 pub use configurations::{
     Configuration, ConfigurationChange, ConfigurationQuotas, CreateConfiguration, NewConfiguration,
     UpdateConfiguration,
 };
 pub use connections::{Connection, ConnectionStatus, CreateConnection, CredentialRow, NewConnection};
+pub use copying::Copied;
+pub use events::EventDocument;
 pub use hosts::{CreateHost, DeleteHost, Host, HostChange, NewHost, UpdateHost};
 pub use keyring::{
     DataKeyStatus, KeyId, KeySource, Keyring, KeyringStatus, MasterKeys, MasterStatus, Owner, Rotation,
 };
+pub use lanes::Backlog;
 pub use links::{CreateLink, DeleteLink, Link, LinkChange, LinkConnection, LinkRecord, NewLink, UpdateLink};
+pub use location::{Location, Server};
+pub use migrations::Schema;
 pub use page::{Cursor, Page, PageOf};
+pub use paths::{Indexed, SyncFile};
 #[cfg(feature = "seed")]
 pub use seed::Seed;
 pub use status::{AttemptStatusRow, RepositoryStatus, SyncStatus};
 #[cfg(feature = "simulation")]
 pub use stepwise::Writer;
+pub use suspensions::{Suspended, Suspension};
 pub use syncs::SyncRecord;
 pub use tags::{ChangeTags, TAGS_PER_RESOURCE, Tag, Tagged};
 pub use work::{Claim, Kind};
 
+use database::Database;
 use sql::Tx;
 
 /// What every account-owned row is found by: the account of the verified key and the region of the request.
@@ -93,7 +113,7 @@ pub enum StoreError {
     Stale(String),
     /// The database refused; nothing was written.
     #[error("database: {0}")]
-    Database(#[from] rusqlite::Error),
+    Database(String),
     /// The commit failed, and nothing was written.
     #[error("database: {0}")]
     Commit(String),
@@ -131,6 +151,12 @@ pub enum StoreError {
     Closed,
 }
 
+impl From<rusqlite::Error> for StoreError {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Database(error.to_string())
+    }
+}
+
 /// A result of the store.
 pub type StoreResult<T> = Result<T, StoreError>;
 
@@ -143,129 +169,114 @@ pub struct Store {
 }
 
 struct Inner {
-    path: PathBuf,
-    writer: Mutex<Option<mpsc::Sender<raw::Job>>>,
-    /// None where something else does the jobs.
-    writer_thread: Option<std::thread::JoinHandle<()>>,
-    #[cfg(feature = "simulation")]
-    arrived: Arc<Notify>,
-    readers: Mutex<Vec<rusqlite::Connection>>,
+    location: Location,
+    database: Database,
     keys: Arc<keyring::Keys>,
     // What is opened for access keys that do not exist.
     decoy: Vec<u8>,
     clock: Arc<dyn Clock>,
     outside: Outside,
     wakes: Arc<Notify>,
-    /// Commits that were handed to the writer and have not begun.
+    /// Commits that were handed to a writer and have not begun.
     waiting: Arc<AtomicU32>,
     refused_writes: AtomicU64,
-    // Held as long as the store is open.
-    _lock: std::fs::File,
-}
-
-/// A database that is locked, migrated and opened, but for who writes to it.
-struct Prepared {
-    path: PathBuf,
-    lock: std::fs::File,
-    keys: keyring::Keys,
-    decoy: Vec<u8>,
+    /// Statements that were run in reads and writes.
+    statements: Arc<AtomicU64>,
+    /// Notified of each write that is handed over.
+    #[cfg(feature = "simulation")]
+    arrived: Arc<Notify>,
 }
 
 impl std::fmt::Debug for Store {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Store({})", self.inner.path.display())
+        write!(f, "Store({})", self.inner.location)
     }
 }
 
 impl Store {
-    /// Opens the SQLite database at `path`, making it and bringing it to the newest schema as needed, with the
-    /// master keys of `keys`: a path names a key file.
+    /// Opens the database at `location`, a path being that of a file of SQLite, making it and bringing it to the newest
+    /// schema as needed, with the master keys of `keys`: a path names a key file.
     ///
     /// # Errors
-    /// [`StoreError::InUse`] if another process has it open; [`StoreError::Open`] if it cannot be read or written, or it was made by
-    /// a newer version; [`StoreError::Key`] if the keyring cannot be read or is not the database's.
+    /// [`StoreError::InUse`] if another process has the file of SQLite open; [`StoreError::Open`] if the database cannot
+    /// be read or written, or it was made by a newer version; [`StoreError::Key`] if the keyring cannot be read or is
+    /// not the database's.
     pub fn open(
-        path: &Path,
+        location: impl Into<Location>,
         keys: impl Into<KeySource>,
         clock: Arc<dyn Clock>,
         outside: Outside,
     ) -> StoreResult<Self> {
-        let (prepared, connection) = Self::prepared(path, &keys.into(), &clock)?;
-        let (writer, jobs) = mpsc::channel();
-        let writer_thread = std::thread::Builder::new()
-            .name("store-writer".into())
-            .spawn(move || raw::work(&connection, &jobs))
-            .map_err(|error| StoreError::Open {
-                path: path.display().to_string(),
-                reason: format!("no writer thread: {error}"),
-            })?;
-        Ok(Self::written_by(writer, Some(writer_thread), prepared, clock, outside))
+        let (location, keys, wakes) = (location.into(), keys.into(), Arc::default());
+        let (database, keys) = database::open(&location, &*clock, &wakes, |starting, is_new| {
+            keyring::open(starting, &location, &keys, is_new)
+        })?;
+        Self::of(location, database, keys, wakes, clock, outside)
     }
 
-    /// Locks the database, brings it to the newest schema and opens its keyring.
-    fn prepared(
-        path: &Path,
-        keys: &KeySource,
-        clock: &Arc<dyn Clock>,
-    ) -> StoreResult<(Prepared, rusqlite::Connection)> {
-        let cannot = |reason: String| StoreError::Open { path: path.display().to_string(), reason };
-        let lock_path = path.with_extension("lock");
-        let lock = std::fs::OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .open(&lock_path)
-            .map_err(|error| cannot(format!("{}: {error}", lock_path.display())))?;
-        lock.try_lock().map_err(|error| match error {
-            std::fs::TryLockError::WouldBlock => StoreError::InUse { path: path.display().to_string() },
-            std::fs::TryLockError::Error(error) => cannot(format!("{}: {error}", lock_path.display())),
-        })?;
-        // Made before SQLite makes it, so that nobody else may read it.
-        std::fs::OpenOptions::new()
-            .create(true)
-            .append(true)
-            .mode(0o600)
-            .open(path)
-            .map_err(|error| cannot(error.to_string()))?;
-        let mut connection = raw::connect(path)?;
-        let is_new = raw::migrate(&mut connection).map_err(|error| match error {
-            StoreError::Open { reason, .. } => cannot(reason),
-            other => other,
-        })?;
-        raw::void_leases(&connection)?;
-        let keys = keyring::open(&mut connection, path, keys, is_new, clock.now_ms())?;
-        let decoy = keys.seal(&Self::NOBODY, &[b'0'; 40])?;
-        Ok((Prepared { path: path.to_owned(), lock, keys, decoy }, connection))
-    }
-
-    /// The store of a prepared database, whose writes are sent to `writer`.
-    fn written_by(
-        writer: mpsc::Sender<raw::Job>,
-        writer_thread: Option<std::thread::JoinHandle<()>>,
-        prepared: Prepared,
+    /// The store of an open database.
+    fn of(
+        location: Location,
+        database: Database,
+        keys: keyring::Keys,
+        wakes: Arc<Notify>,
         clock: Arc<dyn Clock>,
         outside: Outside,
-    ) -> Self {
-        let Prepared { path, lock, keys, decoy } = prepared;
-        Self {
+    ) -> StoreResult<Self> {
+        let decoy = keys.seal(&Self::NOBODY, &[b'0'; 40])?;
+        Ok(Self {
             inner: Arc::new(Inner {
-                path,
-                writer: Mutex::new(Some(writer)),
-                writer_thread,
-                #[cfg(feature = "simulation")]
-                arrived: Arc::default(),
-                readers: Mutex::new(Vec::new()),
+                location,
+                database,
                 keys: Arc::new(keys),
                 decoy,
                 clock,
                 outside,
-                wakes: Arc::default(),
+                wakes,
                 waiting: Arc::default(),
                 refused_writes: AtomicU64::new(0),
-                _lock: lock,
+                statements: Arc::default(),
+                #[cfg(feature = "simulation")]
+                arrived: Arc::default(),
             }),
             most_waiting: u32::MAX,
-        }
+        })
+    }
+
+    /// Brings the schema of a database to the newest version, making the database as needed.
+    ///
+    /// # Errors
+    /// Those of [`Store::open`] that are not the keyring's.
+    pub fn migrate(location: impl Into<Location>) -> StoreResult<Schema> {
+        database::migrate(&location.into())
+    }
+
+    /// Saves everything that a database holds, in one snapshot, also while servers use it. What is sealed stays so: the
+    /// keyring is not part of it.
+    ///
+    /// # Errors
+    /// [`StoreError::Open`] if the database cannot be read or has not the newest schema; [`StoreError::Corrupt`] if it
+    /// cannot be written.
+    pub fn back_up(from: &Location, to: &mut (dyn std::io::Write + Send)) -> StoreResult<Copied> {
+        copying::back_up(from, to)
+    }
+
+    /// Makes a database of what [`Store::back_up`] saved, all of it or nothing.
+    ///
+    /// # Errors
+    /// [`StoreError::Open`] if the database is there already; [`StoreError::Corrupt`] if the backup is damaged or of another
+    /// version.
+    pub fn restore(from: &mut (dyn std::io::BufRead + Send), to: &Location) -> StoreResult<Copied> {
+        copying::restore(from, to)
+    }
+
+    /// Makes a database of what another one holds, which nobody uses, all of it or nothing.
+    ///
+    /// # Errors
+    /// [`StoreError::InUse`] or [`StoreError::Open`] if the source is in use or cannot be read, or the target is there
+    /// already.
+    pub fn copy(from: &Location, to: &Location) -> StoreResult<Copied> {
+        copying::copy(from, to)
     }
 
     /// The same store for those of whom any number may come: a change that they ask for is refused
@@ -280,6 +291,12 @@ impl Store {
     #[must_use]
     pub fn refused_writes(&self) -> u64 {
         self.inner.refused_writes.load(Ordering::Relaxed)
+    }
+
+    /// How many statements were run since the store was opened.
+    #[must_use]
+    pub fn statements(&self) -> u64 {
+        self.inner.statements.load(Ordering::Relaxed)
     }
 
     /// The keyring that seals this store's secrets.
@@ -306,7 +323,9 @@ impl Store {
     /// # Errors
     /// Whatever the database says; [`StoreError::Closed`] if the writer is gone.
     pub async fn ping(&self) -> StoreResult<()> {
-        if self.inner.writer_thread.as_ref().is_some_and(std::thread::JoinHandle::is_finished) {
+        if let Database::Sqlite(sqlite) = &self.inner.database
+            && sqlite.is_without_writer()
+        {
             return Err(StoreError::Closed);
         }
         self.read(move |tx| tx.count("SELECT count(*) FROM schema_migration", &[])).await.map(drop)
@@ -350,40 +369,51 @@ impl Store {
         let (answer, answered) = oneshot::channel();
         let (outside, clock) = (self.inner.outside.clone(), self.inner.clock.clone());
         let (line, wakes) = (Arc::clone(&self.inner.waiting), Arc::clone(&self.inner.wakes));
+        let statements = Arc::clone(&self.inner.statements);
+        let body = move |tx: &mut Tx<'_>| {
+            let answer = body(tx);
+            statements.fetch_add(tx.statements(), Ordering::Relaxed);
+            answer
+        };
         line.fetch_add(1, Ordering::Relaxed);
-        let job = raw::Write { point, outside, clock, wakes, answer }.job(is_wanted, body);
-        let job: raw::Job = Box::new(move |connection| {
+        let begins = move || {
             line.fetch_sub(1, Ordering::Relaxed);
-            job(connection)
-        });
-        let writer = self.inner.writer.lock().unwrap_or_else(PoisonError::into_inner);
-        writer.as_ref().and_then(|writer| writer.send(job).ok()).ok_or(StoreError::Closed)?;
-        #[cfg(feature = "simulation")]
-        self.inner.arrived.notify_one();
+        };
+        let write = raw::Write { point, outside, clock, wakes, answer };
+        match &self.inner.database {
+            Database::Sqlite(sqlite) => {
+                let job = write.job(is_wanted, body);
+                let job: raw::Job = Box::new(move |connection| {
+                    begins();
+                    job(connection)
+                });
+                let writer = sqlite.writer.lock().unwrap_or_else(PoisonError::into_inner);
+                writer.as_ref().and_then(|writer| writer.send(job).ok()).ok_or(StoreError::Closed)?;
+                #[cfg(feature = "simulation")]
+                self.inner.arrived.notify_one();
+            }
+            Database::Postgres(postgres) => postgres.write(write, begins, is_wanted, body)?,
+        }
         Ok(answered)
     }
 
-    /// Runs one read; a consistent snapshot.
+    /// Runs one read; a consistent snapshot. On SQLite it is done on this thread, without waiting for anything; on
+    /// PostgreSQL another one waits for the answer.
     pub(crate) async fn read<T: Send + 'static>(
         &self,
         body: impl FnOnce(&Tx<'_>) -> StoreResult<T> + Send + 'static,
     ) -> StoreResult<T> {
-        self.read_inline(body)
-    }
-
-    /// Runs one read on this thread.
-    fn read_inline<T>(&self, body: impl FnOnce(&Tx<'_>) -> StoreResult<T>) -> StoreResult<T> {
-        let pooled = self.inner.readers.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        let connection = match pooled {
-            Some(connection) => connection,
-            None => raw::connect_reader(&self.inner.path)?,
+        let statements = Arc::clone(&self.inner.statements);
+        let body = move |tx: &Tx<'_>| {
+            let answer = body(tx);
+            statements.fetch_add(tx.statements(), Ordering::Relaxed);
+            answer
         };
-        let result = raw::read(&connection, self.inner.clock.now_ms(), body);
-        // One whose transaction could not be ended would show the next reader an old snapshot.
-        if connection.is_autocommit() {
-            self.inner.readers.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
-        }
-        result
+        let answered = match &self.inner.database {
+            Database::Sqlite(sqlite) => return sqlite.read(&*self.inner.clock, body),
+            Database::Postgres(postgres) => postgres.read(Arc::clone(&self.inner.clock), body)?,
+        };
+        answered.await.map_err(|_| StoreError::Closed)?
     }
 }
 
@@ -408,8 +438,9 @@ mod tests {
         let store = Store::open(&path, key.as_path(), clock, Faults::none().outside()).expect("a new store");
         store.ping().await.expect("ready");
         // The end of the channel is the end of the writer, as would be whatever else ends it.
-        drop(store.inner.writer.lock().expect("not poisoned").take());
-        while !store.inner.writer_thread.as_ref().expect("a thread").is_finished() {
+        let Database::Sqlite(sqlite) = &store.inner.database else { panic!("not SQLite") };
+        drop(sqlite.writer.lock().expect("not poisoned").take());
+        while !sqlite.is_without_writer() {
             std::thread::yield_now();
         }
         assert!(matches!(store.ping().await, Err(StoreError::Closed)));

@@ -117,6 +117,8 @@ pub struct LinkRecord {
     pub branches: Vec<String>,
     /// Failed remote calls in a row.
     pub failures: i64,
+    /// Since when its heads are to be asked for, in milliseconds since the Unix epoch.
+    pub due_ms: i64,
 }
 
 /// The connection of a link, with its sealed credential.
@@ -200,7 +202,7 @@ fn reconnect(
     branches::forget_failures(tx, &link.id)?;
     branches::forget_heads(tx, &link.id)?;
     branches::interrupt(tx, &link.id)?;
-    work::interrupt(tx, &link.id)?;
+    work::interrupt(tx, Kind::Link, &link.id)?;
     Ok(None)
 }
 
@@ -218,6 +220,7 @@ impl Store {
     ) -> StoreResult<A> {
         let scope = scope.clone();
         self.change("store.create_link", change, move |tx| {
+            tx.lock_account(&scope.account)?;
             let Some(connection) = connections::find(tx, &scope, &new.connection_id)? else {
                 return Ok(CreateLink::ConnectionNotFound);
             };
@@ -315,6 +318,7 @@ impl Store {
     ) -> StoreResult<A> {
         let (scope, id) = (scope.clone(), id.to_owned());
         self.change("store.update_link", change, move |tx| {
+            tx.lock_account(&scope.account)?;
             let Some(link) = find(tx, &scope, &id)? else { return Ok(UpdateLink::NotFound) };
             if let Some(connection_id) = to.connection_id
                 && let Some(refusal) = reconnect(tx, &scope, &link, &connection_id)?
@@ -344,6 +348,7 @@ impl Store {
     ) -> StoreResult<A> {
         let (scope, id) = (scope.clone(), id.to_owned());
         self.change("store.delete_link", change, move |tx| {
+            tx.lock_account(&scope.account)?;
             if find(tx, &scope, &id)?.is_none() {
                 return Ok(DeleteLink::NotFound);
             }
@@ -415,8 +420,12 @@ impl Store {
                 .iter_mut()
                 .map(Row::text)
                 .collect::<StoreResult<Vec<_>>>()?;
-            Ok(Some(LinkRecord { link, account, connection, branches, failures }))
-        }).await
+            let due = tx.row("SELECT due_at_ms FROM work WHERE id = $1", params![id])?;
+            let due = due.map_or(Ok(None), |mut row| row.opt_int())?;
+            let due_ms = due.unwrap_or(tx.now_ms());
+            Ok(Some(LinkRecord { link, account, connection, branches, failures, due_ms }))
+        })
+        .await
     }
 
     /// Notes that the connection's credential works, or why it does not.

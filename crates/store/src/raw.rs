@@ -8,10 +8,13 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::{Arc, mpsc};
+use std::time::{Duration, Instant};
 
 use syncline_seams::{Clock, Moment, Outside};
 use tokio::sync::{Notify, oneshot};
 
+use crate::migrations::{self, Schema};
+use crate::readers::Readers;
 use crate::sql::Tx;
 use crate::{StoreError, StoreResult};
 
@@ -20,10 +23,21 @@ pub(crate) const MIGRATIONS: &[&str] = &[
     include_str!("../migrations/0002_access.sql"),
     include_str!("../migrations/0003_keyring.sql"),
     include_str!("../migrations/0004_read_path.sql"),
+    include_str!("../migrations/0005_events_as_answered.sql"),
+    include_str!("../migrations/0006_replicas.sql"),
+    include_str!("../migrations/0007_scheduler.sql"),
+    include_str!("../migrations/0008_path_index.sql"),
 ];
 
 /// Writes that arrive together and share a commit, and so an fsync; this bounds how long the first of them waits.
 const TOGETHER: usize = 64;
+
+/// How far apart commits are while there are many reads: after each, every reader has to find all its pages anew. Of the
+/// machine's time, by which nothing is decided.
+const APART: Duration = Duration::from_millis(2);
+
+/// So many reads from one commit to the next that it matters.
+const MANY_READS: u64 = 16;
 
 /// A write that waits for its turn. It is given the connection with a transaction open, or why there is none.
 pub(crate) type Job = Box<dyn FnOnce(StoreResult<&rusqlite::Connection>) -> Ran + Send>;
@@ -100,13 +114,13 @@ fn apart<T>(
     is_spoilt: &mut bool,
     body: impl FnOnce(&rusqlite::Connection) -> StoreResult<T>,
 ) -> StoreResult<T> {
-    let run = |sql: &str| connection.prepare_cached(sql)?.execute([]);
+    let run = |sql: &str| run(connection, sql);
     run("SAVEPOINT job")?;
     let ran = uninterrupted(|| body(connection));
     // Some failures, such as a full disk, end the whole transaction.
     if !connection.is_autocommit() {
-        let rolled_back = if ran.is_err() { run("ROLLBACK TO job").map(drop) } else { Ok(()) };
-        let ended = rolled_back.and_then(|()| run("RELEASE job").map(drop));
+        let rolled_back = if ran.is_err() { run("ROLLBACK TO job") } else { Ok(()) };
+        let ended = rolled_back.and_then(|()| run("RELEASE job"));
         *is_spoilt = ended.is_err();
         // Why the write itself failed says more.
         return ran.and_then(|value| Ok(ended.map(|()| value)?));
@@ -116,7 +130,7 @@ fn apart<T>(
 
 /// What the body says, or that it panicked: a bug in one write must not take the writer from all the others. What
 /// the body had in its hands is dropped, and what it wrote is rolled back.
-fn uninterrupted<T>(body: impl FnOnce() -> StoreResult<T>) -> StoreResult<T> {
+pub(crate) fn uninterrupted<T>(body: impl FnOnce() -> StoreResult<T>) -> StoreResult<T> {
     catch_unwind(AssertUnwindSafe(body)).unwrap_or_else(|panic| {
         let text = panic.downcast_ref::<&str>().copied().map(str::to_owned);
         let text = text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
@@ -126,26 +140,34 @@ fn uninterrupted<T>(body: impl FnOnce() -> StoreResult<T>) -> StoreResult<T> {
 
 /// Opens the transaction of the next jobs. One that could not be ended before is in the way, and is rolled back.
 fn begin(connection: &rusqlite::Connection) -> rusqlite::Result<()> {
-    let run = |sql: &str| connection.prepare_cached(sql)?.execute([]).map(drop);
-    match run("BEGIN IMMEDIATE") {
+    match run(connection, "BEGIN IMMEDIATE") {
         Err(_) if !connection.is_autocommit() => {
-            run("ROLLBACK")?;
-            run("BEGIN IMMEDIATE")
+            run(connection, "ROLLBACK")?;
+            run(connection, "BEGIN IMMEDIATE")
         }
         begun => begun,
     }
 }
 
 /// Does the jobs in their order, those that wait together in one transaction, until nobody can send one any more.
-pub(crate) fn work(connection: &rusqlite::Connection, jobs: &mpsc::Receiver<Job>) {
+pub(crate) fn work(connection: &rusqlite::Connection, readers: &Readers, jobs: &mpsc::Receiver<Job>) {
+    let (mut committed_at, mut reads) = (Instant::now(), readers.reads());
     while let Ok(first) = jobs.recv() {
-        turn(connection, first, jobs);
+        let is_read_much = readers.reads().wrapping_sub(reads) >= MANY_READS;
+        let until = if is_read_much { committed_at + APART } else { committed_at };
+        turn(connection, readers, first, jobs, until);
+        (committed_at, reads) = (Instant::now(), readers.reads());
     }
 }
 
-/// Does the first job and those that wait behind it in one transaction.
-pub(crate) fn turn(connection: &rusqlite::Connection, first: Job, jobs: &mpsc::Receiver<Job>) {
-    let run = |sql: &str| connection.prepare_cached(sql)?.execute([]);
+/// Does the first job, those that wait behind it and those that come before `until`, in one transaction.
+pub(crate) fn turn(
+    connection: &rusqlite::Connection,
+    readers: &Readers,
+    first: Job,
+    jobs: &mpsc::Receiver<Job>,
+    until: Instant,
+) {
     if let Err(error) = begin(connection) {
         return tell(first(Err(error.into())).told, Ok(()));
     }
@@ -154,7 +176,7 @@ pub(crate) fn turn(connection: &rusqlite::Connection, first: Job, jobs: &mpsc::R
     while all_told.len() < TOGETHER
         && !is_spoilt
         && !connection.is_autocommit()
-        && let Ok(next) = jobs.try_recv()
+        && let Ok(next) = jobs.recv_timeout(until.saturating_duration_since(Instant::now()))
     {
         let next = next(Ok(connection));
         all_told.push(next.told);
@@ -163,15 +185,16 @@ pub(crate) fn turn(connection: &rusqlite::Connection, first: Job, jobs: &mpsc::R
     let committed = if is_spoilt || connection.is_autocommit() {
         Err("a write beside it failed, and the database gave up both".to_owned())
     } else {
-        run("COMMIT").map_err(|error| error.to_string())
+        run(connection, "COMMIT").map_err(|error| error.to_string())
     };
     if committed.is_err() && !connection.is_autocommit() {
         // What was not committed must not be there for the next job; if it still is, that one tries again.
-        let _ = run("ROLLBACK");
+        let _ = run(connection, "ROLLBACK");
     }
     for told in all_told {
-        tell(told, committed.clone().map(drop).map_err(StoreError::Commit));
+        tell(told, committed.clone().map_err(StoreError::Commit));
     }
+    readers.checkpoint_if_due(connection);
 }
 
 /// Tells one of those that wait; if that panics, he hears that the store is closed.
@@ -194,42 +217,47 @@ pub(crate) fn connect(path: &Path) -> StoreResult<rusqlite::Connection> {
     Ok(connection)
 }
 
-/// The most of the database that is mapped into memory for reading, in bytes; of a greater one the rest is read.
-const MAPPED_BYTES: i64 = 1 << 38;
-
-/// A connection that only reads. It maps the file instead of copying each page out of it, which would be most of what
-/// a read costs; what is mapped is the system's cache of the file and no memory of ours.
+/// A connection that only reads.
 pub(crate) fn connect_reader(path: &Path) -> StoreResult<rusqlite::Connection> {
     let connection = connect(path)?;
-    connection.execute_batch(&format!("PRAGMA query_only = ON; PRAGMA mmap_size = {MAPPED_BYTES};"))?;
+    connection.execute_batch("PRAGMA query_only = ON; PRAGMA cache_size = -8192;")?;
     Ok(connection)
 }
 
-/// Brings the schema to the newest version; forward only. Whether there was none before.
-pub(crate) fn migrate(connection: &mut rusqlite::Connection) -> StoreResult<bool> {
-    connection.execute_batch("CREATE TABLE IF NOT EXISTS schema_migration (version BIGINT PRIMARY KEY)")?;
-    let done: i64 =
-        connection
-            .query_row("SELECT coalesce(max(version), 0) FROM schema_migration", [], |row| row.get(0))?;
-    let done = usize::try_from(done).unwrap_or(usize::MAX);
-    if done > MIGRATIONS.len() {
-        return Err(StoreError::Open {
-            path: String::new(),
-            reason: format!(
-                "it has schema version {done}, but this syncline knows only {}: use a newer syncline",
-                MIGRATIONS.len()
-            ),
-        });
+/// The most of the database that is mapped into memory for reading, in bytes; of a greater one the rest is read.
+const MAPPED_BYTES: i64 = 1 << 38;
+
+/// Has a connection map the file from now on, or read it. What is mapped is the system's cache of the file and no
+/// memory of ours.
+pub(crate) fn map(connection: &rusqlite::Connection, is_mapped: bool) -> rusqlite::Result<()> {
+    let bytes = if is_mapped { MAPPED_BYTES } else { 0 };
+    connection.prepare_cached(&format!("PRAGMA mmap_size = {bytes}"))?.query_row([], |_| Ok(()))
+}
+
+/// Brings the schema to the newest version; forward only.
+pub(crate) fn migrate(connection: &mut rusqlite::Connection) -> StoreResult<Schema> {
+    connection.execute_batch(migrations::TABLE)?;
+    let newest = "SELECT coalesce(max(version), 0) FROM schema_migration";
+    let before = connection.query_row(newest, [], |row| row.get(0))?;
+    let mut schema = Schema { before, now: before };
+    if let Some(ahead) = schema.ahead() {
+        let works_with = migrations::WORKS_WITH.replace('$', "?");
+        migrations::check_ahead(ahead, connection.query_row(&works_with, [ahead], |row| row.get(0))?)?;
     }
-    for (index, sql) in MIGRATIONS.iter().enumerate().skip(done) {
+    for migration in migrations::after(before) {
         let transaction = connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
-        transaction.execute_batch(sql)?;
-        let version = i64::try_from(index + 1).unwrap_or(i64::MAX);
+        transaction.execute_batch(migration.sql)?;
+        let version = migration.version;
         transaction.execute("INSERT INTO schema_migration (version) VALUES (?1)", [version])?;
+        if migration.is_additive() {
+            let works_with = "UPDATE schema_migration SET works_with = ?1 - 1 WHERE version = ?1";
+            transaction.execute(works_with, [version])?;
+        }
         // Before anything is served, hence without fault points; a half-made schema is rolled back.
         transaction.commit()?;
+        schema.now = version;
     }
-    Ok(done == 0)
+    Ok(schema)
 }
 
 /// Runs and commits a transaction of the start: before anything is served, hence without fault points.
@@ -256,13 +284,17 @@ pub(crate) fn read<T>(
     now_ms: i64,
     body: impl FnOnce(&Tx<'_>) -> StoreResult<T>,
 ) -> StoreResult<T> {
-    // Prepared once: as a text, each would be parsed again for every read.
-    connection.prepare_cached("BEGIN DEFERRED")?.execute([])?;
+    run(connection, "BEGIN DEFERRED")?;
     let answer = body(&Tx::new(connection, now_ms));
-    let ended = connection.prepare_cached("ROLLBACK").and_then(|mut end| end.execute([]));
+    let ended = run(connection, "ROLLBACK");
     let answer = answer?;
     ended?;
     Ok(answer)
+}
+
+/// Runs a statement that says nothing; prepared once, or it would be parsed again each time.
+pub(crate) fn run(connection: &rusqlite::Connection, sql: &str) -> rusqlite::Result<()> {
+    connection.prepare_cached(sql)?.execute([]).map(drop)
 }
 
 #[cfg(test)]
@@ -317,7 +349,7 @@ mod tests {
         let (jobs, waiting) = mpsc::channel();
         let answers: Vec<_> = given.iter().map(|number| send(&jobs, faults, *number)).collect();
         drop(jobs);
-        work(connection, &waiting);
+        work(connection, &Readers::new(std::path::PathBuf::new()), &waiting);
         let answer = |mut answered: Answered| answered.try_recv().expect("every write is answered");
         answers.into_iter().map(|answered| answer(answered).map_err(|error| error.to_string())).collect()
     }

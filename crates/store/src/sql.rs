@@ -1,10 +1,17 @@
 //! The small portable layer over the database driver: values, rows and one transaction.
 //!
-//! SQL texts use `$1`, `$2`, … and are written once for every database; what differs is changed here.
+//! SQL texts use `$1`, `$2`, … and are written once for every database; what differs is changed here. What only
+//! PostgreSQL is to read, such as the locking of rows, is written in the same text as `/*pg FOR UPDATE*/`.
+
+use std::cell::{Cell, RefCell};
 
 use rusqlite::types::{ToSqlOutput, ValueRef};
 
+use syncline_model::names::AccountId;
+
 use crate::StoreError;
+use crate::copying::{Feed, Put, Table};
+use crate::postgresql::Session;
 
 /// A value bound to a statement or read from a row.
 #[derive(Debug, Clone, PartialEq)]
@@ -126,18 +133,46 @@ pub(crate) fn to_json<T: serde::Serialize>(value: &T) -> Result<String, StoreErr
 
 /// One transaction: there is no other way to a statement.
 pub(crate) struct Tx<'c> {
-    connection: &'c rusqlite::Connection,
+    on: On<'c>,
     now_ms: i64,
     woke: bool,
+    /// The account whose lock it holds alone.
+    account: RefCell<Option<String>>,
+    statements: Cell<u64>,
+}
+
+/// The connection on which a transaction is open.
+enum On<'c> {
+    Sqlite(&'c rusqlite::Connection),
+    // The driver changes its connection for every statement; a transaction is used by one thread.
+    Postgres(RefCell<&'c mut Session>),
 }
 
 impl<'c> Tx<'c> {
     /// The transaction that is open on `connection`.
     pub(crate) fn new(connection: &'c rusqlite::Connection, now_ms: i64) -> Self {
-        Self { connection, now_ms, woke: false }
+        Self {
+            on: On::Sqlite(connection),
+            now_ms,
+            woke: false,
+            account: RefCell::default(),
+            statements: Cell::new(0),
+        }
     }
 
-    /// The time of the transaction, in milliseconds since the Unix epoch.
+    /// The transaction that is open on `session`.
+    pub(crate) fn on_postgres(session: &'c mut Session, now_ms: i64) -> Self {
+        Self {
+            on: On::Postgres(RefCell::new(session)),
+            now_ms,
+            woke: false,
+            account: RefCell::default(),
+            statements: Cell::new(0),
+        }
+    }
+
+    /// The time of the transaction, in milliseconds since the Unix epoch: of this machine's clock on SQLite, of the
+    /// database's on PostgreSQL, where the clocks of several machines need not agree.
     pub(crate) fn now_ms(&self) -> i64 {
         self.now_ms
     }
@@ -151,39 +186,106 @@ impl<'c> Tx<'c> {
         self.woke
     }
 
-    #[expect(clippy::disallowed_methods, reason = "of a transaction, as every Tx is")]
-    fn prepare(&self, sql: &str) -> Result<rusqlite::CachedStatement<'_>, StoreError> {
-        Ok(self.connection.prepare_cached(&sqlite_text(sql))?)
+    /// Lets no other change of the account's, and none of the worker's on its behalf, come in between: whatever is
+    /// checked is still so when this is committed.
+    pub(crate) fn lock_account(&self, account: &AccountId) -> Result<(), StoreError> {
+        let mut held = self.account.borrow_mut();
+        if held.as_deref() == Some(account.as_str()) {
+            return Ok(());
+        }
+        self.lock(&format!("account {account}"))?;
+        *held = Some(account.as_str().to_owned());
+        Ok(())
+    }
+
+    /// Waits until no other transaction holds what `name` names, and holds it until the end. SQLite has one writer, so
+    /// that nothing is to be locked there.
+    pub(crate) fn lock(&self, name: &str) -> Result<(), StoreError> {
+        self.lock_rows("SELECT pg_advisory_xact_lock(hashtextextended($1, 0))", params![name])
+    }
+
+    /// Runs a statement that locks rows, on a database that has more than one writer. It gives the same rows as a
+    /// later statement would find, because that one sees what was committed while this one waited.
+    pub(crate) fn lock_rows(&self, sql: &str, params: &[Value]) -> Result<(), StoreError> {
+        match &self.on {
+            On::Sqlite(_) => Ok(()),
+            On::Postgres(session) => session.borrow_mut().execute(sql, params).map(drop),
+        }
+    }
+
+    /// How many statements it has run.
+    pub(crate) fn statements(&self) -> u64 {
+        self.statements.get()
     }
 
     /// Runs a statement and returns how many rows it changed.
     pub(crate) fn execute(&self, sql: &str, params: &[Value]) -> Result<usize, StoreError> {
-        let mut statement = self.prepare(sql)?;
-        Ok(statement.execute(rusqlite::params_from_iter(params))?)
+        self.statements.update(|run| run + 1);
+        match &self.on {
+            On::Sqlite(connection) => {
+                Ok(prepare(connection, sql)?.execute(rusqlite::params_from_iter(params))?)
+            }
+            On::Postgres(session) => session.borrow_mut().execute(sql, params),
+        }
     }
 
     /// The rows of a query, or of a statement with RETURNING.
     pub(crate) fn rows(&self, sql: &str, params: &[Value]) -> Result<Vec<Row>, StoreError> {
-        let mut statement = self.prepare(sql)?;
+        self.statements.update(|run| run + 1);
+        let connection = match &self.on {
+            On::Sqlite(connection) => connection,
+            On::Postgres(session) => {
+                let rows = session.borrow_mut().rows(sql, params)?;
+                return Ok(rows.into_iter().map(|values| Row { values: values.into_iter() }).collect());
+            }
+        };
+        let mut statement = prepare(connection, sql)?;
         let columns = statement.column_count();
         let mut found = statement.query(rusqlite::params_from_iter(params))?;
         let mut rows = Vec::new();
         while let Some(row) = found.next()? {
-            let mut values = Vec::with_capacity(columns);
-            for column in 0..columns {
-                values.push(match row.get_ref(column)? {
-                    ValueRef::Null => Value::Null,
-                    ValueRef::Integer(int) => Value::Int(int),
-                    ValueRef::Text(text) => Value::Text(String::from_utf8_lossy(text).into_owned()),
-                    ValueRef::Blob(bytes) => Value::Bytes(bytes.to_vec()),
-                    ValueRef::Real(real) => {
-                        return Err(StoreError::Corrupt(format!("a column holds the float {real}")));
-                    }
-                });
-            }
-            rows.push(Row { values: values.into_iter() });
+            rows.push(Row { values: values_of(row, columns)?.into_iter() });
         }
         Ok(rows)
+    }
+
+    /// Whether it is one of PostgreSQL.
+    pub(crate) fn is_on_postgres(&self) -> bool {
+        matches!(self.on, On::Postgres(_))
+    }
+
+    /// Gives the rows of a query without values, one after the other, as they come.
+    pub(crate) fn each(&self, sql: &str, put: &mut Put<'_>) -> Result<(), StoreError> {
+        let connection = match &self.on {
+            On::Sqlite(connection) => connection,
+            On::Postgres(session) => return session.borrow_mut().each(sql, put),
+        };
+        let mut statement = prepare(connection, sql)?;
+        let columns = statement.column_count();
+        let mut found = statement.query([])?;
+        while let Some(row) = found.next()? {
+            put(&values_of(row, columns)?)?;
+        }
+        Ok(())
+    }
+
+    /// Adds rows to a table.
+    pub(crate) fn fill(&self, table: &Table, feed: &mut Feed<'_>) -> Result<(), StoreError> {
+        let columns = table.columns.join(", ");
+        let name = &table.name;
+        match &self.on {
+            On::Sqlite(connection) => {
+                let values = (1..=table.columns.len()).map(|number| format!("${number}"));
+                let values = values.collect::<Vec<_>>().join(", ");
+                let insert = format!("INSERT INTO {name} ({columns}) VALUES ({values})");
+                let mut statement = prepare(connection, &insert)?;
+                feed(&mut |row| {
+                    statement.execute(rusqlite::params_from_iter(row))?;
+                    Ok(())
+                })
+            }
+            On::Postgres(session) => session.borrow_mut().fill(name, &columns, feed),
+        }
     }
 
     /// The first row, if there is one.
@@ -197,7 +299,65 @@ impl<'c> Tx<'c> {
     }
 }
 
+#[expect(clippy::disallowed_methods, reason = "of a transaction, as every Tx is")]
+fn prepare<'c>(
+    connection: &'c rusqlite::Connection,
+    sql: &str,
+) -> Result<rusqlite::CachedStatement<'c>, StoreError> {
+    Ok(connection.prepare_cached(&sqlite_text(sql))?)
+}
+
+fn values_of(row: &rusqlite::Row<'_>, columns: usize) -> Result<Vec<Value>, StoreError> {
+    let mut values = Vec::with_capacity(columns);
+    for column in 0..columns {
+        values.push(match row.get_ref(column)? {
+            ValueRef::Null => Value::Null,
+            ValueRef::Integer(int) => Value::Int(int),
+            ValueRef::Text(text) => {
+                let text = std::str::from_utf8(text)
+                    .map_err(|error| StoreError::Corrupt(format!("a text column: {error}")))?;
+                Value::Text(text.to_owned())
+            }
+            ValueRef::Blob(bytes) => Value::Bytes(bytes.to_vec()),
+            ValueRef::Real(real) => {
+                return Err(StoreError::Corrupt(format!("a column holds the float {real}")));
+            }
+        });
+    }
+    Ok(values)
+}
+
 /// SQLite numbers `$N` by first occurrence, `?N` by its number.
 fn sqlite_text(sql: &str) -> String {
     sql.replace('$', "?")
+}
+
+/// What only PostgreSQL is to read is written as `/*pg … */`, which SQLite takes for a comment.
+pub(crate) fn postgres_text(sql: &str) -> String {
+    let mut text = String::with_capacity(sql.len());
+    let mut rest = sql;
+    while let Some((before, from)) = rest.split_once("/*pg ") {
+        let (only, after) = from.split_once("*/").unwrap_or((from, ""));
+        text.push_str(before);
+        text.push_str(only);
+        rest = after;
+    }
+    text.push_str(rest);
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_text_is_read_by_both_databases() {
+        let check = |sql: &str, sqlite: &str, postgres: &str| {
+            assert_eq!((sqlite_text(sql).as_str(), postgres_text(sql).as_str()), (sqlite, postgres));
+        };
+        check("SELECT $1", "SELECT ?1", "SELECT $1");
+        let text = "SELECT id FROM work WHERE id = $1 /*pg FOR UPDATE SKIP LOCKED*/ LIMIT 1 /*pg x*/";
+        let sqlite = "SELECT id FROM work WHERE id = ?1 /*pg FOR UPDATE SKIP LOCKED*/ LIMIT 1 /*pg x*/";
+        check(text, sqlite, "SELECT id FROM work WHERE id = $1 FOR UPDATE SKIP LOCKED LIMIT 1 x");
+    }
 }

@@ -2,8 +2,9 @@
 
 use syncline_model::sync::{AttemptStatus, RepositoryAttemptStatus, Revision, SyncEvent};
 
+use crate::events::{self, EventDocument};
 use crate::sql::{Row, Tx, params};
-use crate::{Scope, Store, StoreResult, events, links};
+use crate::{Scope, Store, StoreResult, links};
 
 /// The status of a sync.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -11,14 +12,26 @@ pub struct SyncStatus {
     /// The newest revision that wants to be synced.
     pub desired: Option<Revision>,
     /// The newest attempt.
-    pub latest: AttemptStatusRow,
-    /// The newest attempt that succeeded.
-    pub latest_successful: Option<AttemptStatusRow>,
+    pub latest: AttemptStatusRow<EventDocument>,
+    /// The newest attempt that succeeded, where the newest of all did not.
+    pub earlier_success: Option<AttemptStatusRow<EventDocument>>,
 }
 
-/// One attempt.
+impl SyncStatus {
+    /// The newest attempt that succeeded.
+    #[must_use]
+    pub fn latest_successful(&self) -> Option<&AttemptStatusRow<EventDocument>> {
+        if self.latest.status == AttemptStatus::Succeeded {
+            Some(&self.latest)
+        } else {
+            self.earlier_success.as_ref()
+        }
+    }
+}
+
+/// One attempt; its events read, or as they are stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct AttemptStatusRow {
+pub struct AttemptStatusRow<E = Vec<SyncEvent>> {
     /// Its id.
     pub id: String,
     /// How far it has come.
@@ -32,7 +45,7 @@ pub struct AttemptStatusRow {
     /// The stack's name.
     pub target: String,
     /// Oldest first.
-    pub events: Vec<SyncEvent>,
+    pub events: E,
 }
 
 /// The newest attempt to read a branch.
@@ -43,13 +56,25 @@ pub struct RepositoryStatus {
     /// Milliseconds since the Unix epoch.
     pub started_at_ms: i64,
     /// Oldest first.
-    pub events: Vec<SyncEvent>,
+    pub events: EventDocument,
 }
 
 const ATTEMPT: &str = "a.id, a.status, a.started_at_ms, a.initial_revision, a.target_revision, a.target,
     a.event_count, a.events";
 
-fn attempt(tx: &Tx<'_>, row: &mut Row) -> StoreResult<AttemptStatusRow> {
+impl AttemptStatusRow<EventDocument> {
+    /// The same with its events read.
+    ///
+    /// # Errors
+    /// [`crate::StoreError::Corrupt`] if they are not what this version writes.
+    pub fn with_events(self) -> StoreResult<AttemptStatusRow> {
+        let Self { id, status, started_at_ms, initial, target_revision, target, events } = self;
+        let events = events.read()?;
+        Ok(AttemptStatusRow { id, status, started_at_ms, initial, target_revision, target, events })
+    }
+}
+
+fn attempt(tx: &Tx<'_>, row: &mut Row) -> StoreResult<AttemptStatusRow<EventDocument>> {
     let id = row.text()?;
     Ok(AttemptStatusRow {
         status: row.parsed(AttemptStatus::from_text)?,
@@ -57,7 +82,7 @@ fn attempt(tx: &Tx<'_>, row: &mut Row) -> StoreResult<AttemptStatusRow> {
         initial: row.json()?,
         target_revision: row.json()?,
         target: row.text()?,
-        events: events::newest(tx, &id, row.int()?, &row.text()?)?,
+        events: events::newest(tx, &id, row.int()?, row.text()?)?,
         id,
     })
 }
@@ -90,8 +115,8 @@ impl Store {
             let sync_id = row.text()?;
             let desired = row.opt_json()?;
             let latest = attempt(tx, &mut row)?;
-            let latest_successful = if latest.status == AttemptStatus::Succeeded {
-                Some(latest.clone())
+            let earlier_success = if latest.status == AttemptStatus::Succeeded {
+                None
             } else {
                 tx.row(
                     &format!(
@@ -103,7 +128,7 @@ impl Store {
                 .map(|mut row| attempt(tx, &mut row))
                 .transpose()?
             };
-            Ok(Some(SyncStatus { desired, latest, latest_successful }))
+            Ok(Some(SyncStatus { desired, latest, earlier_success }))
         })
         .await
     }
@@ -174,7 +199,7 @@ impl Store {
                 params![&configuration.id],
             )?
             .iter_mut()
-            .map(|row| attempt(tx, row))
+            .map(|row| attempt(tx, row)?.with_events())
             .collect::<StoreResult<Vec<_>>>()
             .map(Some)
         })
@@ -209,7 +234,7 @@ impl Store {
             Ok(Some(Some(RepositoryStatus {
                 status: row.parsed(RepositoryAttemptStatus::from_text)?,
                 started_at_ms: row.int()?,
-                events: events::newest(tx, &id, row.int()?, &row.text()?)?,
+                events: events::newest(tx, &id, row.int()?, row.text()?)?,
             })))
         })
         .await

@@ -1,17 +1,18 @@
 //! A store without a thread of its own, for simulations: whoever opened it says when what waits is committed.
 
 use std::path::Path;
-use std::sync::{Arc, mpsc};
+use std::sync::Arc;
+use std::time::Instant;
 
 use syncline_seams::{Clock, Outside};
 use tokio::sync::Notify;
 
-use crate::{KeySource, Store, StoreResult, raw};
+use crate::database::{Database, Sqlite, Writing};
+use crate::{KeySource, Location, Store, StoreResult, keyring, raw};
 
 /// What the thread of other stores does: the writes, in their order, those that wait together in one commit.
 pub struct Writer {
-    connection: rusqlite::Connection,
-    jobs: mpsc::Receiver<raw::Job>,
+    writing: Writing,
     arrived: Arc<Notify>,
 }
 
@@ -30,8 +31,10 @@ impl Writer {
 
     /// Commits what waits, as far as it shares a commit; false if nothing does.
     pub fn turn(&mut self) -> bool {
-        let Ok(first) = self.jobs.try_recv() else { return false };
-        raw::turn(&self.connection, first, &self.jobs);
+        let Writing { connection, readers, jobs } = &self.writing;
+        let Ok(first) = jobs.try_recv() else { return false };
+        // A moment that is over: nothing is waited for.
+        raw::turn(connection, readers, first, jobs, Instant::now());
         true
     }
 }
@@ -48,10 +51,13 @@ impl Store {
         clock: Arc<dyn Clock>,
         outside: Outside,
     ) -> StoreResult<(Self, Writer)> {
-        let (prepared, connection) = Self::prepared(path, &keys.into(), &clock)?;
-        let (sender, jobs) = mpsc::channel();
-        let store = Self::written_by(sender, None, prepared, clock, outside);
+        let (location, keys) = (Location::from(path), keys.into());
+        let (sqlite, writing, keys) = Sqlite::open(path, &*clock, |starting, is_new| {
+            keyring::open(starting, &location, &keys, is_new)
+        })?;
+        let database = Database::Sqlite(sqlite);
+        let store = Self::of(location, database, keys, Arc::default(), clock, outside)?;
         let arrived = Arc::clone(&store.inner.arrived);
-        Ok((store, Writer { connection, jobs, arrived }))
+        Ok((store, Writer { writing, arrived }))
     }
 }

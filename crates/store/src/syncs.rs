@@ -5,6 +5,7 @@ use syncline_model::sync::{BlockerKind, Release};
 
 use crate::attempts::{self, OpenAttempt};
 use crate::sql::params;
+use crate::suspensions::{self, Suspension};
 use crate::{Store, StoreResult, accounts, blockers};
 
 /// One sync, as recorded.
@@ -20,10 +21,14 @@ pub struct SyncRecord {
     pub resource_name: String,
     /// The account's ExternalId.
     pub external_id: String,
+    /// Since when it is to be worked on, in milliseconds since the Unix epoch.
+    pub due_ms: i64,
     /// When the last attempt that executed something ended, in milliseconds since the Unix epoch.
     pub last_executed_at_ms: Option<i64>,
     /// The attempt that has not ended.
     pub open: Option<OpenAttempt>,
+    /// Why the operator told it, or its account, to rest, if so.
+    pub suspension: Option<Suspension>,
     /// The kinds of the blockers that stand.
     pub blockers: Vec<BlockerKind>,
     /// What decisions are made from.
@@ -53,12 +58,16 @@ impl Store {
             let stack_id = row.opt_text()?;
             let external_id = accounts::external_id(tx, &account)?.unwrap_or_default();
             let newest = tx.row(
-                "SELECT desired_seq, generation FROM attempt WHERE sync_id = $1
+                "SELECT given_up, desired_seq, generation FROM attempt WHERE sync_id = $1
                    AND status IN ('SUCCEEDED', 'FAILED') ORDER BY number DESC LIMIT 1",
                 params![id],
             )?;
             let newest = match newest {
-                Some(mut row) => wanted(row.opt_int()?, row.opt_int()?),
+                Some(mut row) => {
+                    let given_up = row.bool()?;
+                    // Then what it was opened for is to be done still, unless something newer is wanted meanwhile.
+                    wanted(row.opt_int()?, row.opt_int()?).filter(|_| !given_up)
+                }
                 None => None,
             };
             let last_executed_at_ms = tx.row(
@@ -66,8 +75,11 @@ impl Store {
                 params![id],
             )?;
             let last_executed_at_ms = last_executed_at_ms.map_or(Ok(None), |mut row| row.opt_int())?;
+            let due = tx.row("SELECT due_at_ms FROM work WHERE id = $1", params![id])?;
+            let due = due.map_or(Ok(None), |mut row| row.opt_int())?;
             let open = attempts::open(tx, id)?;
             let blockers = blockers::active(tx, id)?;
+            let suspension = suspensions::find(tx, &account, id)?;
             let predecessor = tx.count(
                 "SELECT count(*) FROM sync_configuration
                   WHERE role_account = $1 AND region = $2 AND resource_name = $3 AND deleted = 1 AND id <> $4",
@@ -93,6 +105,7 @@ impl Store {
                 held: blockers.iter().any(|kind| kind.release() == Release::Operator),
                 knows_stack: stack_id.is_some(),
                 predecessor: predecessor && !deleted,
+                suspended: suspension.is_some(),
             };
             Ok(Some(SyncRecord {
                 id: id.to_owned(),
@@ -100,8 +113,10 @@ impl Store {
                 region,
                 resource_name,
                 external_id,
+                due_ms: due.unwrap_or(tx.now_ms()),
                 last_executed_at_ms,
                 open,
+                suspension,
                 blockers,
                 recorded,
             }))
@@ -133,7 +148,9 @@ impl Store {
             )?;
             tx.execute("DELETE FROM attempt WHERE sync_id = $1", params![id])?;
             tx.execute("DELETE FROM blocker WHERE sync_id = $1", params![id])?;
+            crate::paths::forget(tx, id)?;
             tx.execute("DELETE FROM sync_configuration WHERE id = $1 AND deleted = 1", params![id])?;
+            tx.execute("DELETE FROM suspension WHERE sync_id = $1", params![id])?;
             tx.execute("DELETE FROM work WHERE id = $1", params![id])?;
             for mut successor in successors {
                 crate::work::wake(tx, &successor.text()?)?;

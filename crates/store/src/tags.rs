@@ -107,6 +107,7 @@ impl Store {
     ) -> StoreResult<A> {
         let scope = scope.clone();
         self.change("store.tag", change, move |tx| {
+            tx.lock_account(&scope.account)?;
             if !resource.is_there(tx, &scope)? {
                 return Ok(ChangeTags::NotFound);
             }
@@ -138,6 +139,7 @@ impl Store {
     ) -> StoreResult<A> {
         let scope = scope.clone();
         self.change("store.untag", change, move |tx| {
+            tx.lock_account(&scope.account)?;
             if !resource.is_there(tx, &scope)? {
                 return Ok(ChangeTags::NotFound);
             }

@@ -3,6 +3,7 @@
 //! **Architecture Invariant:** this is the only reader of the server's configuration files and environment.
 //! The commands that call a server read theirs in `cli/client.rs`, through clap as well.
 
+mod database;
 mod limits;
 
 use std::ffi::OsString;
@@ -16,8 +17,15 @@ use serde::Deserialize;
 use syncline_git::Network;
 use syncline_model::names::AccountId;
 use syncline_seams::Secret;
+use syncline_store::Location;
 
-pub use limits::{Limits, Throttle};
+use crate::worker::Places;
+pub use database::DatabaseArgs;
+
+pub use limits::{Limits, RemoteBudget, Throttle};
+
+/// How long work in progress may take to end after a stop is asked for, unless said otherwise.
+const SHUTDOWN_GRACE: Duration = Duration::from_secs(30);
 
 /// Which half of the server runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum, Deserialize)]
@@ -86,9 +94,13 @@ pub struct ServeArgs {
     /// Where the database, the key file, the caches and the first key are kept.
     #[arg(long, env = "SYNCLINE_DATA_DIR", value_name = "DIR")]
     data_dir: Option<PathBuf>,
-    /// The database, as sqlite:PATH; in the data directory unless said otherwise.
-    #[arg(long, env = "SYNCLINE_DATABASE_URL", value_name = "URL")]
-    database_url: Option<String>,
+    /// The database, as sqlite:PATH or postgres://USER@HOST/DATABASE; a file in the data directory unless said
+    /// otherwise. One that holds a password belongs into the environment or the file, where others cannot read it.
+    #[arg(long, env = "SYNCLINE_DATABASE_URL", value_name = "URL", hide_env_values = true)]
+    database_url: Option<Secret>,
+    /// How many connections are kept to a PostgreSQL server, beside one that listens; 16 unless said otherwise.
+    #[arg(long, env = "SYNCLINE_DATABASE_CONNECTIONS", value_name = "COUNT", value_parser = clap::value_parser!(u32).range(2..=1000))]
+    database_connections: Option<u32>,
     /// A file of these settings in TOML.
     #[arg(long, env = "SYNCLINE_CONFIG", value_name = "FILE")]
     config: Option<PathBuf>,
@@ -102,6 +114,9 @@ pub struct ServeArgs {
     /// How often each repository is asked for its heads, such as 60s or 5m.
     #[arg(long, env = "SYNCLINE_POLL_INTERVAL", value_name = "DURATION", value_parser = parse_duration)]
     poll_interval: Option<Duration>,
+    /// How long work in progress may take to end after SIGTERM; what is left then is handed over, such as 30s.
+    #[arg(long, env = "SYNCLINE_SHUTDOWN_GRACE", value_name = "DURATION", value_parser = parse_duration)]
+    shutdown_grace: Option<Duration>,
     /// Admit remotes in this network, as 10.0.0.0/8 (repeatable). Public addresses are always admitted.
     #[arg(long, env = "SYNCLINE_ALLOW_NETWORK", value_name = "CIDR", value_delimiter = ',')]
     allow_network: Vec<Network>,
@@ -158,10 +173,12 @@ struct File {
     listen: Option<SocketAddr>,
     admin_listen: Option<SocketAddr>,
     data_dir: Option<PathBuf>,
-    database_url: Option<String>,
+    database_url: Option<Secret>,
+    database_connections: Option<u32>,
     keyring: Option<String>,
     role: Option<Role>,
     poll_interval: Option<String>,
+    shutdown_grace: Option<String>,
     allow_network: Vec<String>,
     allow_file_remotes: Vec<PathBuf>,
     allow_role_account: Vec<String>,
@@ -170,6 +187,7 @@ struct File {
     log_format: Option<LogFormat>,
     quotas: Quotas,
     limits: Limits,
+    concurrency: Places,
 }
 
 /// Where the root access key comes from.
@@ -259,14 +277,16 @@ pub struct Config {
     pub admin_listen: SocketAddr,
     /// The data directory; absolute.
     pub data_dir: PathBuf,
-    /// The SQLite database.
-    pub database: PathBuf,
+    /// The database.
+    pub database: Location,
     /// Where the master keys come from.
     pub keyring: KeyringSource,
     /// Which half runs.
     pub role: Role,
     /// How often each repository is asked for its heads.
     pub poll_interval: Duration,
+    /// How long work in progress may take to end after a stop is asked for.
+    pub shutdown_grace: Duration,
     /// Networks that remotes may be in, beside the public ones.
     pub allow_network: Vec<Network>,
     /// Directories that `file://` remotes may be in.
@@ -285,6 +305,8 @@ pub struct Config {
     pub quotas: Quotas,
     /// How much is taken on, and for how long.
     pub limits: Limits,
+    /// How much the worker does at a time.
+    pub places: Places,
     /// Where the git program is looked for.
     pub search_path: OsString,
 }
@@ -305,10 +327,11 @@ impl Config {
             listen: any_port,
             admin_listen: any_port,
             data_dir: data_dir.to_owned(),
-            database: data_dir.join("syncline.db"),
+            database: Location::from(&data_dir.join("syncline.db")),
             keyring: KeyringSource::File(data_dir.join("keyring")),
             role: Role::All,
             poll_interval: Duration::from_secs(60),
+            shutdown_grace: SHUTDOWN_GRACE,
             allow_network: Vec::new(),
             allow_file_remotes: Vec::new(),
             role_accounts: Vec::new(),
@@ -318,6 +341,7 @@ impl Config {
             root_account: None,
             quotas: Quotas::default(),
             limits: Limits::unthrottled(),
+            places: Places::default(),
             search_path: search_path(),
         }
     }
@@ -341,13 +365,14 @@ impl ServeArgs {
                  put a TLS proxy before a loopback address instead"
             );
         }
-        let data_dir = self.data_dir.or(file.data_dir).unwrap_or_else(|| PathBuf::from("syncline-data"));
-        let data_dir =
-            std::path::absolute(&data_dir).with_context(|| format!("--data-dir {}", data_dir.display()))?;
-        let database = match self.database_url.or(file.database_url) {
-            None => data_dir.join("syncline.db"),
-            Some(url) => sqlite_path(&url)?,
-        };
+        let data_dir = database::data_dir(self.data_dir, &file)?;
+        let mut database = database::location(self.database_url.or(file.database_url), &data_dir)?;
+        if let Some(connections) = self.database_connections.or(file.database_connections) {
+            if !(2..=1000).contains(&connections) {
+                bail!("database_connections = {connections}: it must be from 2 to 1000");
+            }
+            database = database.with_connections(connections);
+        }
         let keyring = match self.keyring.or(file.keyring) {
             None => KeyringSource::File(data_dir.join("keyring")),
             Some(source) => KeyringSource::parse(&source)?,
@@ -358,6 +383,13 @@ impl ServeArgs {
                 parse_duration(text).map_err(anyhow::Error::msg).context("poll_interval in the file")?
             }
             (None, None) => Duration::from_secs(60),
+        };
+        let shutdown_grace = match (self.shutdown_grace, &file.shutdown_grace) {
+            (Some(grace), _) => grace,
+            (None, Some(text)) => {
+                parse_duration(text).map_err(anyhow::Error::msg).context("shutdown_grace in the file")?
+            }
+            (None, None) => SHUTDOWN_GRACE,
         };
         let allow_network = if self.allow_network.is_empty() {
             file.allow_network
@@ -385,6 +417,7 @@ impl ServeArgs {
             keyring,
             role: self.role.or(file.role).unwrap_or_default(),
             poll_interval,
+            shutdown_grace,
             allow_network,
             allow_file_remotes: either(self.allow_file_remotes, file.allow_file_remotes),
             role_accounts: pairs.iter().map(|pair| parse_pair(pair)).collect::<anyhow::Result<_>>()?,
@@ -397,6 +430,11 @@ impl ServeArgs {
             root_account: first_key.account,
             quotas: file.quotas,
             limits: file.limits.check().map_err(anyhow::Error::msg).context("[limits] in the file")?,
+            places: file
+                .concurrency
+                .check()
+                .map_err(anyhow::Error::msg)
+                .context("[concurrency] in the file")?,
             search_path: search_path(),
         })
     }
@@ -409,23 +447,6 @@ fn either<T>(first: Vec<T>, second: Vec<T>) -> Vec<T> {
 fn read_file(path: &Path) -> anyhow::Result<File> {
     let text = std::fs::read_to_string(path).with_context(|| format!("--config {}", path.display()))?;
     toml::from_str(&text).with_context(|| format!("--config {}", path.display()))
-}
-
-fn sqlite_path(url: &str) -> anyhow::Result<PathBuf> {
-    match url.split_once(':') {
-        Some(("sqlite", path)) => {
-            let path = path.strip_prefix("//").unwrap_or(path);
-            if path.is_empty() {
-                bail!("--database-url {url}: it must name a file, as sqlite:/var/lib/syncline/syncline.db");
-            }
-            Ok(std::path::absolute(path)?)
-        }
-        Some(("postgres" | "postgresql", _)) => {
-            bail!("--database-url: PostgreSQL is not offered by this version; use sqlite:<path>")
-        }
-        // The URL may hold a password: it is not repeated.
-        _ => bail!("--database-url must begin with sqlite:"),
-    }
 }
 
 fn parse_pair(pair: &str) -> anyhow::Result<(AccountId, AccountId)> {
@@ -506,6 +527,8 @@ mod tests {
             "[limits]\nheader_bytes = 8191",
             "[limits]\nidle_time = 60",
             "[limits]\nidle_time = '1 ms'",
+            "[concurrency]\nsyncs = 0",
+            "[concurrency]\nstacks = 1",
         ] {
             std::fs::write(&path, bad).expect("write");
             assert!(settle(args()).is_err(), "{bad}");
@@ -533,13 +556,40 @@ mod tests {
         };
         let base = ServeArgs::default;
         check(ServeArgs { listen: "0.0.0.0:80".parse().ok(), ..base() }, "--insecure-http");
-        check(ServeArgs { database_url: Some("postgres://u:secret@h/d".into()), ..base() }, "not offered");
-        check(ServeArgs { database_url: Some("mysql:x".into()), ..base() }, "sqlite:");
+        let url = |url: &str| Some(Secret::new(url));
+        check(ServeArgs { database_url: url("mysql:x"), ..base() }, "--database-url");
+        check(ServeArgs { database_url: url("mysql:x"), ..base() }, "sqlite: or postgres:");
         check(ServeArgs { allow_role_account: vec!["1=2".into()], ..base() }, "--allow-role-account 1=2");
         let id = Some("AK".to_owned());
         check(ServeArgs { first_key: FirstKey { id, ..FirstKey::default() }, ..base() }, "together");
-        let error = settle(ServeArgs { database_url: Some("postgres://u:secret@h/d".into()), ..base() });
-        assert!(!error.expect_err("refused").contains("secret"));
+        let error = settle(ServeArgs { database_url: url("postgres://u:canary@h/d?canary=1"), ..base() });
+        assert!(!error.expect_err("refused").contains("canary"));
+    }
+
+    #[test]
+    fn a_database_is_a_file_or_a_server_whose_password_is_never_printed() {
+        let args = || ServeArgs {
+            database_url: Some(Secret::new("postgres://u:canary@localhost/d")),
+            ..ServeArgs::default()
+        };
+        assert!(!format!("{:?}", args()).contains("canary"));
+        let config = settle(args()).expect("valid");
+        assert!(config.database.is_postgres());
+        let printed = format!("{config:?} {}", config.database);
+        assert!(printed.contains("postgres://localhost/d") && !printed.contains("canary"), "{printed}");
+        assert!(!settle(ServeArgs::default()).expect("valid").database.is_postgres());
+
+        let directory = tempfile::tempdir().expect("temporary directory");
+        let path = directory.path().join("syncline.toml");
+        let with = |text: &str| {
+            std::fs::write(&path, text).expect("write");
+            settle(ServeArgs { config: Some(path.clone()), ..ServeArgs::default() })
+        };
+        let config =
+            with("database_url = 'postgres://localhost/d'\ndatabase_connections = 4").expect("valid");
+        assert!(config.database.is_postgres());
+        let refused = with("database_connections = 1").expect_err("too few");
+        assert!(refused.contains("from 2 to 1000"), "{refused}");
     }
 
     #[test]

@@ -26,8 +26,8 @@ use crate::keyring;
 use crate::server::{self, Connections, Front, Gate, PageTokens, Policies};
 use crate::worker::Worker;
 
-/// How long work in progress may take to end after a stop is asked for.
-const GRACE: Duration = Duration::from_secs(20);
+/// How long work that was cut off after its grace period may take to be handed over.
+const HAND_OVER: Duration = Duration::from_secs(5);
 
 /// How long a start waits for another process to let go of the database.
 const DATABASE_PATIENCE: Duration = Duration::from_secs(3);
@@ -110,6 +110,9 @@ async fn parts_with(
         Arc::clone(&target),
         Arc::clone(&seams.clock),
         config.poll_interval,
+        config.limits.remote(),
+        config.places,
+        seams.outside.clone(),
     ));
     let front = Arc::new(Front {
         tokens: PageTokens::new(store.keyring().token_key()),
@@ -224,6 +227,7 @@ pub struct Running {
     stop: watch::Sender<bool>,
     tasks: Vec<JoinHandle<()>>,
     store: Store,
+    grace: Duration,
 }
 
 impl Running {
@@ -233,7 +237,8 @@ impl Running {
         self.store.keyring()
     }
 
-    /// Stops claiming and accepting, lets what runs end within a grace period, and closes the store.
+    /// Stops claiming and accepting, lets what runs end within the grace period, hands over what does not, and closes
+    /// the store.
     pub async fn stop(self) {
         let _ = self.stop.send(true);
         let ended = async {
@@ -241,10 +246,10 @@ impl Running {
                 let _ = task.await;
             }
         };
-        let grace = syncline_seams::SystemClock;
+        let limit = syncline_seams::SystemClock;
         tokio::select! {
             () = ended => {}
-            () = grace.sleep(GRACE) => warn!("stopping with work in progress; it is taken up at the next start"),
+            () = limit.sleep(self.grace + HAND_OVER) => warn!("stopping with work in progress; it is taken up at the next start"),
         }
         drop(self.store);
     }
@@ -314,9 +319,10 @@ pub async fn start(config: &Config, seams: &Seams) -> anyhow::Result<Running> {
         tasks.push(tokio::spawn(finish_rotation(parts.store.clone(), stopped.clone())));
     }
     if config.role != Role::Api {
-        tasks.push(tokio::spawn(Arc::clone(&parts.worker).run(stopped)));
+        tasks.push(tokio::spawn(Arc::clone(&parts.worker).run(stopped, config.shutdown_grace)));
     }
-    Ok(Running { address, admin_address, key: parts.key, simulator, stop, tasks, store: parts.store })
+    let (key, store, grace) = (parts.key, parts.store, config.shutdown_grace);
+    Ok(Running { address, admin_address, key, simulator, stop, tasks, store, grace })
 }
 
 /// Completes a rotation of the keys that an earlier process began.

@@ -19,6 +19,7 @@ pub(crate) enum Operation {
     DeleteChangeSet,
     ExecuteChangeSet,
     DescribeStackEvents,
+    ListStacks,
     AssumeRole,
     GetCallerIdentity,
 }
@@ -44,6 +45,7 @@ impl Operation {
             Self::DeleteChangeSet => "cloudformation.DeleteChangeSet",
             Self::ExecuteChangeSet => "cloudformation.ExecuteChangeSet",
             Self::DescribeStackEvents => "cloudformation.DescribeStackEvents",
+            Self::ListStacks => "cloudformation.ListStacks",
             Self::AssumeRole => "sts.AssumeRole",
             Self::GetCallerIdentity => "sts.GetCallerIdentity",
         }
@@ -127,6 +129,26 @@ pub(crate) fn rejects_credentials(error: &TargetError) -> bool {
     matches!(error, TargetError::Unavailable { code, .. } if CREDENTIALS_REJECTED.contains(&code.as_str()))
 }
 
+/// Whether a code, or our word for an answer without one, says that there were too many requests.
+pub(crate) fn is_throttling(code: &str) -> bool {
+    THROTTLING.contains(&code)
+}
+
+/// What AWS's SDKs count as throttling, and the status that says so without a code.
+const THROTTLING: &[&str] = &[
+    "Throttling",
+    "ThrottlingException",
+    "ThrottledException",
+    "RequestThrottled",
+    "RequestThrottledException",
+    "RequestLimitExceeded",
+    "TooManyRequestsException",
+    "BandwidthLimitExceeded",
+    "SlowDown",
+    "PriorRequestNotComplete",
+    "HTTP 429",
+];
+
 const CREDENTIALS_REJECTED: &[&str] = &[
     "ExpiredToken",
     "ExpiredTokenException",
@@ -167,17 +189,7 @@ fn meaning(operation: Operation, status: u16, code: &str, message: &str) -> Mean
         | "AuthFailure"
         | "OptInRequired"
         | "SubscriptionRequiredException" => return Meaning::Denied,
-        "Throttling"
-        | "ThrottlingException"
-        | "ThrottledException"
-        | "RequestThrottled"
-        | "RequestThrottledException"
-        | "RequestLimitExceeded"
-        | "TooManyRequestsException"
-        | "BandwidthLimitExceeded"
-        | "SlowDown"
-        | "PriorRequestNotComplete"
-        | "RequestTimeout"
+        "RequestTimeout"
         | "RequestTimeoutException"
         | "ServiceUnavailable"
         | "ServiceUnavailableException"
@@ -193,7 +205,7 @@ fn meaning(operation: Operation, status: u16, code: &str, message: &str) -> Mean
         | "RegionDisabledException" => {
             return Meaning::Unavailable;
         }
-        _ if CREDENTIALS_REJECTED.contains(&code) => return Meaning::Unavailable,
+        _ if is_throttling(code) || CREDENTIALS_REJECTED.contains(&code) => return Meaning::Unavailable,
         "ValidationError" | "ValidationException" => match told_by(message) {
             Some(meaning) => return meaning,
             None if operation == Operation::AssumeRole => return Meaning::Refused,
@@ -319,6 +331,25 @@ mod tests {
                 "{operation:?} answered {status} {code}: {message}"
             );
         }
+    }
+
+    #[test]
+    fn throttling_is_told_from_other_outages() {
+        let check = |status: u16, code: Option<&str>, retry_after_ms: Option<i64>, expect: bool| {
+            let code = code.map(str::to_owned);
+            let failure = Failure::Answered { status, code: code.clone(), message: None, retry_after_ms };
+            let error = classify(Operation::DescribeStacks, failure, None);
+            assert_eq!(error.is_throttled(), expect, "{status} {code:?} {retry_after_ms:?}");
+        };
+        check(400, Some("Throttling"), None, true);
+        check(503, Some("SlowDown"), None, true);
+        check(429, None, None, true);
+        check(503, Some("ServiceUnavailable"), Some(2_000), true);
+        check(503, Some("ServiceUnavailable"), None, false);
+        check(500, None, None, false);
+        check(403, Some("AccessDenied"), None, false);
+        let hangs = Failure::NoAnswer { code: "Timeout", message: String::new() };
+        assert!(!classify(Operation::DescribeStacks, hangs, None).is_throttled());
     }
 
     #[test]

@@ -2,6 +2,8 @@ use syncline_model::names::RoleArn;
 use syncline_seams::CallError;
 use thiserror::Error;
 
+use crate::classify;
+
 /// Why a target did not do what it was asked; each variant is something else for the caller to do.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum TargetError {
@@ -67,6 +69,24 @@ pub enum TargetError {
 }
 
 impl TargetError {
+    /// Whether the other side answers, and wants to be asked less.
+    #[must_use]
+    pub fn is_throttled(&self) -> bool {
+        match self {
+            Self::Unavailable { code, retry_after_ms, .. } => {
+                retry_after_ms.is_some() || classify::is_throttling(code)
+            }
+            Self::Refused { .. }
+            | Self::Denied { .. }
+            | Self::RoleNotAssumable { .. }
+            | Self::NotFound
+            | Self::AlreadyExists
+            | Self::TokenAlreadyExists
+            | Self::InvalidChangeSetStatus { .. }
+            | Self::InvalidState { .. } => false,
+        }
+    }
+
     /// An `Unavailable` of our own making.
     pub(crate) fn unavailable(code: impl Into<String>, message: impl Into<String>) -> Self {
         Self::Unavailable { code: code.into(), message: message.into(), retry_after_ms: None }
@@ -77,7 +97,7 @@ impl From<CallError> for TargetError {
     fn from(cut_short: CallError) -> Self {
         let code = match cut_short {
             CallError::TimedOut { .. } => "Timeout",
-            CallError::Injected { .. } => "Interrupted",
+            CallError::Injected { .. } | CallError::Lost { .. } => "Interrupted",
         };
         Self::unavailable(code, cut_short.to_string())
     }

@@ -27,6 +27,19 @@ pub trait Target: Debug + Send + Sync {
     /// The stack as it is now; `None` if there is none.
     fn describe_stack<'a>(&'a self, access: &'a Access, stack: &'a str) -> Answer<'a, Option<Stack>>;
 
+    /// The stack, if it is among those that a listing of all stacks in progress shows; the listing began at `asked_ms`
+    /// (milliseconds since the Unix epoch) or later, and may have been asked for by others. `None` says nothing of
+    /// the stack: describe it. So does what every target answers that has no such listing.
+    fn in_progress<'a>(
+        &'a self,
+        access: &'a Access,
+        stack_id: &'a str,
+        asked_ms: i64,
+    ) -> Answer<'a, Option<InProgress>> {
+        let _ = (access, stack_id, asked_ms);
+        Box::pin(std::future::ready(Ok(None)))
+    }
+
     /// Asks for a change set, which is then made in the background.
     ///
     /// # Errors
@@ -105,6 +118,15 @@ pub struct Stack {
     /// When it was created, in milliseconds since the Unix epoch.
     pub created_ms: Option<i64>,
     /// When it was last updated, in milliseconds since the Unix epoch.
+    pub updated_ms: Option<i64>,
+}
+
+/// A stack that is being changed, as a listing shows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InProgress {
+    /// Its status.
+    pub status: StackStatus,
+    /// When its last update began, in milliseconds since the Unix epoch.
     pub updated_ms: Option<i64>,
 }
 

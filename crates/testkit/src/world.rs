@@ -16,8 +16,12 @@ use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
 use syncline::config::Config;
 use syncline::running::{self, Parts, Seams};
 use syncline_cloudformation_sim::{Settings, Simulator};
+use syncline_peers::postgres::{self, Database};
 use syncline_seams::{Clock, FaultPlan, NoFaults, Outside, VirtualClock};
-use syncline_store::{AttemptStatusRow, Blocker, Change, CredentialRow, Kind, Owner, Scope, StoreError};
+use syncline_store::{
+    AttemptStatusRow, Blocker, Change, ConfigurationQuotas, CreateConfiguration, CredentialRow, Kind,
+    Location, NewConfiguration, NewConnection, NewHost, NewLink, Owner, Scope, StoreError,
+};
 use syncline_targets::AwsSource;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -66,6 +70,8 @@ pub struct World {
     stop: watch::Sender<bool>,
     stop_simulator: watch::Sender<bool>,
     directory: tempfile::TempDir,
+    // Dropped last, when nothing of the server is left.
+    database: Option<Database>,
 }
 
 /// What outlives the server.
@@ -74,6 +80,7 @@ struct Survivors {
     simulator: Simulator,
     stop_simulator: watch::Sender<bool>,
     directory: tempfile::TempDir,
+    database: Option<Database>,
 }
 
 impl World {
@@ -87,6 +94,14 @@ impl World {
     /// # Panics
     /// When the machine lacks what a world needs: a temporary directory, loopback ports, git.
     pub async fn with_faults(plan: Arc<dyn FaultPlan>) -> Self {
+        Self::configured(plan, |_| {}).await
+    }
+
+    /// A world whose server is configured by `change`.
+    ///
+    /// # Panics
+    /// As [`World::with_faults`].
+    pub async fn configured(plan: Arc<dyn FaultPlan>, change: impl FnOnce(&mut Config)) -> Self {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let clock = Arc::new(VirtualClock::starting_at(BEGINNING_MS));
         let settings = Settings { default_account: ACCOUNT.to_owned(), ..Settings::default() };
@@ -97,13 +112,24 @@ impl World {
         running::simulate(&simulator, listener, stopped);
 
         let mut config = Config::on_loopback(directory.path());
+        let database = postgres::is_chosen().then(Database::needed);
+        if let Some(database) = &database {
+            config.database = Location::parse(&database.url).expect("a URL").with_connections(4);
+        }
         config.poll_interval = POLL_INTERVAL;
+        let quotas = &mut config.quotas;
+        quotas.sync_configurations = 1_000;
+        quotas.sync_configurations_per_link = 1_000;
+        quotas.sync_configurations_per_branch = 1_000;
         config.allow_network = vec!["127.0.0.1/32".parse().expect("a network")];
         config.root_account = Some(ACCOUNT.parse().expect("an account"));
         config.role_accounts =
             vec![(ACCOUNT.parse().expect("an account"), ANOTHER_ACCOUNT.parse().expect("an account"))];
-        let seams =
-            Seams { clock: Arc::clone(&clock) as Arc<dyn Clock>, outside: Outside::with_faults(plan) };
+        change(&mut config);
+        let seams = Seams {
+            clock: Arc::clone(&clock) as Arc<dyn Clock>,
+            outside: Outside::with_faults(plan).seeded(1),
+        };
         let parts = parts(&config, &seams, &simulator_url).await.expect("a server");
         let (stop, stopped) = watch::channel(false);
         let client = serve(&parts, &clock, stopped).await;
@@ -118,6 +144,7 @@ impl World {
             stop,
             stop_simulator,
             directory,
+            database,
         }
     }
 
@@ -130,9 +157,11 @@ impl World {
         let _ = self.stop.send(true);
         let (clock, config, simulator_url) =
             (Arc::clone(&self.clock), self.config.clone(), self.simulator_url.clone());
-        let Survivors { git, simulator, stop_simulator, directory } = self.survivors();
-        let seams =
-            Seams { clock: Arc::clone(&clock) as Arc<dyn Clock>, outside: Outside::with_faults(plan) };
+        let Survivors { git, simulator, stop_simulator, directory, database } = self.survivors();
+        let seams = Seams {
+            clock: Arc::clone(&clock) as Arc<dyn Clock>,
+            outside: Outside::with_faults(plan).seeded(1),
+        };
         // The database's lock is free once the old listener's last connection has let go of the store.
         let mut tries = 0;
         let parts = loop {
@@ -147,7 +176,19 @@ impl World {
         };
         let (stop, stopped) = watch::channel(false);
         let client = serve(&parts, &clock, stopped).await;
-        Self { clock, git, simulator, client, parts, config, simulator_url, stop, stop_simulator, directory }
+        Self {
+            clock,
+            git,
+            simulator,
+            client,
+            parts,
+            config,
+            simulator_url,
+            stop,
+            stop_simulator,
+            directory,
+            database,
+        }
     }
 
     fn survivors(self) -> Survivors {
@@ -156,6 +197,7 @@ impl World {
             simulator: self.simulator,
             stop_simulator: self.stop_simulator,
             directory: self.directory,
+            database: self.database,
         }
     }
 
@@ -277,6 +319,73 @@ impl World {
         let link = self.link(&connection, repository).await;
         self.sync(&link, stack, branch, file).await;
         link
+    }
+
+    /// Host, connection, link and sync configuration of an account that has no key here; the link's id.
+    ///
+    /// # Panics
+    /// When the store refuses.
+    pub async fn create_sync_of(
+        &self,
+        account: &str,
+        stack: &str,
+        provider_endpoint: &str,
+        repository: (&str, &str),
+    ) -> String {
+        let scope = Scope {
+            account: account.parse().expect("an account"),
+            region: REGION.parse().expect("a region"),
+        };
+        let (store, of) = (&self.parts.store, |what: &str| format!("{what}-{account}-{stack}"));
+        let [service, connection_id, link_id] = ["codeconnections".to_owned(), of("connection"), of("link")];
+        let host = NewHost {
+            id: of("host"),
+            service: service.clone(),
+            name: stack.to_owned(),
+            provider_type: "Git".to_owned(),
+            provider_endpoint: provider_endpoint.to_owned(),
+            vpc_configuration: None,
+            tags: Vec::new(),
+        };
+        store.create_host(&scope, host, 1_000, Change::unrecorded()).await.expect("a host");
+        let connection = NewConnection {
+            id: connection_id.clone(),
+            service: service.clone(),
+            name: stack.to_owned(),
+            provider_type: None,
+            host_id: Some(of("host")),
+            tags: Vec::new(),
+        };
+        store.create_connection(&scope, connection, 1_000, Change::unrecorded()).await.expect("a connection");
+        let nothing = CredentialRow { sealed: None };
+        let authorized =
+            store.authorize_connection(&scope, &connection_id, nothing, Change::unrecorded()).await;
+        assert!(authorized.expect("stored"), "the connection is there");
+        let link = NewLink {
+            id: link_id.clone(),
+            service,
+            connection_id,
+            owner_id: repository.0.to_owned(),
+            repository_name: repository.1.to_owned(),
+            encryption_key_arn: None,
+            tags: Vec::new(),
+        };
+        store.create_link(&scope, link, 1_000, Change::unrecorded()).await.expect("a link");
+        let sync = NewConfiguration {
+            sync_type: "CFN_STACK_SYNC".to_owned(),
+            resource_name: stack.to_owned(),
+            link_id: link_id.clone(),
+            branch: "main".to_owned(),
+            config_file: "prod.yaml".to_owned(),
+            role_arn: format!("arn:aws:iam::{account}:role/sync").parse().expect("a role"),
+            publish_deployment_status: None,
+            trigger_resource_update_on: None,
+            pull_request_comment: None,
+        };
+        let quotas = ConfigurationQuotas { per_account: 1_000, per_link: 1_000, per_branch: 1_000 };
+        let made = store.create_configuration(&scope, sync, quotas, Change::unrecorded()).await;
+        assert!(matches!(made.expect("stored"), CreateConfiguration::Created(_)), "{stack} of {account}");
+        link_id
     }
 
     /// Lets the poll interval pass and does everything that follows, until nothing is due within three

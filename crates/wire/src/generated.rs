@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::shape::{IntegerRule, ListRule, Member, Pattern, Shape, TextRule};
 use crate::text_enum::text_enum;
 use crate::timestamp::Timestamp;
-use crate::{Input, Output};
+use crate::{Input, Output, WrittenList};
 
 /// A name under which the API is served.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -949,12 +949,12 @@ pub struct GetRepositorySyncStatusInput {
     pub sync_type: SyncConfigurationType,
 }
 
-/// The structure `GetRepositorySyncStatusOutput`.
+/// The structure `GetRepositorySyncStatusOutput`; `E` is what stands for its events.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
-pub struct GetRepositorySyncStatusOutput {
+pub struct GetRepositorySyncStatusOutput<E = Vec<RepositorySyncEvent>> {
     /// `LatestSync`.
-    pub latest_sync: RepositorySyncAttempt,
+    pub latest_sync: RepositorySyncAttempt<E>,
 }
 
 /// The structure `GetResourceSyncStatusInput`.
@@ -967,18 +967,18 @@ pub struct GetResourceSyncStatusInput {
     pub sync_type: SyncConfigurationType,
 }
 
-/// The structure `GetResourceSyncStatusOutput`.
+/// The structure `GetResourceSyncStatusOutput`; `E` is what stands for its events.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
-pub struct GetResourceSyncStatusOutput {
+pub struct GetResourceSyncStatusOutput<E = Vec<ResourceSyncEvent>> {
     /// `DesiredState`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub desired_state: Option<Revision>,
     /// `LatestSuccessfulSync`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub latest_successful_sync: Option<ResourceSyncAttempt>,
+    pub latest_successful_sync: Option<ResourceSyncAttempt<E>>,
     /// `LatestSync`.
-    pub latest_sync: ResourceSyncAttempt,
+    pub latest_sync: ResourceSyncAttempt<E>,
 }
 
 /// The structure `GetSyncBlockerSummaryInput`.
@@ -1213,16 +1213,16 @@ pub struct RepositoryLinkInfo {
     pub repository_name: String,
 }
 
-/// The structure `RepositorySyncAttempt`.
+/// The structure `RepositorySyncAttempt`; `E` is what stands for its events.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
-pub struct RepositorySyncAttempt {
+pub struct RepositorySyncAttempt<E = Vec<RepositorySyncEvent>> {
     /// `StartedAt`.
     pub started_at: Timestamp,
     /// `Status`.
     pub status: RepositorySyncStatus,
     /// `Events`.
-    pub events: Vec<RepositorySyncEvent>,
+    pub events: E,
 }
 
 /// The structure `RepositorySyncDefinition`.
@@ -1254,12 +1254,12 @@ pub struct RepositorySyncEvent {
     pub r#type: String,
 }
 
-/// The structure `ResourceSyncAttempt`.
+/// The structure `ResourceSyncAttempt`; `E` is what stands for its events.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
-pub struct ResourceSyncAttempt {
+pub struct ResourceSyncAttempt<E = Vec<ResourceSyncEvent>> {
     /// `Events`.
-    pub events: Vec<ResourceSyncEvent>,
+    pub events: E,
     /// `InitialRevision`.
     pub initial_revision: Revision,
     /// `StartedAt`.
@@ -1553,6 +1553,7 @@ pub struct VpcConfiguration {
 impl Input for CreateConnectionInput {
     const OPERATION: Operation = Operation::CreateConnection;
     type Output = CreateConnectionOutput;
+    type Answer = CreateConnectionOutput;
     fn shape() -> &'static Shape {
         &CREATE_CONNECTION_INPUT
     }
@@ -1565,6 +1566,7 @@ impl Output for CreateConnectionOutput {
 impl Input for CreateHostInput {
     const OPERATION: Operation = Operation::CreateHost;
     type Output = CreateHostOutput;
+    type Answer = CreateHostOutput;
     fn shape() -> &'static Shape {
         &CREATE_HOST_INPUT
     }
@@ -1577,6 +1579,7 @@ impl Output for CreateHostOutput {
 impl Input for CreateRepositoryLinkInput {
     const OPERATION: Operation = Operation::CreateRepositoryLink;
     type Output = CreateRepositoryLinkOutput;
+    type Answer = CreateRepositoryLinkOutput;
     fn shape() -> &'static Shape {
         &CREATE_REPOSITORY_LINK_INPUT
     }
@@ -1589,6 +1592,7 @@ impl Output for CreateRepositoryLinkOutput {
 impl Input for CreateSyncConfigurationInput {
     const OPERATION: Operation = Operation::CreateSyncConfiguration;
     type Output = CreateSyncConfigurationOutput;
+    type Answer = CreateSyncConfigurationOutput;
     fn shape() -> &'static Shape {
         &CREATE_SYNC_CONFIGURATION_INPUT
     }
@@ -1601,6 +1605,7 @@ impl Output for CreateSyncConfigurationOutput {
 impl Input for DeleteConnectionInput {
     const OPERATION: Operation = Operation::DeleteConnection;
     type Output = DeleteConnectionOutput;
+    type Answer = DeleteConnectionOutput;
     fn shape() -> &'static Shape {
         &DELETE_CONNECTION_INPUT
     }
@@ -1613,6 +1618,7 @@ impl Output for DeleteConnectionOutput {
 impl Input for DeleteHostInput {
     const OPERATION: Operation = Operation::DeleteHost;
     type Output = DeleteHostOutput;
+    type Answer = DeleteHostOutput;
     fn shape() -> &'static Shape {
         &DELETE_HOST_INPUT
     }
@@ -1625,6 +1631,7 @@ impl Output for DeleteHostOutput {
 impl Input for DeleteRepositoryLinkInput {
     const OPERATION: Operation = Operation::DeleteRepositoryLink;
     type Output = DeleteRepositoryLinkOutput;
+    type Answer = DeleteRepositoryLinkOutput;
     fn shape() -> &'static Shape {
         &DELETE_REPOSITORY_LINK_INPUT
     }
@@ -1637,6 +1644,7 @@ impl Output for DeleteRepositoryLinkOutput {
 impl Input for DeleteSyncConfigurationInput {
     const OPERATION: Operation = Operation::DeleteSyncConfiguration;
     type Output = DeleteSyncConfigurationOutput;
+    type Answer = DeleteSyncConfigurationOutput;
     fn shape() -> &'static Shape {
         &DELETE_SYNC_CONFIGURATION_INPUT
     }
@@ -1649,6 +1657,7 @@ impl Output for DeleteSyncConfigurationOutput {
 impl Input for GetConnectionInput {
     const OPERATION: Operation = Operation::GetConnection;
     type Output = GetConnectionOutput;
+    type Answer = GetConnectionOutput;
     fn shape() -> &'static Shape {
         &GET_CONNECTION_INPUT
     }
@@ -1661,6 +1670,7 @@ impl Output for GetConnectionOutput {
 impl Input for GetHostInput {
     const OPERATION: Operation = Operation::GetHost;
     type Output = GetHostOutput;
+    type Answer = GetHostOutput;
     fn shape() -> &'static Shape {
         &GET_HOST_INPUT
     }
@@ -1673,6 +1683,7 @@ impl Output for GetHostOutput {
 impl Input for GetRepositoryLinkInput {
     const OPERATION: Operation = Operation::GetRepositoryLink;
     type Output = GetRepositoryLinkOutput;
+    type Answer = GetRepositoryLinkOutput;
     fn shape() -> &'static Shape {
         &GET_REPOSITORY_LINK_INPUT
     }
@@ -1685,6 +1696,7 @@ impl Output for GetRepositoryLinkOutput {
 impl Input for GetRepositorySyncStatusInput {
     const OPERATION: Operation = Operation::GetRepositorySyncStatus;
     type Output = GetRepositorySyncStatusOutput;
+    type Answer = GetRepositorySyncStatusOutput<WrittenList<RepositorySyncEvent>>;
     fn shape() -> &'static Shape {
         &GET_REPOSITORY_SYNC_STATUS_INPUT
     }
@@ -1697,6 +1709,7 @@ impl Output for GetRepositorySyncStatusOutput {
 impl Input for GetResourceSyncStatusInput {
     const OPERATION: Operation = Operation::GetResourceSyncStatus;
     type Output = GetResourceSyncStatusOutput;
+    type Answer = GetResourceSyncStatusOutput<WrittenList<ResourceSyncEvent>>;
     fn shape() -> &'static Shape {
         &GET_RESOURCE_SYNC_STATUS_INPUT
     }
@@ -1709,6 +1722,7 @@ impl Output for GetResourceSyncStatusOutput {
 impl Input for GetSyncBlockerSummaryInput {
     const OPERATION: Operation = Operation::GetSyncBlockerSummary;
     type Output = GetSyncBlockerSummaryOutput;
+    type Answer = GetSyncBlockerSummaryOutput;
     fn shape() -> &'static Shape {
         &GET_SYNC_BLOCKER_SUMMARY_INPUT
     }
@@ -1721,6 +1735,7 @@ impl Output for GetSyncBlockerSummaryOutput {
 impl Input for GetSyncConfigurationInput {
     const OPERATION: Operation = Operation::GetSyncConfiguration;
     type Output = GetSyncConfigurationOutput;
+    type Answer = GetSyncConfigurationOutput;
     fn shape() -> &'static Shape {
         &GET_SYNC_CONFIGURATION_INPUT
     }
@@ -1733,6 +1748,7 @@ impl Output for GetSyncConfigurationOutput {
 impl Input for ListConnectionsInput {
     const OPERATION: Operation = Operation::ListConnections;
     type Output = ListConnectionsOutput;
+    type Answer = ListConnectionsOutput;
     fn shape() -> &'static Shape {
         &LIST_CONNECTIONS_INPUT
     }
@@ -1745,6 +1761,7 @@ impl Output for ListConnectionsOutput {
 impl Input for ListHostsInput {
     const OPERATION: Operation = Operation::ListHosts;
     type Output = ListHostsOutput;
+    type Answer = ListHostsOutput;
     fn shape() -> &'static Shape {
         &LIST_HOSTS_INPUT
     }
@@ -1757,6 +1774,7 @@ impl Output for ListHostsOutput {
 impl Input for ListRepositoryLinksInput {
     const OPERATION: Operation = Operation::ListRepositoryLinks;
     type Output = ListRepositoryLinksOutput;
+    type Answer = ListRepositoryLinksOutput;
     fn shape() -> &'static Shape {
         &LIST_REPOSITORY_LINKS_INPUT
     }
@@ -1769,6 +1787,7 @@ impl Output for ListRepositoryLinksOutput {
 impl Input for ListRepositorySyncDefinitionsInput {
     const OPERATION: Operation = Operation::ListRepositorySyncDefinitions;
     type Output = ListRepositorySyncDefinitionsOutput;
+    type Answer = ListRepositorySyncDefinitionsOutput;
     fn shape() -> &'static Shape {
         &LIST_REPOSITORY_SYNC_DEFINITIONS_INPUT
     }
@@ -1781,6 +1800,7 @@ impl Output for ListRepositorySyncDefinitionsOutput {
 impl Input for ListSyncConfigurationsInput {
     const OPERATION: Operation = Operation::ListSyncConfigurations;
     type Output = ListSyncConfigurationsOutput;
+    type Answer = ListSyncConfigurationsOutput;
     fn shape() -> &'static Shape {
         &LIST_SYNC_CONFIGURATIONS_INPUT
     }
@@ -1793,6 +1813,7 @@ impl Output for ListSyncConfigurationsOutput {
 impl Input for ListTagsForResourceInput {
     const OPERATION: Operation = Operation::ListTagsForResource;
     type Output = ListTagsForResourceOutput;
+    type Answer = ListTagsForResourceOutput;
     fn shape() -> &'static Shape {
         &LIST_TAGS_FOR_RESOURCE_INPUT
     }
@@ -1805,6 +1826,7 @@ impl Output for ListTagsForResourceOutput {
 impl Input for TagResourceInput {
     const OPERATION: Operation = Operation::TagResource;
     type Output = TagResourceOutput;
+    type Answer = TagResourceOutput;
     fn shape() -> &'static Shape {
         &TAG_RESOURCE_INPUT
     }
@@ -1817,6 +1839,7 @@ impl Output for TagResourceOutput {
 impl Input for UntagResourceInput {
     const OPERATION: Operation = Operation::UntagResource;
     type Output = UntagResourceOutput;
+    type Answer = UntagResourceOutput;
     fn shape() -> &'static Shape {
         &UNTAG_RESOURCE_INPUT
     }
@@ -1829,6 +1852,7 @@ impl Output for UntagResourceOutput {
 impl Input for UpdateHostInput {
     const OPERATION: Operation = Operation::UpdateHost;
     type Output = UpdateHostOutput;
+    type Answer = UpdateHostOutput;
     fn shape() -> &'static Shape {
         &UPDATE_HOST_INPUT
     }
@@ -1841,6 +1865,7 @@ impl Output for UpdateHostOutput {
 impl Input for UpdateRepositoryLinkInput {
     const OPERATION: Operation = Operation::UpdateRepositoryLink;
     type Output = UpdateRepositoryLinkOutput;
+    type Answer = UpdateRepositoryLinkOutput;
     fn shape() -> &'static Shape {
         &UPDATE_REPOSITORY_LINK_INPUT
     }
@@ -1853,6 +1878,7 @@ impl Output for UpdateRepositoryLinkOutput {
 impl Input for UpdateSyncBlockerInput {
     const OPERATION: Operation = Operation::UpdateSyncBlocker;
     type Output = UpdateSyncBlockerOutput;
+    type Answer = UpdateSyncBlockerOutput;
     fn shape() -> &'static Shape {
         &UPDATE_SYNC_BLOCKER_INPUT
     }
@@ -1865,6 +1891,7 @@ impl Output for UpdateSyncBlockerOutput {
 impl Input for UpdateSyncConfigurationInput {
     const OPERATION: Operation = Operation::UpdateSyncConfiguration;
     type Output = UpdateSyncConfigurationOutput;
+    type Answer = UpdateSyncConfigurationOutput;
     fn shape() -> &'static Shape {
         &UPDATE_SYNC_CONFIGURATION_INPUT
     }

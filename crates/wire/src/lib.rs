@@ -19,6 +19,7 @@ pub mod shape;
 pub mod sigv4;
 mod text_enum;
 mod timestamp;
+mod written;
 
 pub use error::WireError;
 pub use generated::*;
@@ -28,3 +29,4 @@ pub use protocol::{
 };
 pub use text_enum::UnknownValue;
 pub use timestamp::Timestamp;
+pub use written::WrittenList;

@@ -12,6 +12,8 @@ pub trait Input: Serialize + DeserializeOwned {
     const OPERATION: Operation;
     /// What the operation answers.
     type Output: Output;
+    /// The same as the server answers it: its long lists are already written.
+    type Answer: Serialize;
     /// The shape with its constraints.
     fn shape() -> &'static Shape;
 }

@@ -4,6 +4,7 @@ mod cache;
 mod egress;
 mod faults;
 mod hostile;
+mod many;
 mod secrets;
 mod servers;
 mod tls;

@@ -23,14 +23,21 @@ impl World {
         Self::with(|_| {}).await
     }
 
-    /// A world whose settings were changed by `change`.
+    /// A world whose settings were changed by `change`, but that nothing is remembered: what the cache on disk is good
+    /// for would not be seen.
     pub(crate) async fn with(change: impl FnOnce(&mut Settings)) -> Self {
+        Self::remembering(0, change).await
+    }
+
+    /// A world that remembers so many bytes.
+    pub(crate) async fn remembering(bytes: usize, change: impl FnOnce(&mut Settings)) -> Self {
         let host = GitHost::start().await;
         let directory = tempfile::tempdir().expect("a temporary directory");
         let mut settings = Settings::new(directory.path().join("cache"));
         settings.egress =
             Egress::new(vec!["127.0.0.1/32".parse().expect("a network")], vec![host.directory()]);
         change(&mut settings);
+        settings.limits.max_memory_bytes = bytes;
         Self { host, directory, git: Git::new(settings, Outside::default()) }
     }
 

@@ -21,6 +21,10 @@ enum Happening {
     Unperformed,
     /// Somebody deletes the current change set.
     ChangeSetDeleted,
+    /// The operator has it rest.
+    Suspended,
+    /// The operator has it go on.
+    Resumed,
     /// Nothing.
     Quiet,
 }
@@ -53,6 +57,7 @@ impl Sync {
             held: false,
             knows_stack: false,
             predecessor: false,
+            suspended: false,
         };
         Self { recorded, attempt: 0, plan: 0, target: Target::default() }
     }
@@ -137,7 +142,11 @@ impl Sync {
                 self.recorded.knows_stack = true;
                 self.end();
             }
-            Step::Supersede | Step::Fail { .. } => self.end(),
+            Step::Supersede => {
+                self.end();
+                self.recorded.newest = None;
+            }
+            Step::Fail { .. } => self.end(),
             Step::Rest | Step::Forget | Step::Watch(_) => {}
         }
         // Intents are recorded before their calls, so a worker that dies unrecorded has performed nothing new.
@@ -185,6 +194,8 @@ impl Sync {
                 self.recorded.generation += 1;
                 self.recorded.desired = Some(Wanted { generation: self.recorded.generation, ..desired });
             }
+            Happening::Suspended => self.recorded.suspended = true,
+            Happening::Resumed => self.recorded.suspended = false,
             Happening::ChangeSetDeleted
                 if !matches!(self.change_set(), ChangeSetSeen::Executing | ChangeSetSeen::Executed) =>
             {
@@ -204,6 +215,8 @@ fn happenings() -> impl Strategy<Value = Vec<Happening>> {
         2 => Just(Happening::Forgotten),
         2 => Just(Happening::Unperformed),
         1 => Just(Happening::ChangeSetDeleted),
+        1 => Just(Happening::Suspended),
+        2 => Just(Happening::Resumed),
     ];
     prop::collection::vec(happening, 0..60)
 }
@@ -213,10 +226,11 @@ proptest! {
     #[test]
     fn an_obedient_target_ends_at_the_newest_head(happenings in happenings()) {
         let mut sync = Sync::new();
-        let quiet = std::iter::repeat_n(Happening::Quiet, 40);
+        let quiet = std::iter::once(Happening::Resumed).chain(std::iter::repeat_n(Happening::Quiet, 40));
         for happening in happenings.into_iter().chain(quiet) {
             sync.happen(happening);
             let step = next_step(&sync.recorded, &sync.see());
+            prop_assert!(!(sync.recorded.suspended && matches!(step, Step::Open | Step::Plan(_))), "{step:?}");
             prop_assert!(!matches!(step, Step::Fail { .. }), "{step:?} in {sync:?}");
             sync.take(&step, happening);
             sync.time_passes();

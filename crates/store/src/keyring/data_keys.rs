@@ -61,9 +61,24 @@ pub(super) fn all(tx: &Tx<'_>) -> StoreResult<Vec<DataKey>> {
         .collect()
 }
 
+/// How often the key in use is looked for: each look but the last may wait for a rotation, which are rare.
+const MOST_LOOKS: usize = 3;
+
 /// The data key that seals secrets now. On PostgreSQL this locks the row (`FOR SHARE`), so that it is not retired
 /// before what it sealed is committed; SQLite has one writer anyway.
 pub(super) fn active(tx: &Tx<'_>) -> StoreResult<KeyId> {
+    let active = "SELECT id FROM data_key WHERE purpose = $1 AND retired_at_ms IS NULL /*pg FOR SHARE*/";
+    // Where it had to wait for the key to be retired, only another look sees the one that took its place.
+    for _ in 0..MOST_LOOKS {
+        if let Some(mut row) = tx.row(active, params![SECRETS])? {
+            return row.text()?.parse();
+        }
+    }
+    Err(StoreError::Corrupt("no data key seals secrets".into()))
+}
+
+/// The data key that sealed secrets when this read began.
+pub(super) fn in_use(tx: &Tx<'_>) -> StoreResult<KeyId> {
     let row =
         tx.row("SELECT id FROM data_key WHERE purpose = $1 AND retired_at_ms IS NULL", params![SECRETS])?;
     let mut row = row.ok_or_else(|| StoreError::Corrupt("no data key seals secrets".into()))?;

@@ -16,14 +16,14 @@ mod rotation;
 mod sealed;
 
 use std::collections::{BTreeMap, HashMap};
-use std::path::Path;
 use std::sync::{PoisonError, RwLock};
 
 use sha2::{Digest, Sha256};
 use syncline_seams::Secret;
 
+use crate::database::Starting;
 use crate::sql::Tx;
-use crate::{Store, StoreError, StoreResult, raw};
+use crate::{Location, Store, StoreError, StoreResult};
 
 pub use masters::{KeySource, MasterKeys};
 pub use rotation::{DataKeyStatus, KeyringStatus, MasterStatus, Rotation};
@@ -93,13 +93,12 @@ impl std::fmt::Debug for Keys {
 /// # Errors
 /// [`StoreError::Key`] if the source holds no keys, or not those that the database is sealed with.
 pub(crate) fn open(
-    connection: &mut rusqlite::Connection,
-    database: &Path,
+    starting: &mut Starting<'_>,
+    database: &Location,
     source: &KeySource,
     is_new: bool,
-    now_ms: i64,
 ) -> StoreResult<Keys> {
-    let (stored, by_master) = raw::read(connection, now_ms, |tx| Ok((data_keys::all(tx)?, by_master(tx)?)))?;
+    let (stored, by_master) = starting.read(|tx| Ok((data_keys::all(tx)?, by_master(tx)?)))?;
     // Those whose master key is needed; a version before data keys sealed with it directly.
     let mut needed: Vec<KeyId> = stored.iter().map(|key| key.master).chain(by_master.into_keys()).collect();
     needed.sort_unstable();
@@ -110,10 +109,15 @@ pub(crate) fn open(
         None => {
             return Err(StoreError::Key(format!(
                 "the keyring {} does not exist, but {} holds secrets sealed with the master key {}: put that \
-                 keyring back (a new one could not open them)",
+                 keyring back (a new one could not open them){}",
                 source.name(),
-                database.display(),
-                listed(&needed)
+                database,
+                listed(&needed),
+                if database.is_postgres() {
+                    "; every process on one database needs the same keyring"
+                } else {
+                    ""
+                }
             )));
         }
     };
@@ -124,7 +128,7 @@ pub(crate) fn open(
              has it too (--keyring)",
             masters.source(),
             listed(&masters.ids().collect::<Vec<_>>()),
-            database.display(),
+            database,
             listed(&missing)
         )));
     }
@@ -134,7 +138,7 @@ pub(crate) fn open(
     let stored = if std::iter::once(&SECRETS).chain(LASTING).all(|purpose| has(purpose)) {
         stored
     } else {
-        raw::prepare(connection, now_ms, |tx| {
+        starting.prepare(|tx| {
             data_keys::insert(tx, &Key::random(), SECRETS, masters.first())?;
             for purpose in LASTING {
                 let mut key = Key::random();

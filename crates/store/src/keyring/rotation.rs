@@ -97,7 +97,7 @@ impl Keyring<'_> {
 
     async fn go_on(&self, most: usize) -> StoreResult<Rotation> {
         let (active, stored) =
-            self.store.read(move |tx| Ok((data_keys::active(tx)?, data_keys::all(tx)?))).await?;
+            self.store.read(move |tx| Ok((data_keys::in_use(tx)?, data_keys::all(tx)?))).await?;
         self.keys().take(&stored)?;
         let mut done = Rotation::default();
         for column in COLUMNS {
@@ -180,6 +180,7 @@ impl Keyring<'_> {
         let (new, keys) = (Key::random(), self.store.keys());
         self.store
             .change("store.begin_rotation", change, move |tx| {
+                tx.lock("rotation")?;
                 let active = data_keys::active(tx)?;
                 if under_way(tx)? == Some(active) {
                     return Ok(active);

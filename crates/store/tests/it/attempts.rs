@@ -2,7 +2,9 @@
 
 use syncline_model::plan::{Phase, Wanted};
 use syncline_model::sync::{AttemptStatus, BlockerKind, EventKind, SyncEvent};
-use syncline_store::{AttemptStatusRow, Change, Claim, Ending, Kind, NewBlocker, Progress, StoreError};
+use syncline_store::{
+    AttemptStatusRow, Change, Claim, Ending, EventDocument, Kind, NewBlocker, Progress, StoreError,
+};
 
 use crate::world::{CFN, LEASE_MS, World, ours, sha};
 
@@ -35,8 +37,8 @@ async fn ended(world: &World, sha: &str, status: AttemptStatus) {
     world.store.release(claim, None).await.expect("released");
 }
 
-fn texts(attempt: &AttemptStatusRow) -> Vec<&str> {
-    attempt.events.iter().map(|event| event.text.as_str()).collect()
+fn texts(attempt: &AttemptStatusRow<EventDocument>) -> Vec<String> {
+    attempt.events.read().expect("events").into_iter().map(|event| event.text).collect()
 }
 
 async fn status(world: &World) -> syncline_store::SyncStatus {
@@ -61,7 +63,7 @@ async fn an_attempt_is_opened_once_for_what_is_desired() {
     assert_eq!((latest.status, latest.target.as_str()), (AttemptStatus::Initiated, "web"));
     assert_eq!(latest.target_revision.sha, sha('a'));
     assert_eq!(latest.initial, latest.target_revision, "on the first sync the target itself");
-    assert_eq!(status(&world).await.latest_successful, None);
+    assert_eq!(status(&world).await.latest_successful(), None);
     assert_eq!(status(&world).await.desired.expect("desired").sha, sha('a'));
 
     let twice = world.store.open_attempt(&claim).await;
@@ -119,7 +121,10 @@ async fn an_attempt_that_has_ended_never_changes() {
         let (claim, id) = opened(&world, &sha('a')).await;
         world.store.end_attempt(&claim, &id, ending(how)).await.expect("ended");
         let before = status(&world).await;
-        assert_eq!((before.latest.status, texts(&before.latest)[1..].to_vec()), (how, vec!["the end"]));
+        assert_eq!(
+            (before.latest.status, texts(&before.latest)[1..].to_vec()),
+            (how, vec!["the end".to_owned()])
+        );
 
         let more = Progress { events: vec![event("late")], in_progress: true, ..Progress::default() };
         let late = world.store.record_progress("store.progress", &claim, &id, more).await;
@@ -165,7 +170,7 @@ async fn only_the_holder_of_the_claim_writes_attempts() {
 async fn the_newest_success_stays_while_newer_attempts_fail() {
     let (world, _, sync) = World::followed("web").await;
     let shas = |status: &syncline_store::SyncStatus| {
-        let successful = status.latest_successful.as_ref();
+        let successful = status.latest_successful();
         let successful =
             successful.map(|attempt| attempt.target_revision.sha.chars().next().expect("a digit"));
         let latest = &status.latest;

@@ -12,7 +12,8 @@ use crate::world::{CFN, LEASE_MS, PLENTY, World, configuration, ours, revision, 
 async fn newest(world: &World, link: &str) -> String {
     let status = world.store.repository_status(&ours(), link, "main").await.expect("read").expect("a link");
     status.map_or_else(String::new, |status| {
-        let kinds: Vec<_> = status.events.iter().map(|event| event.kind.as_str()).collect();
+        let kinds: Vec<_> =
+            status.events.read().expect("events").iter().map(|event| event.kind.as_str()).collect();
         format!("{}: {}", status.status, kinds.join(" "))
     })
 }
@@ -33,7 +34,7 @@ async fn a_new_head_is_read_and_reaches_the_sync() {
     assert_eq!(again, attempt, "after a crash the same attempt goes on");
 
     let desired = Some((revision(&sha('a')), "inputs".to_owned()));
-    let considered = Consideration { sync_id: sync.id.clone(), generation: 1, desired };
+    let considered = Consideration { sync_id: sync.id.clone(), generation: 1, desired, files: None };
     let events = vec![(EventKind::ResourceChanged, "web wants it".to_owned())];
     world
         .store
@@ -85,6 +86,7 @@ async fn a_commit_that_arrives_while_one_is_read_is_queued() {
         sync_id: sync.id.clone(),
         generation: 3,
         desired: Some((revision(&sha('a')), "a".into())),
+        files: None,
     };
     world
         .store
@@ -98,7 +100,7 @@ async fn a_commit_that_arrives_while_one_is_read_is_queued() {
     let status = world.store.repository_status(&ours(), &link, "main").await.expect("read").expect("a link");
     let status = status.expect("an attempt");
     assert_eq!(status.status, RepositoryAttemptStatus::Succeeded);
-    assert_eq!(status.events.last().expect("events").external_id, Some(sha('c')));
+    assert_eq!(status.events.read().expect("events").last().expect("events").external_id, Some(sha('c')));
     assert_eq!(world.record(&sync.id).await.recorded.desired, Some(Wanted { seq: 3, generation: 3 }));
     assert!(world.nothing_due(Kind::Branch).await);
 }
@@ -144,7 +146,7 @@ async fn a_commit_reaches_a_sync_only_while_link_branch_and_generation_match() {
                 .expect("written");
         }
         let desired = Some((revision(&sha('a')), "inputs".to_owned()));
-        let considered = Consideration { sync_id: sync.id.clone(), generation: 1, desired };
+        let considered = Consideration { sync_id: sync.id.clone(), generation: 1, desired, files: None };
         world
             .store
             .record_considered(&claim, &branch, &attempt, vec![considered], Vec::new())
@@ -167,7 +169,7 @@ async fn a_late_reading_never_takes_a_sync_back_to_an_older_head() {
     assert_eq!(newest, Some(Wanted { seq: 2, generation: 1 }));
 
     let desired = Some((revision(&sha('a')), "a".to_owned()));
-    let considered = Consideration { sync_id: sync.id.clone(), generation: 1, desired };
+    let considered = Consideration { sync_id: sync.id.clone(), generation: 1, desired, files: None };
     let late = vec![considered];
     let stale =
         world.store.record_considered(&lost, &old_branch, &old_attempt, late.clone(), Vec::new()).await;
@@ -232,7 +234,7 @@ async fn a_sync_that_wants_only_file_changes_is_shown_the_files_of_its_newest_at
     let (claim, branch, attempt) = world.reading().await;
     assert_eq!(branch.syncs[0].newest_inputs.as_deref(), Some("inputs of a"));
     assert_eq!((branch.syncs[0].generation, branch.syncs[0].considered_generation), (2, 1));
-    let unchanged = Consideration { sync_id: sync.id.clone(), generation: 2, desired: None };
+    let unchanged = Consideration { sync_id: sync.id.clone(), generation: 2, desired: None, files: None };
     world
         .store
         .record_considered(&claim, &branch, &attempt, vec![unchanged], Vec::new())
@@ -297,7 +299,7 @@ async fn a_remote_that_cannot_be_asked_is_counted_and_blocks_when_it_lasts() {
     }
     trouble("another trouble", Some(BlockerKind::RepositoryUnavailable)).await;
     let status = world.store.repository_status(&ours(), &link, "main").await.expect("read").expect("a link");
-    assert_eq!(status.expect("an attempt").events[0].text, "another trouble");
+    assert_eq!(status.expect("an attempt").events.read().expect("events")[0].text, "another trouble");
     world.store.release(claim, Some(0)).await.expect("released");
 
     world.heads(&[("main", Some(&sha('a'))), ("dev", Some(&sha('d')))]).await;

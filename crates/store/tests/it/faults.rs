@@ -107,8 +107,9 @@ async fn live(world: &World) -> StoreResult<()> {
                 sync_id: sync.id.clone(),
                 generation: sync.generation,
                 desired: Some((crate::world::revision(&sha('a')), "inputs".to_owned())),
+                files: None,
             });
-            let wanted = wanted.collect();
+            let wanted: Vec<_> = wanted.collect();
             let events = vec![(EventKind::CommitRead, "read".to_owned())];
             store.record_considered(&claim, &branch, &attempt, wanted, events).await?;
             store.release(claim, None).await?;

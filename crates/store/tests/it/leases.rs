@@ -136,7 +136,7 @@ async fn the_most_overdue_work_comes_first() {
 
 #[tokio::test]
 async fn opening_voids_the_leases_of_a_dead_process() {
-    let (world, link, _) = World::followed("web").await;
+    let (world, link, _) = World::on_sqlite().following("web").await;
     let before = world.claim(Kind::Link).await;
     let world = world.reopened();
     assert_eq!(world.claim(Kind::Link).await.id, link, "due at once, not after the dead lease");

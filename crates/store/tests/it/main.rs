@@ -1,4 +1,4 @@
-//! The store over a real SQLite file, on a clock that moves only when told to.
+//! The store over a real SQLite file or a real PostgreSQL server, on a clock that moves only when told to.
 
 mod attempts;
 mod audit;
@@ -6,14 +6,19 @@ mod blockers;
 mod branches;
 mod chain;
 mod configurations;
+mod copying;
 mod faults;
 mod keyring;
+mod lanes;
 mod leases;
 mod migrations;
 mod opening;
 mod paging;
+mod paths;
+mod replicas;
 mod resources;
 mod rotation;
+mod suspensions;
 mod tags;
 mod updates;
 mod world;

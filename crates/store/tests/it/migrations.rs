@@ -79,7 +79,7 @@ async fn the_events_of_an_earlier_version_are_all_there_in_their_order() {
     // What is kept in documents of a hundred, around its edges.
     let counts = [0, 1, 99, 100, 101, 200, 201, 350];
     for newest in 0..counts.len() {
-        let World { directory, clock, faults, store } = World::new();
+        let World { directory, clock, faults, store, .. } = World::on_sqlite();
         drop(store);
         let path = directory.path().join("syncline.db");
         for suffix in ["", "-wal", "-shm"] {
@@ -95,7 +95,11 @@ async fn the_events_of_an_earlier_version_are_all_there_in_their_order() {
         assert_eq!(events, expected, "{counts:?}");
         // Only the newest attempt of a branch is shown, hence a database for each count.
         let status = store.repository_status(&ours(), "link", "main").await.expect("read").expect("a link");
-        assert_eq!(status.expect("an attempt").events, expected_events(counts[newest]), "{counts:?}");
+        assert_eq!(
+            status.expect("an attempt").events.read().expect("events"),
+            expected_events(counts[newest]),
+            "{counts:?}"
+        );
 
         let database = Connection::open(&path).expect("opens");
         let held: i64 = database

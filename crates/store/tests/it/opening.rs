@@ -8,7 +8,7 @@ use crate::world::{World, open, ours};
 
 #[tokio::test]
 async fn a_second_process_is_refused_and_told_why() {
-    let world = World::new();
+    let world = World::on_sqlite();
     let refused = open(&world.directory, &world.clock, &world.faults).expect_err("it is in use");
     let text = refused.to_string();
     assert!(matches!(refused, StoreError::InUse { .. }), "{text}");
@@ -32,7 +32,7 @@ async fn what_was_committed_is_there_after_a_restart() {
 
 #[tokio::test]
 async fn nobody_else_may_read_the_database() {
-    let world = World::new();
+    let world = World::on_sqlite();
     let mode = std::fs::metadata(world.database()).expect("made").permissions().mode() & 0o777;
     assert_eq!(mode, 0o600);
 }
@@ -40,7 +40,7 @@ async fn nobody_else_may_read_the_database() {
 #[tokio::test]
 #[expect(clippy::disallowed_methods, reason = "the test plays somebody else who opens the file")]
 async fn a_database_of_a_newer_version_is_left_alone() {
-    let World { directory, clock, faults, store } = World::new();
+    let World { directory, clock, faults, store, .. } = World::on_sqlite();
     drop(store);
     let path = directory.path().join("syncline.db");
     let database = rusqlite::Connection::open(&path).expect("opens");
@@ -64,7 +64,7 @@ async fn a_file_that_is_no_database_is_refused() {
     let directory = tempfile::tempdir().expect("a temporary directory");
     std::fs::write(directory.path().join("syncline.db"), "this is no database, but a letter")
         .expect("written");
-    let world = World::new();
+    let world = World::on_sqlite();
     assert!(open(&directory, &world.clock, &world.faults).is_err());
     std::fs::remove_file(directory.path().join("syncline.db")).expect("removed");
     open(&directory, &world.clock, &world.faults).expect("the lock was given back");

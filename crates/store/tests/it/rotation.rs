@@ -12,7 +12,10 @@ use crate::world::{World, open, ours};
 
 /// A world whose connections have their names' tokens, and the link of each.
 async fn with_secrets(count: usize) -> (World, Vec<(String, String)>) {
-    let world = World::new();
+    filled(World::new(), count).await
+}
+
+async fn filled(world: World, count: usize) -> (World, Vec<(String, String)>) {
     let mut links = Vec::new();
     for number in 0..count {
         let name = format!("c{number:03}");
@@ -252,7 +255,7 @@ async fn a_rotation_that_dies_anywhere_is_completed_by_the_next() {
 
 #[tokio::test]
 async fn a_secret_that_cannot_be_opened_stays_with_its_key_and_is_named() {
-    let (world, links) = with_secrets(3).await;
+    let (world, links) = filled(World::on_sqlite(), 3).await;
     #[expect(clippy::disallowed_methods, reason = "the test plays a disk that lost a bit")]
     rusqlite::Connection::open(world.database())
         .expect("opens")
@@ -279,7 +282,7 @@ async fn a_secret_that_cannot_be_opened_stays_with_its_key_and_is_named() {
 /// Two processes on one database, as PostgreSQL will have them: what one seals with a key that it made, the other opens.
 #[tokio::test]
 async fn a_key_that_another_process_made_is_found() {
-    let (world, links) = with_secrets(2).await;
+    let (world, links) = filled(World::on_sqlite(), 2).await;
     // SQLite lets one process in, so the other one works on a copy, which is then put into the first one's file.
     let elsewhere = tempfile::tempdir().expect("a temporary directory");
     let copy = elsewhere.path().join("syncline.db");

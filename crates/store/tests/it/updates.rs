@@ -204,7 +204,10 @@ async fn what_is_read_of_a_branch_at_the_old_place_is_not_written_and_its_head_i
             let status =
                 world.store.repository_status(&ours(), &link, "main").await.expect("read").expect("a link");
             let status = status.expect("an attempt");
-            (status.status.to_string(), status.events.last().map(|event| event.kind).expect("an event"))
+            (
+                status.status.to_string(),
+                status.events.read().expect("events").last().map(|event| event.kind).expect("an event"),
+            )
         };
         world.heads(&[("main", Some(&head))]).await;
         let (claim, branch, attempt) = world.reading().await;
@@ -214,6 +217,7 @@ async fn what_is_read_of_a_branch_at_the_old_place_is_not_written_and_its_head_i
             sync_id: sync.id.clone(),
             generation: 1,
             desired: Some((revision(&head), "of the old place".to_owned())),
+            files: None,
         };
         let store = &world.store;
         let late = store.record_considered(&claim, &branch, &attempt, vec![wanted], Vec::new()).await;

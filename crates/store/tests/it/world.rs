@@ -4,11 +4,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use syncline_model::sync::Revision;
+use syncline_peers::postgres::{self, Database};
 use syncline_seams::{Faults, VirtualClock};
 use syncline_store::{
     BranchRecord, Change, Claim, Configuration, ConfigurationQuotas, Consideration, CreateConfiguration,
-    CreateConnection, CreateLink, CredentialRow, Kind, NewConfiguration, NewConnection, NewHost, NewLink,
-    Scope, Store, SyncRecord, Tag,
+    CreateConnection, CreateLink, CredentialRow, Kind, Location, NewConfiguration, NewConnection, NewHost,
+    NewLink, Scope, Store, SyncRecord, Tag,
 };
 use tempfile::TempDir;
 
@@ -27,6 +28,8 @@ pub(crate) struct World {
     pub(crate) clock: Arc<VirtualClock>,
     pub(crate) faults: Arc<Faults>,
     pub(crate) store: Store,
+    pub(crate) location: Location,
+    pub(crate) postgres: Option<Database>,
 }
 
 pub(crate) fn scope_of(account: &str, region: &str) -> Scope {
@@ -72,12 +75,36 @@ pub(crate) fn revision(sha: &str) -> Revision {
 }
 
 impl World {
+    /// A new store on the database that `SYNCLINE_TEST_DATABASE` names.
     pub(crate) fn new() -> Self {
+        Self::on(postgres::is_chosen().then(Database::needed))
+    }
+
+    /// A new store on SQLite, for what is about its file.
+    pub(crate) fn on_sqlite() -> Self {
+        Self::on(None)
+    }
+
+    /// A new store on PostgreSQL, for what SQLite's one writer makes impossible; `None` where none is installed.
+    pub(crate) fn on_postgres() -> Option<Self> {
+        Database::new().map(|database| Self::on(Some(database)))
+    }
+
+    fn on(postgres: Option<Database>) -> Self {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let clock = Arc::new(VirtualClock::starting_at(START_MS));
         let faults = Faults::none();
-        let store = open(&directory, &clock, &faults).expect("a new store opens");
-        Self { directory, clock, faults, store }
+        let location = match &postgres {
+            Some(database) => Location::parse(&database.url).expect("a URL").with_connections(6),
+            None => Location::from(&directory.path().join("syncline.db")),
+        };
+        let store = open_at(&location, &directory, &clock, &faults).expect("a new store opens");
+        Self { directory, clock, faults, store, location, postgres }
+    }
+
+    /// Another process on the same database, with its own connections and the same keyring.
+    pub(crate) fn another(&self) -> Store {
+        open_at(&self.location, &self.directory, &self.clock, &self.faults).expect("another process opens")
     }
 
     pub(crate) fn database(&self) -> PathBuf {
@@ -86,10 +113,10 @@ impl World {
 
     /// As a restart does.
     pub(crate) fn reopened(self) -> Self {
-        let Self { directory, clock, faults, store } = self;
+        let Self { directory, clock, faults, store, location, postgres } = self;
         drop(store);
-        let store = open(&directory, &clock, &faults).expect("the store opens again");
-        Self { directory, clock, faults, store }
+        let store = open_at(&location, &directory, &clock, &faults).expect("the store opens again");
+        Self { directory, clock, faults, store, location, postgres }
     }
 
     pub(crate) async fn connection(&self, scope: &Scope, name: &str) -> String {
@@ -185,13 +212,14 @@ impl World {
     pub(crate) async fn considered(&self, inputs: &str) {
         let (claim, branch, attempt) = self.reading().await;
         let head = branch.head_sha.clone().expect("a head");
-        let considerations = branch
+        let considerations: Vec<_> = branch
             .syncs
             .iter()
             .map(|sync| Consideration {
                 sync_id: sync.id.clone(),
                 generation: sync.generation,
                 desired: Some((revision(&head), inputs.to_owned())),
+                files: None,
             })
             .collect();
         self.store
@@ -209,7 +237,12 @@ impl World {
 
     /// A link whose `main` one sync follows.
     pub(crate) async fn followed(name: &str) -> (Self, String, Configuration) {
-        let world = Self::new();
+        Self::new().following(name).await
+    }
+
+    /// The same in this world.
+    pub(crate) async fn following(self, name: &str) -> (Self, String, Configuration) {
+        let world = self;
         let link = world.link(&ours(), "infra").await;
         let sync = world.sync(&link, name, "main").await;
         (world, link, sync)
@@ -249,7 +282,15 @@ pub(crate) fn open(
     clock: &Arc<VirtualClock>,
     faults: &Arc<Faults>,
 ) -> syncline_store::StoreResult<Store> {
-    let path = directory.path();
+    open_at(&Location::from(&directory.path().join("syncline.db")), directory, clock, faults)
+}
+
+fn open_at(
+    location: &Location,
+    directory: &TempDir,
+    clock: &Arc<VirtualClock>,
+    faults: &Arc<Faults>,
+) -> syncline_store::StoreResult<Store> {
     let clock: Arc<dyn syncline_seams::Clock> = Arc::<VirtualClock>::clone(clock);
-    Store::open(&path.join("syncline.db"), &path.join("keyring"), clock, faults.outside())
+    Store::open(location, &directory.path().join("keyring"), clock, faults.outside())
 }

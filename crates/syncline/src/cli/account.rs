@@ -5,6 +5,8 @@ use std::process::ExitCode;
 use anyhow::{Context as _, bail};
 use clap::{Args, Subcommand};
 use serde::Deserialize;
+use syncline_model::names::AccountId;
+use syncline_seams::Secret;
 use syncline_targets::{trust_policy, trust_statement};
 
 use super::client::{KEY_HELP, ServerArgs};
@@ -20,6 +22,33 @@ pub(super) enum AccountCommand {
     /// one that lets AWS's own Git sync in. It names the server's AWS principal and demands the account's
     /// ExternalId. JSON goes to standard output, the rest to standard error.
     TrustPolicy(TrustPolicy),
+    /// Have every sync of an account rest, in every region, until the account is resumed. For the operator's root key.
+    Suspend(Suspend),
+    /// Have the syncs of a suspended account go on, at once. For the operator's root key.
+    Resume(Resume),
+}
+
+/// The flags of `syncline account suspend`.
+#[derive(Debug, Args)]
+#[command(after_help = KEY_HELP)]
+pub(super) struct Suspend {
+    /// The account's id.
+    account: AccountId,
+    /// Why, for whoever wonders.
+    #[arg(long)]
+    reason: String,
+    #[command(flatten)]
+    server: ServerArgs,
+}
+
+/// The flags of `syncline account resume`.
+#[derive(Debug, Args)]
+#[command(after_help = KEY_HELP)]
+pub(super) struct Resume {
+    /// The account's id.
+    account: AccountId,
+    #[command(flatten)]
+    server: ServerArgs,
 }
 
 /// The flags of `syncline account trust-policy`.
@@ -48,7 +77,25 @@ struct Account {
 }
 
 pub(super) async fn run(command: AccountCommand, seams: &Seams) -> anyhow::Result<ExitCode> {
-    let AccountCommand::TrustPolicy(args) = command;
+    let args = match command {
+        AccountCommand::TrustPolicy(args) => args,
+        AccountCommand::Suspend(args) => {
+            let client = args.server.client(seams).await?;
+            let body = serde_json::to_vec(&serde_json::json!({ "reason": args.reason }))?;
+            let path = format!("/accounts/{}/suspend", args.account);
+            let _: serde_json::Value = client.post(&path, body.into()).await?;
+            terminal::print(&format!("The syncs of account {} rest until it is resumed\n", args.account))?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        AccountCommand::Resume(args) => {
+            let client = args.server.client(seams).await?;
+            let path = format!("/accounts/{}/resume", args.account);
+            let answer: serde_json::Value = client.post(&path, Secret::default()).await?;
+            let what = if answer["wasSuspended"] == true { "go on" } else { "were not suspended" };
+            terminal::print(&format!("The syncs of account {} {what}\n", args.account))?;
+            return Ok(ExitCode::SUCCESS);
+        }
+    };
     if let Some(principal) = &args.principal {
         check_principal(principal)?;
     }

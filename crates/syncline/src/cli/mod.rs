@@ -2,12 +2,14 @@
 
 mod account;
 mod audit;
+mod backup;
 mod client;
 mod connection;
 mod demo;
 mod follow;
 mod key;
 mod keyring;
+mod migrate;
 mod serve;
 mod sync;
 mod terminal;
@@ -36,6 +38,15 @@ struct Cli {
 enum Command {
     /// Run the server.
     Serve(Box<crate::config::ServeArgs>),
+    /// Bring the schema of the database to this version, as the server does when it starts.
+    Migrate(crate::config::DatabaseArgs),
+    /// Save everything that the database holds to a file, also while servers use it.
+    Backup(backup::BackupArgs),
+    /// Make a new database of what was saved.
+    Restore(backup::RestoreArgs),
+    /// Copy a database to another one.
+    #[command(subcommand)]
+    Store(backup::StoreCommand),
     /// Show in seconds what Syncline does: three pushes and a simulated stack, on this machine alone.
     Demo(demo::DemoArgs),
     /// Complete the handshake of connections.
@@ -69,6 +80,10 @@ enum Command {
 pub fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Serve(args) => serve::run(*args).map(|()| ExitCode::SUCCESS),
+        Command::Migrate(args) => migrate::run(args),
+        Command::Backup(args) => backup::run_backup(args),
+        Command::Restore(args) => backup::run_restore(args),
+        Command::Store(command) => backup::run_store(&command),
         Command::Demo(args) => demo::run(&args),
         Command::Connection(command) => as_client(async |seams| connection::run(command, seams).await),
         Command::Sync(command) => as_client(async |seams| sync::run(command, seams).await),

@@ -46,13 +46,15 @@ pub(super) fn run(args: ServeArgs) -> anyhow::Result<()> {
     log(config.log_format, LevelFilter::INFO);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
+        // Before anybody can know that there is somebody to stop.
+        let (mut terminate, mut interrupt) =
+            (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
         let running = running::start(&config, &seams()).await?;
         info!(api = %running.address, admin = %running.admin_address, data_dir = %config.data_dir.display(), "serving");
         println!("ready http://{}", running.address);
-        let mut terminate = signal(SignalKind::terminate())?;
         tokio::select! {
             _ = terminate.recv() => {}
-            interrupted = tokio::signal::ctrl_c() => interrupted?,
+            _ = interrupt.recv() => {}
         }
         info!("stopping");
         running.stop().await;

@@ -15,6 +15,21 @@ pub struct Throttle {
     pub burst: u32,
 }
 
+/// The rates of calls to one Git host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RemoteBudget {
+    /// Of polls.
+    pub polls: Throttle,
+    /// Of all calls, polls among them.
+    pub calls: Throttle,
+}
+
+impl RemoteBudget {
+    /// As many calls as come.
+    pub const UNLIMITED: Self =
+        Self { polls: Throttle { per_second: 0, burst: 0 }, calls: Throttle { per_second: 0, burst: 0 } };
+}
+
 /// How much is taken on, and for how long; `[limits]` in the file changes each by name. The defaults are
 /// ours: AWS publishes none for this API.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -65,6 +80,10 @@ pub struct Limits {
     pub header_bytes: u32,
     /// The fields of a request's header.
     pub header_fields: u32,
+    /// Polls of repositories a second on one Git host; 0 for as many as are due. More that are due at once are spread.
+    pub remote_polls_per_second: u32,
+    /// Calls a second to one Git host, polls among them; 0 for as many as come.
+    pub remote_calls_per_second: u32,
 }
 
 impl Default for Limits {
@@ -73,6 +92,8 @@ impl Default for Limits {
             source_requests_per_second: 300,
             account_reads_per_second: 200,
             account_writes_per_second: 20,
+            remote_polls_per_second: 20,
+            remote_calls_per_second: 200,
             ..Self::unthrottled()
         }
     }
@@ -103,7 +124,16 @@ impl Limits {
             idle_time: Duration::from_secs(60),
             header_bytes: 32 * 1024,
             header_fields: 100,
+            remote_polls_per_second: 0,
+            remote_calls_per_second: 0,
         }
+    }
+
+    /// What the worker may call of one Git host; what comes at once after a quiet time is a second's worth.
+    #[must_use]
+    pub fn remote(&self) -> RemoteBudget {
+        let of = |per_second| Throttle { per_second, burst: per_second };
+        RemoteBudget { polls: of(self.remote_polls_per_second), calls: of(self.remote_calls_per_second) }
     }
 
     /// The bucket of a source address.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use http::StatusCode;
+use syncline_store::StoreError;
 
 use super::Front;
 
@@ -22,7 +23,12 @@ pub(super) async fn readyz(State(front): State<Arc<Front>>) -> (StatusCode, Stri
 /// Metrics in the Prometheus text format: gauges read from the store when they are asked for, and what was
 /// refused since the start.
 pub(super) async fn metrics(State(front): State<Arc<Front>>) -> (StatusCode, String) {
-    match front.store.gauges().await {
+    let of_store = async {
+        let mut gauges = front.store.gauges().await?;
+        gauges.extend(front.store.work_gauges().await?);
+        Ok::<_, StoreError>(gauges)
+    };
+    match of_store.await {
         Ok(gauges) => {
             let mut text = String::new();
             for (name, help, value) in gauges {
@@ -30,11 +36,18 @@ pub(super) async fn metrics(State(front): State<Arc<Front>>) -> (StatusCode, Str
             }
             let (counters, gauges) = front.gate.metrics();
             let (of_connections, open) = front.connections.metrics();
-            let of_store = [(
-                "syncline_writes_refused_total",
-                "Commits refused because too many waited for the database.",
-                front.store.refused_writes(),
-            )];
+            let of_store = [
+                (
+                    "syncline_writes_refused_total",
+                    "Commits refused because too many waited for the database.",
+                    front.store.refused_writes(),
+                ),
+                (
+                    "syncline_store_statements_total",
+                    "Statements run in the database.",
+                    front.store.statements(),
+                ),
+            ];
             let counters = counters.into_iter().chain(of_connections).chain(of_store);
             let shown = counters.map(|metric| (metric, "counter"));
             let shown = shown.chain(gauges.into_iter().chain(open).map(|metric| (metric, "gauge")));

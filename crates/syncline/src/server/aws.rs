@@ -147,7 +147,7 @@ struct Incoming<'r> {
 
 async fn run<I: Needs>(
     request: Incoming<'_>,
-    handler: impl AsyncFnOnce(&Call, I) -> Answer<I::Output>,
+    handler: impl AsyncFnOnce(&Call, I) -> Answer<I::Answer>,
 ) -> Answer<Response<Bytes>> {
     let Incoming { front, caller, region, origin, routed, body } = request;
     let is_read_only = I::OPERATION.is_read_only();

@@ -1,32 +1,35 @@
 //! A branch's turn: reading its head, and finding which syncs it concerns.
 
-use syncline_git::{Entry, GitError, Remote};
 use syncline_model::names::{ObjectId, RepoPath};
 use syncline_model::plan::{AfterTrouble, Trouble, after_trouble};
 use syncline_model::sync::{BlockerKind, EventKind, Revision};
-use syncline_store::{BranchRecord, BranchSync, Claim, Consideration, LinkRecord, StoreError};
+use syncline_store::{BranchRecord, BranchSync, Claim, Consideration, Considered, LinkRecord, StoreError};
 
-use super::files::MAX_DEPLOYMENT_FILE_BYTES;
+use super::inputs::{Head, Inputs};
 use super::remote::{remote, trouble_of};
+use super::sync::Failure;
 use super::{Due, Worker};
 
 impl Worker {
     pub(super) async fn work_on_branch(&self, claim: &Claim) -> Result<Due, StoreError> {
         let Some(branch) = self.store.branch_record(&claim.id).await? else { return Ok(None) };
         let Some(sha) = branch.head_sha.clone() else { return Ok(None) };
-        if branch.syncs.is_empty() {
+        if branch.is_considered() {
             return Ok(None);
         }
         let Some(link) = self.store.link_record(&branch.link_id).await? else { return Ok(None) };
         let attempt = self.store.open_repository_attempt(claim, &sha).await?;
         match self.read_head(&branch, &link, &sha).await {
-            Ok((considerations, events)) => {
-                self.store.record_considered(claim, &branch, &attempt, considerations, events).await?;
+            Ok((considered, events)) => {
+                self.store.record_considered(claim, &branch, &attempt, considered, events).await?;
                 Ok(None)
             }
-            Err(trouble) => {
+            Err(Failure::Store(error)) => Err(error),
+            Err(Failure::Trouble(trouble)) => {
+                self.slow_down(claim, &trouble).await?;
+                let jitter = self.outside.jitter();
                 let (delay_ms, blocker, reason) =
-                    match after_trouble(&trouble, branch.failures, Self::jitter(), false) {
+                    match after_trouble(&trouble, branch.failures, jitter, false) {
                         AfterTrouble::Retry { delay_ms, blocker, reason } => {
                             (Some(delay_ms), blocker, reason)
                         }
@@ -43,88 +46,56 @@ impl Worker {
         }
     }
 
+    /// What the head means for the syncs that have not considered it.
     async fn read_head(
         &self,
         branch: &BranchRecord,
         link: &LinkRecord,
         sha: &str,
-    ) -> Result<(Vec<Consideration>, Vec<(EventKind, String)>), Trouble> {
+    ) -> Result<(Considered, Vec<(EventKind, String)>), Failure> {
         let remote = remote(&self.store, link).await?;
         let commit: ObjectId = sha.parse().map_err(|error| Trouble::Refused {
             blocker: BlockerKind::RepositoryUnavailable,
             reason: format!("the Git host answered an impossible head: {error}"),
         })?;
+        self.heads.spend(&remote);
         self.git.fetch(&remote, &link.link.id, &commit).await.map_err(|error| trouble_of(&error))?;
-        let mut considerations = Vec::new();
+        let head = Head { git: &*self.git, remote: &remote, link_id: &link.link.id, commit: &commit };
+        let changes = head.changes_since(&branch.bases).await;
+        let mut syncs = branch.syncs.clone();
+        let mut considered = Considered::default();
+        for base in &branch.bases {
+            let paths: Option<Vec<String>> =
+                changes.get(base).map(|changed| changed.keys().cloned().collect());
+            if paths.is_some() {
+                considered.untouched.push(base.clone());
+            }
+            syncs.append(&mut self.store.touched_syncs(branch, base, paths).await?);
+        }
         let mut events = vec![(EventKind::CommitRead, format!("Read commit {sha}"))];
-        for sync in &branch.syncs {
-            let inputs = self.inputs(&remote, &link.link.id, &commit, sync).await?;
+        let mut wanted = Vec::new();
+        for (sync, Inputs { text, files }) in syncs.iter().zip(head.inputs(&syncs, &changes).await?) {
             let changed = !sync.only_file_changes
                 || sync.generation != sync.considered_generation
-                || sync.newest_inputs.as_ref() != Some(&inputs);
+                || sync.newest_inputs.as_ref() != Some(&text);
             events.push(if changed {
                 (EventKind::ResourceChanged, format!("{} is to be synced", sync.resource_name))
             } else {
                 (EventKind::ResourceUnchanged, format!("{}: its files did not change", sync.resource_name))
             });
-            let desired = changed.then(|| (revision(branch, link, sync, sha), inputs));
-            considerations.push(Consideration {
+            if changed {
+                wanted.extend(files.iter().cloned());
+            }
+            let is_indexed = sync.indexed.as_ref().is_some_and(|indexed| indexed.files == files);
+            considered.syncs.push(Consideration {
                 sync_id: sync.id.clone(),
                 generation: sync.generation,
-                desired,
+                desired: changed.then(|| (revision(branch, link, sync, sha), text)),
+                files: (!is_indexed).then_some(files),
             });
         }
-        Ok((considerations, events))
-    }
-
-    /// What a sync's files are at a commit: paths and blob ids, whatever their content.
-    async fn inputs(
-        &self,
-        remote: &Remote,
-        link_id: &str,
-        commit: &ObjectId,
-        sync: &BranchSync,
-    ) -> Result<String, Trouble> {
-        let Ok(config_path) = sync.config_file.parse::<RepoPath>() else {
-            return Ok(format!("{}: not a path", sync.config_file));
-        };
-        let config = self.entry(remote, link_id, commit, &config_path).await?;
-        let mut inputs = format!("{config_path}={config}");
-        let read = self.git.read(remote, link_id, commit, &config_path, MAX_DEPLOYMENT_FILE_BYTES).await;
-        let bytes = match read {
-            Ok(bytes) => bytes,
-            Err(error) => {
-                return match trouble_of(&error) {
-                    // The attempt will say what is wrong with the file.
-                    Trouble::Refused { .. } => Ok(inputs),
-                    outage @ (Trouble::Outage { .. } | Trouble::Gone { .. }) => Err(outage),
-                };
-            }
-        };
-        let template = syncline_template::parse_deployment_file(config_path.as_str(), &bytes)
-            .ok()
-            .and_then(|file| file.template_file_path.parse::<RepoPath>().ok());
-        if let Some(template_path) = template {
-            let template = self.entry(remote, link_id, commit, &template_path).await?;
-            inputs.push_str(&format!("\n{template_path}={template}"));
-        }
-        Ok(inputs)
-    }
-
-    async fn entry(
-        &self,
-        remote: &Remote,
-        link_id: &str,
-        commit: &ObjectId,
-        path: &RepoPath,
-    ) -> Result<String, Trouble> {
-        let entry =
-            self.git.entry(remote, link_id, commit, path).await.map_err(|e: GitError| trouble_of(&e))?;
-        Ok(match entry {
-            Entry::Missing => "missing".to_owned(),
-            Entry::NotAFile(kind) => kind.to_string(),
-            Entry::File { blob } => blob.to_string(),
-        })
+        head.read_ahead(&wanted).await;
+        Ok((considered, events))
     }
 }
 

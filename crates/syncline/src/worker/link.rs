@@ -1,4 +1,4 @@
-//! A link's turn: one remote call that lists the heads of all its branches.
+//! A link's turn: learning the heads of all its branches, by one remote call or by another link's.
 
 use std::collections::BTreeMap;
 
@@ -9,6 +9,7 @@ use syncline_model::sync::BlockerKind;
 use syncline_store::{Claim, ConnectionStatus, LinkRecord, StoreError};
 use tracing::{info, warn};
 
+use super::heads::{Question, Told};
 use super::remote::{remote, trouble_of};
 use super::{Due, Worker};
 
@@ -34,8 +35,16 @@ impl Worker {
             record.branches.iter().map(|name| name.parse::<BranchName>()).partition(Result::is_ok);
         debug_assert!(unusable.is_empty(), "the API refuses such names");
         let names: Vec<BranchName> = names.into_iter().flatten().collect();
-        match self.git.heads(&remote, &names).await {
-            Ok(heads) => {
+        let question = Question {
+            link_id: &claim.id,
+            wake_seq: claim.wake_seq(),
+            due_ms: record.due_ms,
+            remote: &remote,
+            branches: &names,
+        };
+        match self.heads.ask(&*self.git, &question, self.outside.jitter()).await {
+            Ok(Told::Later(due_ms)) => Ok(Some(due_ms)),
+            Ok(Told::Heads { heads, next_ms }) => {
                 if record.connection.as_ref().is_some_and(|c| c.status == ConnectionStatus::Error) {
                     self.store.record_credential(claim, None).await?;
                 }
@@ -43,11 +52,14 @@ impl Worker {
                     .iter()
                     .map(|name| (name.as_str().to_owned(), heads.get(name).map(|id| id.as_str().to_owned())))
                     .collect();
-                let recorded = self.store.record_heads(claim, heads).await?;
-                if recorded.new_heads > 0 {
-                    info!(link = claim.id, new_heads = recorded.new_heads, "new commits were observed");
+                // Most polls find what is known already: then nothing is written.
+                if self.store.is_news(&claim.id, &heads).await? {
+                    let recorded = self.store.record_heads(claim, heads).await?;
+                    if recorded.new_heads > 0 {
+                        info!(link = claim.id, new_heads = recorded.new_heads, "new commits were observed");
+                    }
                 }
-                Ok(Some(self.clock.now_ms() + self.poll_interval_ms))
+                Ok(Some(next_ms))
             }
             Err(error) => {
                 if let GitError::Unauthorized { message } = &error {
@@ -64,8 +76,9 @@ impl Worker {
         record: &LinkRecord,
         trouble: &Trouble,
     ) -> Result<Due, StoreError> {
-        let (delay_ms, blocker, reason) = match after_trouble(trouble, record.failures, Self::jitter(), false)
-        {
+        self.slow_down(claim, trouble).await?;
+        let jitter = self.outside.jitter();
+        let (delay_ms, blocker, reason) = match after_trouble(trouble, record.failures, jitter, false) {
             AfterTrouble::Retry { delay_ms, blocker, reason } => (delay_ms, blocker, reason),
             AfterTrouble::Fail { blocker, reason } => (self.poll_interval_ms, Some(blocker), reason),
             AfterTrouble::GiveUp { reason } | AfterTrouble::ReadAgain { reason } => {

@@ -4,32 +4,45 @@
 //! input but what is due: whatever arrived, it looks at the world and asks [`syncline_model::plan`].
 
 mod branch;
+mod budget;
 mod files;
+mod heads;
+mod inputs;
 mod link;
+mod places;
 mod remote;
 mod seen;
 mod sync;
+mod watching;
 
 pub(crate) use branch::directory_of;
+pub use places::Places;
 pub(crate) use remote::StoredCredential;
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use syncline_git::Repositories;
-use syncline_seams::{Clock, chance};
+use syncline_model::plan::Trouble;
+use syncline_model::schedule::Turns;
+use syncline_seams::{Clock, Outside, chance};
 use syncline_store::{Claim, Kind, Store, StoreError};
 use syncline_targets::Target;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
-use tokio::task::JoinSet;
-use tracing::{debug, error, warn};
+use tokio::sync::watch;
+use tokio::task::{JoinError, JoinSet};
+use tracing::{debug, error, info, warn};
+
+use self::heads::Heads;
+use self::watching::Watching;
+use crate::config::RemoteBudget;
 
 /// How long a claim is held unless it is renewed, in milliseconds.
 const LEASE_MS: i64 = 15_000;
 /// How often a claim is renewed while its work goes on.
 const RENEW_EVERY: Duration = Duration::from_secs(5);
-/// Pieces of work of each kind in progress at once: Git hosts that hang take no place from stacks.
-const PLACES: [(Kind, usize); 4] = [(Kind::Sync, 16), (Kind::Branch, 8), (Kind::Link, 16), (Kind::Audit, 2)];
+/// Audit logs that are sequenced at once.
+const AUDIT_PLACES: u32 = 2;
 /// The longest the loop waits without looking, so that a lost wake costs no more than this.
 const LONGEST_WAIT_MS: i64 = 1_000;
 /// How long work that failed in a way nobody foresaw is left alone.
@@ -43,14 +56,40 @@ pub struct Worker {
     target: Arc<dyn Target>,
     clock: Arc<dyn Clock>,
     poll_interval_ms: i64,
+    heads: Heads,
+    watching: Watching,
     owner: String,
+    places: Places,
+    turns: Mutex<Turns>,
+    outside: Outside,
+}
+
+/// Gives the place of an ended piece of work back.
+fn free(busy: &mut HashMap<tokio::task::Id, Kind>, ended: Result<(tokio::task::Id, ()), JoinError>) {
+    let id = match ended {
+        Ok((id, ())) => id,
+        Err(error) => {
+            if error.is_panic() {
+                error!(%error, "a piece of work panicked; its lease runs out by itself");
+            }
+            error.id()
+        }
+    };
+    busy.remove(&id);
 }
 
 /// When a piece of work is due again; `None` when something wakes it.
 type Due = Option<i64>;
 
+/// What was begun of one kind, and when there may be more.
+struct Begun {
+    claims: Vec<Claim>,
+    /// When something else may begin, bounds aside; `None` if nothing is known of.
+    next_ms: Option<i64>,
+}
+
 impl Worker {
-    /// A worker that polls each repository every `poll_interval`.
+    /// A worker that polls each repository every `poll_interval`, as far as `budget` lets it.
     #[must_use]
     pub fn new(
         store: Store,
@@ -58,19 +97,36 @@ impl Worker {
         target: Arc<dyn Target>,
         clock: Arc<dyn Clock>,
         poll_interval: Duration,
+        budget: RemoteBudget,
+        places: Places,
+        outside: Outside,
     ) -> Self {
-        let poll_interval_ms = i64::try_from(poll_interval.as_millis()).unwrap_or(i64::MAX);
-        Self { store, git, target, clock, poll_interval_ms, owner: chance::uuid().to_string() }
+        // Longer than anybody waits, and short enough to be added to any time.
+        let poll_interval_ms = i64::try_from(poll_interval.as_millis()).unwrap_or(i64::MAX).min(1 << 50);
+        let heads = Heads::new(Arc::clone(&clock), poll_interval_ms, budget);
+        Self {
+            store,
+            git,
+            target,
+            clock,
+            poll_interval_ms,
+            heads,
+            watching: Watching::default(),
+            owner: chance::uuid().to_string(),
+            places,
+            turns: Mutex::default(),
+            outside,
+        }
     }
 
-    /// Claims the most overdue piece of work of each kind and does it. False if nothing was due.
+    /// Claims one piece of work of each kind, whose turn it is, and does it. False if nothing was to be done.
     ///
     /// # Errors
     /// What kept it from claiming; what went wrong with a claimed piece is logged and tried again later.
     pub async fn tick(&self) -> Result<bool, StoreError> {
         let mut worked = false;
         for kind in [Kind::Link, Kind::Branch, Kind::Sync, Kind::Audit] {
-            if let Some(claim) = self.store.claim(kind, &self.owner, LEASE_MS).await? {
+            for claim in self.claim(kind, 1).await?.claims {
                 self.work(claim).await;
                 worked = true;
             }
@@ -78,61 +134,108 @@ impl Worker {
         Ok(worked)
     }
 
-    /// Does what is due until `stop` turns true, then finishes what it has begun.
-    pub async fn run(self: Arc<Self>, mut stop: watch::Receiver<bool>) {
-        let places = PLACES.map(|(kind, count)| (kind, Arc::new(Semaphore::new(count))));
+    /// Does what is due until `stop` turns true. What it has begun then, it finishes within `grace`; what is not
+    /// finished is cut off and handed over to other workers, or to the next start.
+    pub async fn run(self: Arc<Self>, mut stop: watch::Receiver<bool>, grace: Duration) {
         let mut running = JoinSet::new();
+        let mut busy = HashMap::new();
         while !*stop.borrow() {
-            match self.start_due(&places, &mut running).await {
-                Ok(()) => {}
+            let wait = match self.start_due(&mut busy, &mut running).await {
+                Ok(next_ms) => self.until(next_ms),
                 Err(error) => {
                     error!(%error, "cannot claim work; trying again in a second");
-                    self.clock.sleep(Duration::from_secs(1)).await;
+                    Duration::from_secs(1)
                 }
-            }
-            let wait = self.until_next_due(&places).await;
+            };
             tokio::select! {
                 biased;
                 () = self.store.woken() => {}
                 () = self.clock.sleep(wait) => {}
-                Some(_) = running.join_next() => {}
+                Some(ended) = running.join_next_with_id() => free(&mut busy, ended),
                 _ = stop.changed() => {}
             }
+            while let Some(ended) = running.try_join_next_with_id() {
+                free(&mut busy, ended);
+            }
         }
-        while running.join_next().await.is_some() {}
+        self.drain(running, grace).await;
     }
 
-    /// Starts whatever is due, as far as there are places.
+    async fn drain(&self, mut running: JoinSet<()>, grace: Duration) {
+        tokio::select! {
+            () = async { while running.join_next().await.is_some() {} } => return,
+            () = self.clock.sleep(grace) => {}
+        }
+        let count = running.len();
+        running.shutdown().await;
+        // Every step is resumed by looking: where it was cut off makes no difference.
+        match self.store.hand_over(&self.owner).await {
+            Ok(()) => info!(count, "work in progress was cut off and handed over"),
+            Err(error) => {
+                error!(%error, "work in progress could not be handed over; its leases run out by themselves")
+            }
+        }
+    }
+
+    /// Starts whatever is due, as far as there are places. When there may be more to start, unless something wakes
+    /// or ends before.
     async fn start_due(
         self: &Arc<Self>,
-        places: &[(Kind, Arc<Semaphore>)],
+        busy: &mut HashMap<tokio::task::Id, Kind>,
         running: &mut JoinSet<()>,
-    ) -> Result<(), StoreError> {
-        for (kind, places) in places {
-            while let Ok(place) = Arc::clone(places).try_acquire_owned() {
-                let Some(claim) = self.store.claim(*kind, &self.owner, LEASE_MS).await? else { break };
-                let worker = Arc::clone(self);
-                running.spawn(async move { worker.work_in(place, claim).await });
+    ) -> Result<Option<i64>, StoreError> {
+        let mut next_ms = None;
+        for kind in [Kind::Audit, Kind::Sync, Kind::Branch, Kind::Link] {
+            loop {
+                let taken = busy.values().filter(|of| **of == kind).count();
+                let free = self.places.total(kind).saturating_sub(u32::try_from(taken).unwrap_or(u32::MAX));
+                if free == 0 {
+                    break;
+                }
+                let begun = self.claim(kind, free).await?;
+                if begun.claims.is_empty() {
+                    next_ms = next_ms.into_iter().chain(begun.next_ms).min();
+                    break;
+                }
+                for claim in begun.claims {
+                    let worker = Arc::clone(self);
+                    let task = running.spawn(async move { worker.work(claim).await });
+                    busy.insert(task.id(), kind);
+                }
             }
         }
-        Ok(())
+        Ok(next_ms)
     }
 
-    async fn work_in(&self, _place: OwnedSemaphorePermit, claim: Claim) {
-        self.work(claim).await;
+    /// Claims up to `free` pieces of a kind whose turn it is.
+    async fn claim(&self, kind: Kind, free: u32) -> Result<Begun, StoreError> {
+        let Some(bounds) = self.places.bounds(kind) else {
+            let claim = self.store.claim(kind, &self.owner, LEASE_MS).await?;
+            let next_ms = self.store.next_due_ms(Some(kind)).await?;
+            return Ok(Begun { claims: claim.into_iter().collect(), next_ms });
+        };
+        let backlog = self.store.backlog(kind).await?;
+        let now_ms = self.clock.now_ms();
+        // What is due and cannot begin waits for a place, and must not be looked for again and again.
+        let next_ms = backlog.beginnings_ms().filter(|at_ms| *at_ms > now_ms).min();
+        let turns = || self.turns.lock().unwrap_or_else(PoisonError::into_inner);
+        let lanes = turns().choose(
+            &backlog.due,
+            &backlog.in_progress,
+            |endpoint| backlog.allowed(endpoint),
+            &bounds,
+            free,
+        );
+        let claims = match lanes.is_empty() {
+            true => Vec::new(),
+            false => self.store.claim_in(kind, lanes, &self.owner, LEASE_MS).await?,
+        };
+        Ok(Begun { claims, next_ms })
     }
 
-    /// How long nothing can be started. Due work of a kind that has every place taken does not count: it waits
-    /// for a place, and must not be looked for again and again.
-    async fn until_next_due(&self, places: &[(Kind, Arc<Semaphore>)]) -> Duration {
-        let now = self.clock.now_ms();
-        let mut next = i64::MAX;
-        for (kind, _) in places.iter().filter(|(_, places)| places.available_permits() > 0) {
-            if let Ok(Some(due)) = self.store.next_due_ms(Some(*kind)).await {
-                next = next.min(due);
-            }
-        }
-        let wait = next.saturating_sub(now).clamp(0, LONGEST_WAIT_MS);
+    /// How long nothing can be started.
+    fn until(&self, next_ms: Option<i64>) -> Duration {
+        let wait = next_ms.unwrap_or(i64::MAX).saturating_sub(self.clock.now_ms()).clamp(0, LONGEST_WAIT_MS);
         Duration::from_millis(u64::try_from(wait).unwrap_or(0))
     }
 
@@ -182,8 +285,14 @@ impl Worker {
         }
     }
 
-    /// A number from 0 to 1 that spreads retries.
-    fn jitter() -> f64 {
-        chance::jitter()
+    /// Has everybody ask the endpoint of the claimed work more slowly, if that is what the trouble says.
+    async fn slow_down(&self, claim: &Claim, trouble: &Trouble) -> Result<(), StoreError> {
+        let Trouble::Outage { retry_after_ms: Some(asked_ms), reason, .. } = trouble else { return Ok(()) };
+        let Some(bounds) = self.places.bounds(claim.kind) else { return Ok(()) };
+        let jitter = self.outside.jitter();
+        if self.store.record_throttled(claim, bounds.per_endpoint, Some(*asked_ms), jitter).await? {
+            info!(endpoint = claim.lane.endpoint, reason, "an endpoint is asked more slowly");
+        }
+        Ok(())
     }
 }

@@ -1,8 +1,8 @@
 //! A sync's turn: driving one stack to one revision.
 
 use syncline_model::plan::{
-    self, AfterTrouble, ChangeSetKind, Look, Outcome, Phase, Seen, StackSeen, Step, Trouble, Waiting,
-    after_trouble, poll_delay_ms,
+    self, AfterTrouble, ChangeSetKind, ChangeSetSeen, Look, Outcome, Phase, Seen, StackSeen, Step, Trouble,
+    Waiting, after_trouble, poll_delay_ms,
 };
 use syncline_model::sync::{AttemptStatus, BlockerKind, EventKind, Release, SyncEvent};
 use syncline_store::{Claim, Ending, NewBlocker, OpenAttempt, Progress, StoreError, SyncRecord};
@@ -42,7 +42,7 @@ struct Observation {
 }
 
 /// Why a step could not be taken.
-enum Failure {
+pub(super) enum Failure {
     Store(StoreError),
     Trouble(Trouble),
 }
@@ -187,6 +187,14 @@ impl Worker {
         open: &Open<'_>,
         observation: &mut Observation,
     ) -> Result<Seen, Failure> {
+        if self.is_seen_going_on(open).await? {
+            return Ok(Seen::Execution {
+                change_set: ChangeSetSeen::Executing,
+                stack: StackSeen::Changing,
+                began: true,
+                outcome: None,
+            });
+        }
         observation.change_set = self.change_set(open).await?;
         let stack_id = open.attempt.stack_id.as_deref().unwrap_or(&open.record.resource_name);
         observation.stack = self.stack(open, stack_id).await?;
@@ -209,13 +217,40 @@ impl Worker {
                 *reason = first;
             }
         }
+        let stack = stack_seen(observation.stack.as_ref());
+        let has_begun = open.attempt.last_stack_event.is_some() || !observation.new_events.is_empty();
+        if let Some(seen) = observation.stack.as_ref().filter(|_| stack == StackSeen::Changing && has_begun) {
+            self.watching.note(&open.access, &open.attempt.id, seen, self.clock.now_ms());
+        }
         Ok(Seen::Execution {
             change_set: change_set_seen(observation.change_set.as_ref()),
-            stack: stack_seen(observation.stack.as_ref()),
+            stack,
             // Without the change set, only events that carry our token are told.
-            began: open.attempt.last_stack_event.is_some() || !observation.new_events.is_empty(),
+            began: has_begun,
             outcome,
         })
+    }
+
+    /// Whether a listing of stacks in progress, which many share, shows this one just as it was seen after its
+    /// execution had begun. Nothing else is to be concluded from a listing.
+    async fn is_seen_going_on(&self, open: &Open<'_>) -> Result<bool, Failure> {
+        let (access, attempt) = (&open.access, open.attempt);
+        let (Some(stack_id), Some(_), 0) =
+            (attempt.stack_id.as_deref(), &attempt.last_stack_event, attempt.failures)
+        else {
+            return Ok(false);
+        };
+        let Some(expected) = self.watching.expected(access, &attempt.id, self.clock.now_ms()) else {
+            return Ok(false);
+        };
+        match self.target.in_progress(access, stack_id, open.record.due_ms).await {
+            Ok(listed) => Ok(listed == Some(expected)),
+            Err(TargetError::Denied { .. }) => {
+                self.watching.refuse(access, self.clock.now_ms());
+                Ok(false)
+            }
+            Err(error) => Err(self.trouble_of(open, error).await.into()),
+        }
     }
 
     async fn stack(&self, open: &Open<'_>, stack: &str) -> Result<Option<Stack>, Failure> {
@@ -396,7 +431,12 @@ impl Worker {
         if !progress.events.is_empty() || progress.change_set_arn.is_some() {
             self.record("store.record_events", open, progress).await?;
         }
-        Ok(self.soon(self.clock.now_ms() - open.attempt.phase_since_ms))
+        let now_ms = self.clock.now_ms();
+        let waited_ms = now_ms - open.attempt.phase_since_ms;
+        Ok(match waiting {
+            Waiting::Execution => Next::At(self.watching.next_look_ms(&open.access, now_ms, waited_ms)),
+            Waiting::StackBusy | Waiting::ChangeSet => self.soon(waited_ms),
+        })
     }
 
     /// Deletes the current plan's change set; it is looked for again until it is gone.
@@ -514,8 +554,14 @@ impl Worker {
     }
 
     async fn supersede(&self, open: &Open<'_>) -> Result<Next, Failure> {
+        let suspended = open.record.suspension.as_ref().map(|suspension| {
+            let what = if suspension.of_account { "account" } else { "sync" };
+            format!("The {what} was suspended before anything was executed: {}", suspension.reason)
+        });
         let text = if open.record.recorded.deleted {
             "The sync configuration was deleted before anything was executed"
+        } else if let Some(suspended) = &suspended {
+            suspended
         } else if open.record.recorded.generation == open.attempt.wanted.generation {
             "A newer commit is synced instead"
         } else {
@@ -534,6 +580,7 @@ impl Worker {
         blocker: Option<NewBlocker>,
         seen: &Observation,
     ) -> Result<(), Failure> {
+        self.watching.forget(&open.access, &open.attempt.id);
         let last_stack_event = seen.new_events.last().map(|event| event.id.clone());
         // Whatever CloudFormation said of the content, it answered.
         let answered = blocker.as_ref().is_some_and(|blocker| {
@@ -557,7 +604,8 @@ impl Worker {
     async fn after_trouble(&self, open: &Open<'_>, trouble: &Trouble) -> Result<Next, StoreError> {
         let recorded = &open.record.recorded;
         let replaced = recorded.deleted || recorded.generation != open.attempt.wanted.generation;
-        match after_trouble(trouble, open.attempt.failures, Self::jitter(), replaced) {
+        self.slow_down(open.claim, trouble).await?;
+        match after_trouble(trouble, open.attempt.failures, self.outside.jitter(), replaced) {
             AfterTrouble::GiveUp { reason } => {
                 let text = format!(
                     "Given up, because the configuration was replaced and its role cannot be used: {reason}"
@@ -613,12 +661,13 @@ impl Worker {
     }
 
     async fn trouble_of(&self, open: &Open<'_>, error: TargetError) -> Trouble {
-        let reason = error.to_string();
+        let (reason, is_throttled) = (error.to_string(), error.is_throttled());
         match error {
             TargetError::Refused { message, .. } => {
                 Trouble::Refused { blocker: BlockerKind::ChangeSetFailed, reason: message }
             }
             TargetError::Unavailable { retry_after_ms, .. } => {
+                let retry_after_ms = retry_after_ms.or(is_throttled.then_some(0));
                 Trouble::Outage { blocker: BlockerKind::TargetUnavailable, reason, retry_after_ms }
             }
             TargetError::Denied { .. } => outage(BlockerKind::AccessDenied, reason),

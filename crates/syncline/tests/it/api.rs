@@ -20,6 +20,7 @@ mod paging;
 mod replay;
 pub(crate) mod scene;
 mod services;
+mod suspensions;
 mod syncs;
 mod tags;
 mod terraform;

@@ -1,6 +1,7 @@
 //! The command line, run as a user runs it: the built binary against a server that listens.
 
 mod audit;
+mod databases;
 
 use std::path::Path;
 use std::process::{Output, Stdio};

@@ -5,6 +5,7 @@ mod canary;
 mod cli;
 mod clients;
 mod conformance;
+mod draining;
 mod keyring;
 mod listening;
 mod serving;

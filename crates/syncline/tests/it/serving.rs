@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::path::Path;
-use std::process::Stdio;
+use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use syncline_seams::{CallError, Outside};
@@ -37,7 +37,7 @@ pub(crate) enum Aws<'a> {
 pub(crate) struct Serve {
     /// `http://127.0.0.1:<port>`
     pub(crate) endpoint: String,
-    _child: Child,
+    child: Child,
     folder: TempDir,
 }
 
@@ -86,7 +86,7 @@ impl Serve {
         adjust(&mut command);
         let mut child = command.spawn().expect("the binary starts");
         let stdout = child.stdout.take().expect("a piped standard output");
-        let mut serve = Self { endpoint: String::new(), _child: child, folder };
+        let mut serve = Self { endpoint: String::new(), child, folder };
         let ready = async {
             let mut line = String::new();
             BufReader::new(stdout).read_line(&mut line).await?;
@@ -106,6 +106,17 @@ impl Serve {
     /// The folder that the server was started in.
     pub(crate) fn folder(&self) -> &Path {
         self.folder.path()
+    }
+
+    /// Asks the server to stop, as whatever runs it does, and waits for its end.
+    ///
+    /// # Panics
+    /// When it does not end, with its log.
+    pub(crate) async fn terminate(&mut self) -> ExitStatus {
+        let id = self.child.id().and_then(|id| rustix::process::Pid::from_raw(id.try_into().ok()?));
+        rustix::process::kill_process(id.expect("it runs"), rustix::process::Signal::TERM).expect("told");
+        let ended = async { Ok::<_, Unready>(self.child.wait().await?) };
+        Outside::default().call("tests.end_serve", START_LIMIT, ended).await.expect("it ends")
     }
 
     /// The end of what the server logged.

@@ -5,7 +5,7 @@ use aws_sdk_cloudformation::operation::describe_stacks::DescribeStacksOutput;
 use aws_sdk_cloudformation::types as sdk;
 
 use crate::scrub::scrub;
-use crate::{Change, ChangeSet, Stack, StackEvent, TargetError};
+use crate::{Change, ChangeSet, InProgress, Stack, StackEvent, TargetError};
 
 /// The answer lacks what every such answer has.
 pub(super) fn missing(action: &str, what: &str) -> TargetError {
@@ -29,6 +29,13 @@ pub(super) fn stack(answer: &DescribeStacksOutput) -> Result<Option<Stack>, Targ
         created_ms: ms(stack.creation_time()),
         updated_ms: ms(stack.last_updated_time()),
     }))
+}
+
+/// A stack of a listing, by its id; `None` for one that lacks what is to be known of it.
+pub(super) fn in_progress(stack: &sdk::StackSummary) -> Option<(String, InProgress)> {
+    let status = stack.stack_status()?.as_str().into();
+    let updated_ms = stack.last_updated_time().and_then(|time| time.to_millis().ok());
+    Some((stack.stack_id()?.to_owned(), InProgress { status, updated_ms }))
 }
 
 pub(super) fn change_set(

@@ -4,9 +4,11 @@ mod answers;
 mod bounded;
 mod guarded;
 mod identity;
+mod listings;
 mod sdk;
 mod sessions;
 
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,12 +24,13 @@ use syncline_seams::{Clock, Outside, Secret};
 
 use self::guarded::{Guard, Guarded};
 use self::identity::Identity;
+use self::listings::{Listed, Listings};
 use self::sessions::{Session, Sessions};
 use crate::classify::{Operation, classify, rejects_credentials};
 use crate::events::Gathering;
 use crate::{
     Access, Answer, CallerIdentity, ChangeSet, ChangeSetKind, ChangeSetRef, ChangeSetRequest, Execution,
-    Stack, StackEvent, Target, TargetError,
+    InProgress, Stack, StackEvent, StackStatus, Target, TargetError,
 };
 
 /// The most pages of a stack's events that one call reads.
@@ -35,6 +38,22 @@ const MAX_EVENT_PAGES: usize = 20;
 
 /// The most pages of one change set: far above what 500 resources (CloudFormation's quota) fill.
 const MAX_CHANGE_PAGES: usize = 100;
+
+/// The most pages of stacks in progress: 10,000 stacks. Those beyond are described one by one.
+const MAX_LIST_PAGES: usize = 100;
+
+/// The statuses of stacks that are being changed. One under review is not.
+const IN_PROGRESS: [StackStatus; 9] = [
+    StackStatus::CreateInProgress,
+    StackStatus::RollbackInProgress,
+    StackStatus::DeleteInProgress,
+    StackStatus::UpdateInProgress,
+    StackStatus::UpdateCompleteCleanupInProgress,
+    StackStatus::UpdateRollbackInProgress,
+    StackStatus::UpdateRollbackCompleteCleanupInProgress,
+    StackStatus::ImportInProgress,
+    StackStatus::ImportRollbackInProgress,
+];
 
 /// Where AWS is and who we are there.
 #[derive(Clone)]
@@ -89,6 +108,7 @@ pub struct CloudFormation {
     endpoint: Option<String>,
     identity: Identity,
     sessions: Sessions,
+    listings: Listings,
     guard: Guard,
     settings: Settings,
 }
@@ -112,13 +132,14 @@ impl CloudFormation {
         let sts = guard.sts(&sdk);
         let home = sdk.region().cloned();
         let identity = Identity::new(Arc::clone(&clock));
+        let listings = Listings::new(Arc::clone(&clock));
         let sessions = Sessions::new(sts.clone(), home.clone(), clock);
         // Each client is made for one session, whose credentials need no second cache.
         let config = aws_sdk_cloudformation::config::Builder::from(&sdk)
             .identity_cache(IdentityCache::no_cache())
             .build();
         let endpoint = sdk.endpoint_url().map(without_userinfo);
-        Self { config, sts, home, endpoint, identity, sessions, guard, settings }
+        Self { config, sts, home, endpoint, identity, sessions, listings, guard, settings }
     }
 
     /// Who we are to AWS before assuming a role: whom a role's trust policy must name.
@@ -177,6 +198,27 @@ impl CloudFormation {
         answer
     }
 
+    /// Every stack in progress that the role may list.
+    async fn list_in_progress(&self, access: &Access) -> Result<Listed, TargetError> {
+        let mut listed = HashMap::new();
+        let mut next = None;
+        for _ in 0..MAX_LIST_PAGES {
+            let page = self
+                .call(access, Operation::ListStacks, |client| {
+                    let filter = IN_PROGRESS.iter().map(|status| status.as_str().into()).collect();
+                    let call = client.list_stacks().set_stack_status_filter(Some(filter));
+                    call.set_next_token(next.take()).send()
+                })
+                .await?;
+            listed.extend(page.stack_summaries().iter().filter_map(answers::in_progress));
+            next = page.next_token().filter(|token| !token.is_empty()).map(str::to_owned);
+            if next.is_none() {
+                break;
+            }
+        }
+        Ok(Arc::new(listed))
+    }
+
     fn client(&self, session: &Session, region: &Region) -> Guarded<Client> {
         let config = self
             .config
@@ -213,6 +255,18 @@ impl Target for CloudFormation {
                 Err(TargetError::NotFound) => Ok(None),
                 Err(error) => Err(error),
             }
+        })
+    }
+
+    fn in_progress<'a>(
+        &'a self,
+        access: &'a Access,
+        stack_id: &'a str,
+        asked_ms: i64,
+    ) -> Answer<'a, Option<InProgress>> {
+        Box::pin(async move {
+            let listed = self.listings.since(access, asked_ms, self.list_in_progress(access)).await?;
+            Ok(listed.get(stack_id).cloned())
         })
     }
 

@@ -5,7 +5,7 @@ use syncline_targets::{
     Replacement, StackStatus, Target, TargetError,
 };
 
-use crate::stub::{Reply, Stub, access};
+use crate::stub::{Reply, START_MS, Stub, access};
 
 const STACK_ID: &str = "arn:aws:cloudformation:eu-west-1:222222222222:stack/web/s-1";
 const SET_ARN: &str = "arn:aws:cloudformation:eu-west-1:222222222222:changeSet/a-1/c-1";
@@ -380,4 +380,51 @@ async fn the_caller_knows_who_it_is() {
     let caller = stub.target().await.caller_identity().await.expect("answered");
     assert_eq!(caller.account.as_str(), "333333333333");
     assert_eq!(caller.principal_arn(), "arn:aws:iam::333333333333:role/syncline");
+}
+
+#[tokio::test]
+async fn stacks_in_progress_are_listed_page_by_page_and_once_for_a_moment() {
+    let stub = Stub::start().await;
+    let summary = |number: u32, status: &str, updated: &str| {
+        format!(
+            "<member><StackId>{STACK_ID}{number}</StackId><StackName>web</StackName>\
+             <CreationTime>2026-11-23T00:00:00Z</CreationTime>{updated}<StackStatus>{status}</StackStatus></member>"
+        )
+    };
+    let updated = "<LastUpdatedTime>2026-11-23T00:00:01.5Z</LastUpdatedTime>";
+    let first = summary(1, "UPDATE_IN_PROGRESS", updated);
+    let second = summary(2, "CREATE_IN_PROGRESS", "");
+    let page = |members: &str, rest: &str| {
+        Reply::ok("ListStacks", &format!("<StackSummaries>{members}</StackSummaries>{rest}"))
+    };
+    stub.assumable().reply("ListStacks", page(&first, "<NextToken>more</NextToken>"));
+    stub.reply("ListStacks", page(&second, ""));
+    stub.reply("ListStacks", page("", ""));
+    let target = stub.target().await;
+    let ask = async |number: u32, asked_ms: i64| {
+        let id = format!("{STACK_ID}{number}");
+        target.in_progress(&access(), &id, asked_ms).await.expect("listed")
+    };
+    let found = ask(1, START_MS).await.expect("it is in progress");
+    assert_eq!((found.status, found.updated_ms), (StackStatus::UpdateInProgress, Some(START_MS + 1_500)));
+    assert_eq!(
+        stub.last().fields(),
+        "Action=ListStacks\n\
+         NextToken=more\n\
+         StackStatusFilter.member.1=CREATE_IN_PROGRESS\n\
+         StackStatusFilter.member.2=ROLLBACK_IN_PROGRESS\n\
+         StackStatusFilter.member.3=DELETE_IN_PROGRESS\n\
+         StackStatusFilter.member.4=UPDATE_IN_PROGRESS\n\
+         StackStatusFilter.member.5=UPDATE_COMPLETE_CLEANUP_IN_PROGRESS\n\
+         StackStatusFilter.member.6=UPDATE_ROLLBACK_IN_PROGRESS\n\
+         StackStatusFilter.member.7=UPDATE_ROLLBACK_COMPLETE_CLEANUP_IN_PROGRESS\n\
+         StackStatusFilter.member.8=IMPORT_IN_PROGRESS\n\
+         StackStatusFilter.member.9=IMPORT_ROLLBACK_IN_PROGRESS\n\
+         Version=2010-05-15"
+    );
+    let found = ask(2, START_MS - 5).await.expect("it is in progress");
+    assert_eq!((found.status, found.updated_ms), (StackStatus::CreateInProgress, None));
+    assert_eq!(ask(3, START_MS).await, None, "of the same listing");
+    stub.clock.advance_ms(1);
+    assert_eq!(ask(1, START_MS + 1).await, None, "of the next one");
 }

@@ -7,8 +7,8 @@ use serde::Serialize;
 
 use super::codec::write;
 use super::{Protocol, Routed};
+use crate::WireError;
 use crate::constraint::{MAX_MESSAGE_CHARS, cut};
-use crate::{Output, WireError};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-amzn-requestid");
 pub(super) const SMITHY_PROTOCOL: HeaderName = HeaderName::from_static("smithy-protocol");
@@ -28,7 +28,7 @@ struct ErrorBody<'a> {
 
 /// Writes the answer of an operation that succeeded.
 #[must_use]
-pub fn encode_output<O: Output>(routed: Routed, output: &O, request_id: &str) -> Response<Bytes> {
+pub fn encode_output<O: Serialize>(routed: Routed, output: &O, request_id: &str) -> Response<Bytes> {
     match write(routed.protocol, output) {
         Ok(body) => respond(routed.protocol, StatusCode::OK, body, request_id),
         Err(reason) => {

@@ -92,14 +92,21 @@ pub fn accept(protocol: Protocol, shape: &'static Shape, document: Value) -> Res
 /// Fails where the value's own `Serialize` fails; none of the generated structures does.
 pub fn write<T: Serialize + ?Sized>(protocol: Protocol, value: &T) -> Result<Vec<u8>, String> {
     match protocol {
-        Protocol::Json => serde_json::to_vec(value).map_err(|error| error.to_string()),
+        Protocol::Json => {
+            let mut bytes = Vec::with_capacity(USUAL_BYTES);
+            serde_json::to_writer(&mut bytes, value).map_err(|error| error.to_string())?;
+            Ok(bytes)
+        }
         Protocol::Cbor => {
-            let mut bytes = Vec::with_capacity(256);
+            let mut bytes = Vec::with_capacity(USUAL_BYTES);
             ciborium::into_writer(value, &mut bytes).map_err(|error| error.to_string())?;
             Ok(bytes)
         }
     }
 }
+
+/// As long as most answers are at the most, in bytes: a buffer that grows is copied each time.
+const USUAL_BYTES: usize = 12 * 1024;
 
 fn unreadable(message: impl Into<String>) -> WireError {
     WireError::new(ErrorCode::Serialization, message)

@@ -28,6 +28,10 @@ pub(super) enum SyncCommand {
     Status(Status),
     /// Sync the branch's head again, whether or not it was synced before.
     Now(Now),
+    /// Have a sync rest: it begins nothing until it is resumed. What it executes already is watched to its end.
+    Suspend(Suspend),
+    /// Have a suspended sync go on, at once.
+    Resume(Resume),
     /// Follow a sync's events until it is settled (exit status 0) or blocked (1).
     Watch(Watch),
 }
@@ -65,6 +69,29 @@ pub(super) struct Now {
     /// Follow the sync that this sets off, as `sync watch` does.
     #[arg(long)]
     watch: bool,
+    #[command(flatten)]
+    server: ServerArgs,
+}
+
+/// The flags of `syncline sync suspend`.
+#[derive(Debug, Args)]
+#[command(after_help = KEY_HELP)]
+pub(super) struct Suspend {
+    #[command(flatten)]
+    which: Which,
+    /// Why, for whoever wonders.
+    #[arg(long)]
+    reason: String,
+    #[command(flatten)]
+    server: ServerArgs,
+}
+
+/// The flags of `syncline sync resume`.
+#[derive(Debug, Args)]
+#[command(after_help = KEY_HELP)]
+pub(super) struct Resume {
+    #[command(flatten)]
+    which: Which,
     #[command(flatten)]
     server: ServerArgs,
 }
@@ -108,7 +135,25 @@ struct Shown {
     configuration: SyncConfiguration,
     #[serde(default)]
     status: Option<GetResourceSyncStatusOutput>,
+    #[serde(default)]
+    suspension: Option<Suspension>,
     blockers: Vec<SyncBlocker>,
+}
+
+/// Why a sync rests.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Suspension {
+    reason: String,
+    since: String,
+    of_account: bool,
+}
+
+impl Suspension {
+    fn said(&self) -> String {
+        let what = if self.of_account { "account suspended" } else { "suspended" };
+        format!("{what}: {}", self.reason)
+    }
 }
 
 impl Shown {
@@ -122,6 +167,23 @@ pub(super) async fn run(command: SyncCommand, seams: &Seams) -> anyhow::Result<E
         SyncCommand::List(args) => list(&args, seams).await,
         SyncCommand::Status(args) => status(&args, seams).await,
         SyncCommand::Now(args) => now(&args, seams).await,
+        SyncCommand::Suspend(args) => {
+            let path = args.which.path()?;
+            let client = args.server.client(seams).await?;
+            let body = serde_json::to_vec(&serde_json::json!({ "reason": args.reason }))?;
+            let _: Value = client.post(&format!("{path}/suspend"), body.into()).await?;
+            terminal::print(&format!("{} rests until it is resumed\n", args.which.name))?;
+            Ok(ExitCode::SUCCESS)
+        }
+        SyncCommand::Resume(args) => {
+            let path = args.which.path()?;
+            let client = args.server.client(seams).await?;
+            let answer: Value = client.post(&format!("{path}/resume"), Secret::default()).await?;
+            let rested = answer["wasSuspended"] == true;
+            let what = if rested { "goes on" } else { "was not suspended" };
+            terminal::print(&format!("{} {what}\n", args.which.name))?;
+            Ok(ExitCode::SUCCESS)
+        }
         SyncCommand::Watch(args) => {
             let path = args.which.path()?;
             let client = args.server.client(seams).await?;
@@ -184,7 +246,11 @@ fn rows(syncs: &[Shown]) -> Vec<Vec<(anstyle::Style, String)>> {
             started,
             (none, terminal::plain(&format!("{}/{}", configuration.owner_id, configuration.repository_name))),
             (none, terminal::plain(&configuration.branch)),
-            blocker.map_or_else(dash, |blocker| (BAD, terminal::cut(&blocker.created_reason, 60))),
+            match (&sync.suspension, blocker) {
+                (Some(suspension), _) => (BAD, terminal::cut(&suspension.said(), 60)),
+                (None, Some(blocker)) => (BAD, terminal::cut(&blocker.created_reason, 60)),
+                (None, None) => dash(),
+            },
         ]);
     }
     rows
@@ -215,6 +281,10 @@ fn report(sync: &Shown) -> String {
         )),
     );
     line("Role", terminal::plain(&configuration.role_arn));
+    if let Some(suspension) = &sync.suspension {
+        let text = terminal::plain(&format!("{}, since {}", suspension.said(), suspension.since));
+        line("Rests", paint(BAD, &text));
+    }
     match &sync.status {
         None => line("Latest sync", paint(DIM, "none yet")),
         Some(status) => {

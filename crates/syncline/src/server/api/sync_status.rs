@@ -1,19 +1,24 @@
 //! What became of a sync.
 
-use syncline_model::sync::{Revision as StoredRevision, SyncEvent};
-use syncline_store::{AttemptStatusRow, RepositoryStatus, SyncStatus};
+use syncline_model::sync::{AttemptStatus, Revision as StoredRevision};
+use syncline_store::{AttemptStatusRow, EventDocument, RepositoryStatus, StoreError, SyncStatus};
 use syncline_wire::{
     GetRepositorySyncStatusInput, GetRepositorySyncStatusOutput, GetResourceSyncStatusInput,
     GetResourceSyncStatusOutput, RepositorySyncAttempt, RepositorySyncEvent, ResourceSyncAttempt,
-    ResourceSyncEvent, Revision, Timestamp,
+    ResourceSyncEvent, Revision, Timestamp, WrittenList,
 };
 
 use super::{Answer, ApiError, Call, stored};
 
+/// The answer of GetResourceSyncStatus, its events taken from the store as they are.
+pub(in crate::server) type ResourceStatus = GetResourceSyncStatusOutput<WrittenList<ResourceSyncEvent>>;
+/// The answer of GetRepositorySyncStatus, likewise.
+type RepositorySyncStatus = GetRepositorySyncStatusOutput<WrittenList<RepositorySyncEvent>>;
+
 pub(in crate::server) async fn get_resource_sync_status(
     call: &Call,
     input: GetResourceSyncStatusInput,
-) -> Answer<GetResourceSyncStatusOutput> {
+) -> Answer<ResourceStatus> {
     let status = call
         .front
         .store
@@ -24,12 +29,25 @@ pub(in crate::server) async fn get_resource_sync_status(
 }
 
 /// The API's shape of a sync's status.
-pub(in crate::server) fn resource_status(status: SyncStatus) -> Answer<GetResourceSyncStatusOutput> {
+pub(in crate::server) fn resource_status(status: SyncStatus) -> Answer<ResourceStatus> {
+    let latest_succeeded = status.latest.status == AttemptStatus::Succeeded;
+    let latest_sync = attempt(status.latest)?;
+    let latest_successful_sync = if latest_succeeded {
+        Some(latest_sync.clone())
+    } else {
+        status.earlier_success.map(attempt).transpose()?
+    };
     Ok(GetResourceSyncStatusOutput {
         desired_state: status.desired.map(revision).transpose()?,
-        latest_successful_sync: status.latest_successful.map(attempt).transpose()?,
-        latest_sync: attempt(status.latest)?,
+        latest_successful_sync,
+        latest_sync,
     })
+}
+
+/// Events are stored as they are answered.
+fn written<T>(events: EventDocument) -> Answer<WrittenList<T>> {
+    WrittenList::from_json(events.into_json())
+        .map_err(|error| StoreError::Corrupt(format!("stored events: {error}")).into())
 }
 
 fn revision(revision: StoredRevision) -> Answer<Revision> {
@@ -43,15 +61,11 @@ fn revision(revision: StoredRevision) -> Answer<Revision> {
     })
 }
 
-fn attempt(attempt: AttemptStatusRow) -> Answer<ResourceSyncAttempt> {
-    let event = |event: SyncEvent| ResourceSyncEvent {
-        event: event.text,
-        external_id: event.external_id,
-        time: Timestamp::from_epoch_ms(event.time_ms),
-        r#type: event.kind.as_str().to_owned(),
-    };
+fn attempt(
+    attempt: AttemptStatusRow<EventDocument>,
+) -> Answer<ResourceSyncAttempt<WrittenList<ResourceSyncEvent>>> {
     Ok(ResourceSyncAttempt {
-        events: attempt.events.into_iter().map(event).collect(),
+        events: written(attempt.events)?,
         initial_revision: revision(attempt.initial)?,
         started_at: Timestamp::from_epoch_ms(attempt.started_at_ms),
         status: stored(attempt.status.as_str())?,
@@ -63,7 +77,7 @@ fn attempt(attempt: AttemptStatusRow) -> Answer<ResourceSyncAttempt> {
 pub(in crate::server) async fn get_repository_sync_status(
     call: &Call,
     input: GetRepositorySyncStatusInput,
-) -> Answer<GetRepositorySyncStatusOutput> {
+) -> Answer<RepositorySyncStatus> {
     let link_id = input.repository_link_id.to_ascii_lowercase();
     let status = call
         .front
@@ -75,16 +89,12 @@ pub(in crate::server) async fn get_repository_sync_status(
     Ok(GetRepositorySyncStatusOutput { latest_sync: repository_attempt(status)? })
 }
 
-fn repository_attempt(status: RepositoryStatus) -> Answer<RepositorySyncAttempt> {
-    let event = |event: SyncEvent| RepositorySyncEvent {
-        event: event.text,
-        external_id: event.external_id,
-        time: Timestamp::from_epoch_ms(event.time_ms),
-        r#type: event.kind.as_str().to_owned(),
-    };
+fn repository_attempt(
+    status: RepositoryStatus,
+) -> Answer<RepositorySyncAttempt<WrittenList<RepositorySyncEvent>>> {
     Ok(RepositorySyncAttempt {
         started_at: Timestamp::from_epoch_ms(status.started_at_ms),
         status: stored(status.status.as_str())?,
-        events: status.events.into_iter().map(event).collect(),
+        events: written(status.events)?,
     })
 }

@@ -407,4 +407,6 @@ pub(super) fn routes() -> axum::Router<Arc<Front>> {
         .route("/users/{name}/keys/{id}/activate", post(activate_key))
         .route("/users/{name}/keys/{id}/deactivate", post(deactivate_key))
         .route("/keys", get(keys))
+        .route("/suspend", post(super::suspensions::suspend_account))
+        .route("/resume", post(super::suspensions::resume_account))
 }

@@ -5,6 +5,7 @@ mod access;
 mod audit;
 mod connections;
 mod keyring;
+mod suspensions;
 mod syncs;
 
 use std::sync::atomic::AtomicBool;
@@ -50,6 +51,8 @@ pub(super) fn routes(front: &Arc<Front>) -> Router<Arc<Front>> {
         .route("/syncs", get(syncs::list))
         .route("/syncs/{name}", get(syncs::show))
         .route("/syncs/{name}/sync-now", post(syncs::sync_now))
+        .route("/syncs/{name}/suspend", post(suspensions::suspend_sync))
+        .route("/syncs/{name}/resume", post(suspensions::resume_sync))
         .fallback(async || refusal(&WireError::new(ErrorCode::ResourceNotFound, "there is no such path")))
         .layer(axum::middleware::from_fn_with_state(Arc::clone(front), admitted))
 }

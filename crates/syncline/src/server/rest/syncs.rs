@@ -8,15 +8,13 @@ use axum::response::Response;
 use http::{Request, StatusCode};
 use serde::Serialize;
 use syncline_store::{Configuration, Page, Scope};
-use syncline_wire::{
-    ErrorCode, GetResourceSyncStatusOutput, SyncBlocker, SyncConfiguration, SyncConfigurationType,
-};
+use syncline_wire::{ErrorCode, SyncBlocker, SyncConfiguration, SyncConfigurationType};
 
 use super::super::Front;
 use super::super::api::{blockers, sync_configurations, sync_status};
-use super::{Answer, ApiError, Resource, Route, run};
+use super::{Answer, ApiError, Resource, Route, run, suspensions};
 
-const SYNC_TYPE: &str = SyncConfigurationType::CfnStackSync.as_str();
+pub(super) const SYNC_TYPE: &str = SyncConfigurationType::CfnStackSync.as_str();
 /// Syncs in one listing; the quota of an account is far below.
 const MOST_SYNCS: usize = 10_000;
 
@@ -26,7 +24,10 @@ struct Shown {
     configuration: SyncConfiguration,
     /// As GetResourceSyncStatus answers; absent before the first attempt.
     #[serde(skip_serializing_if = "Option::is_none")]
-    status: Option<GetResourceSyncStatusOutput>,
+    status: Option<sync_status::ResourceStatus>,
+    /// Why it rests, if the operator told it to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    suspension: Option<suspensions::Shown>,
     /// As GetSyncBlockerSummary answers: the newest ten.
     blockers: Vec<SyncBlocker>,
 }
@@ -35,7 +36,9 @@ async fn shown(front: &Front, scope: &Scope, configuration: Configuration) -> An
     let name = configuration.resource_name.clone();
     let status = front.store.sync_status(scope, SYNC_TYPE, &name).await?;
     let blockers = front.store.blockers(scope, SYNC_TYPE, &name).await?.unwrap_or_default();
+    let suspension = front.store.suspension(scope, &configuration.id).await?;
     Ok(Shown {
+        suspension: suspension.map(suspensions::Shown::from),
         configuration: sync_configurations::shown(configuration)?,
         status: status.map(sync_status::resource_status).transpose()?,
         blockers: blockers.into_iter().map(blockers::shown).collect::<Answer<_>>()?,

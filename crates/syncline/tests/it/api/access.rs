@@ -388,6 +388,8 @@ async fn the_rest_api_asks_for_permissions_of_its_own() {
         ("GET", "/syncs", &Value::Null, "syncline:ListSyncs", account, 200),
         ("GET", "/syncs/web", &Value::Null, "syncline:GetSync", sync, 200),
         ("POST", "/syncs/web/sync-now", &Value::Null, "syncline:SyncNow", sync, 202),
+        ("POST", "/syncs/web/suspend", &json!({"reason": "a freeze"}), "syncline:SuspendSync", sync, 200),
+        ("POST", "/syncs/web/resume", &Value::Null, "syncline:ResumeSync", sync, 200),
         ("POST", &authorize, &json!({"token": "t"}), "syncline:AuthorizeConnection", &scene.pending, 200),
         ("GET", &users, &Value::Null, "syncline:ListUsers", account, 200),
         ("PUT", &of_bob(""), &Value::Null, "syncline:CreateUser", bob, 200),

@@ -172,7 +172,7 @@ impl Scene {
         };
         let sync_id = branch.syncs[0].id.clone();
         let desired = Some((revision, "inputs".to_owned()));
-        let wanted = vec![Consideration { sync_id, generation, desired }];
+        let wanted = vec![Consideration { sync_id, generation, desired, files: None }];
         let events = vec![(EventKind::ResourceChanged, "web changed".to_owned())];
         store.record_considered(&claim, &branch, &attempt, wanted, events).await.expect("recorded");
         store.release(claim, None).await.expect("released");
@@ -238,5 +238,7 @@ impl Scene {
         let database = self.server.directory.path().join("syncline.db");
         let database = rusqlite::Connection::open(database).expect("opens");
         assert!(database.execute(sql, []).expect(sql) > 0, "{sql} changed nothing");
+        // So long a reader of the server's may keep what it saw before.
+        self.server.clock.advance_ms(200);
     }
 }

@@ -25,6 +25,8 @@ fn tamper(here: &Here, sql: &str) {
     let database = here.directory.path().join("data/syncline.db");
     let database = rusqlite::Connection::open(database).expect("opens");
     assert!(database.execute(sql, []).expect(sql) > 0, "{sql} changed nothing");
+    // So long a reader of the server's may keep what it saw before.
+    std::thread::sleep(std::time::Duration::from_millis(200));
 }
 
 #[tokio::test]

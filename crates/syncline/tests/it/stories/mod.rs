@@ -2,13 +2,17 @@
 
 mod branches;
 mod changes;
+mod detection;
 mod endings;
+mod fairness;
 mod files;
 mod moves;
 mod outages;
 mod stacks;
+mod suspending;
 mod sweep;
 mod syncing;
+mod watching;
 
 use syncline_testkit::repository::Repository;
 use syncline_testkit::world::World;

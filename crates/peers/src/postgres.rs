@@ -1,0 +1,195 @@
+//! A real PostgreSQL server, and a database of its own for each test.
+
+#![expect(clippy::disallowed_methods, reason = "tests reach the database behind the store's back")]
+
+use std::io::{BufRead as _, BufReader};
+use std::net::TcpListener;
+use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
+
+use ::postgres::{Client, NoTls};
+
+use crate::client;
+
+/// Says where a server is that tests share: `cargo xtask test` starts one. Without it each test process starts its own.
+pub const SERVER: &str = "SYNCLINE_TEST_POSTGRES";
+
+/// Says which database the worlds of tests are on: `sqlite`, as without it, or `postgres`.
+pub const DATABASE: &str = "SYNCLINE_TEST_DATABASE";
+
+/// Whether the worlds of tests are on PostgreSQL.
+///
+/// # Panics
+/// When the variable names another database.
+#[must_use]
+pub fn is_chosen() -> bool {
+    match std::env::var(DATABASE).as_deref() {
+        Err(_) | Ok("" | "sqlite") => false,
+        Ok("postgres") => true,
+        Ok(other) => panic!("{DATABASE}={other}: it must be sqlite or postgres"),
+    }
+}
+
+/// An empty database, dropped with its handle.
+#[derive(Debug)]
+pub struct Database {
+    /// Its URL.
+    pub url: String,
+    server: String,
+    name: String,
+}
+
+impl Database {
+    /// Makes one on the server that tests share, or on one of this process; `None` when no PostgreSQL is installed.
+    ///
+    /// # Panics
+    /// When there is a PostgreSQL that does not work.
+    #[must_use]
+    pub fn new() -> Option<Self> {
+        static OWN: OnceLock<Option<Server>> = OnceLock::new();
+        let server = match std::env::var(SERVER) {
+            Ok(url) if !url.is_empty() => url,
+            _ => OWN.get_or_init(Server::start).as_ref()?.url.clone(),
+        };
+        let name = format!("test_{}_{:x}", std::process::id(), fresh_number());
+        run(&server, &format!("CREATE DATABASE {name}"));
+        // The server's URL names the database that every server has.
+        let url = server.replacen("/postgres?", &format!("/{name}?"), 1);
+        assert_ne!(url, server, "{SERVER} must name the database postgres, and then '?'");
+        Some(Self { url, server, name })
+    }
+
+    /// Makes one, like [`Database::new`].
+    ///
+    /// # Panics
+    /// When no PostgreSQL is installed.
+    #[must_use]
+    pub fn needed() -> Self {
+        Self::new().expect("SYNCLINE_TEST_DATABASE=postgres needs a PostgreSQL of version 15 or newer")
+    }
+
+    /// Runs statements outside of any store.
+    ///
+    /// # Panics
+    /// When they fail.
+    pub fn run(&self, sql: &str) {
+        run(&self.url, sql);
+    }
+
+    /// The first column of a query's one row, as text.
+    ///
+    /// # Panics
+    /// When it fails, or there is no row.
+    #[must_use]
+    pub fn ask(&self, sql: &str) -> String {
+        Self::ask_at(&self.url, sql)
+    }
+
+    /// The same of the database at a URL.
+    ///
+    /// # Panics
+    /// When it fails, or there is no row.
+    pub fn ask_at(url: &str, sql: &str) -> String {
+        apart(|| {
+            let mut client = Client::connect(url, NoTls).expect("PostgreSQL answers");
+            let messages = client.simple_query(sql).expect("it is asked something that it understands");
+            let row = messages.iter().find_map(|message| match message {
+                ::postgres::SimpleQueryMessage::Row(row) => Some(row.get(0).unwrap_or_default().to_owned()),
+                _ => None,
+            });
+            row.expect("a row")
+        })
+    }
+}
+
+impl Drop for Database {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            // Connections of a store that was just closed may still be there.
+            run(&self.server, &format!("DROP DATABASE {} WITH (FORCE)", self.name));
+        }
+    }
+}
+
+/// A number that this process gives once.
+fn fresh_number() -> u64 {
+    static NEXT: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
+    NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed)
+}
+
+fn run(url: &str, sql: &str) {
+    apart(|| {
+        let mut client = Client::connect(url, NoTls).expect("PostgreSQL answers");
+        client.batch_execute(sql).unwrap_or_else(|error| panic!("{sql}: {error:?}"));
+    });
+}
+
+/// The driver may not be used on a thread that runs futures.
+fn apart<T: Send>(body: impl FnOnce() -> T + Send) -> T {
+    std::thread::scope(|scope| scope.spawn(body).join()).expect("what was asked of PostgreSQL is done")
+}
+
+/// A server that ends with this process, however that ends.
+#[derive(Debug)]
+pub struct Server {
+    /// The URL of its database `postgres`.
+    pub url: String,
+    child: Child,
+}
+
+impl Server {
+    /// Starts one; `None` when no PostgreSQL is installed.
+    ///
+    /// # Panics
+    /// When there is one that does not start.
+    #[must_use]
+    pub fn start() -> Option<Self> {
+        Self::start_with(&[])
+    }
+
+    /// Starts one that also speaks TLS on a port of 127.0.0.1, which is returned; the certificate and its key are PEM.
+    ///
+    /// # Panics
+    /// As [`Server::start`], and when there is no free port.
+    #[must_use]
+    pub fn start_with_tls(certificate: &str, key: &str) -> Option<(Self, u16)> {
+        let port =
+            TcpListener::bind(("127.0.0.1", 0)).and_then(|free| free.local_addr()).expect("a port").port();
+        let settings = [
+            ("SYNCLINE_PG_CERTIFICATE", certificate),
+            ("SYNCLINE_PG_KEY", key),
+            ("SYNCLINE_PG_PORT", &port.to_string()),
+        ];
+        Self::start_with(&settings).map(|server| (server, port))
+    }
+
+    fn start_with(settings: &[(&str, &str)]) -> Option<Self> {
+        let mut child = Command::new("sh")
+            .arg(client("postgres_for_tests.sh"))
+            .envs(settings.iter().copied())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            // It ends a moment after this process, whose output it must not keep open until then.
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("a shell");
+        let mut line = String::new();
+        let stdout = child.stdout.take().expect("it is piped");
+        BufReader::new(stdout).read_line(&mut line).expect("it says something");
+        if let Some(url) = line.trim().strip_prefix("ready ") {
+            return Some(Self { url: url.to_owned(), child });
+        }
+        let ended = child.wait_with_output().expect("it ends");
+        let told = String::from_utf8_lossy(&ended.stderr);
+        assert_eq!(ended.status.code(), Some(3), "PostgreSQL does not start: {told}");
+        eprintln!("skipped: {}; `cargo xtask test` installs it", told.trim());
+        None
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        drop(self.child.stdin.take());
+        let _ = self.child.wait();
+    }
+}
