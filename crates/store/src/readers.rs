@@ -164,6 +164,7 @@ mod tests {
     }
 
     impl Numbers {
+        #[expect(clippy::disallowed_methods, reason = "the test plays the writer")]
         fn new() -> Self {
             let folder = tempfile::tempdir().expect("a temporary folder");
             let path = folder.path().join("numbers.db");
@@ -179,6 +180,7 @@ mod tests {
             self.add_with(1);
         }
 
+        #[expect(clippy::disallowed_methods, reason = "the test plays the writer")]
         fn add_with(&self, pages: usize) {
             let sql = "INSERT INTO number (value, filler) VALUES (1, ?1)";
             self.writer.execute(sql, ["x".repeat(4000 * pages)]).expect("written");
