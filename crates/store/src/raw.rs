@@ -292,6 +292,11 @@ pub(crate) fn read<T>(
     Ok(answer)
 }
 
+/// Writes the log back into the database, as far as nobody reads from it.
+pub(crate) fn checkpoint(writer: &rusqlite::Connection) -> rusqlite::Result<()> {
+    writer.prepare_cached("PRAGMA wal_checkpoint(PASSIVE)")?.query_row([], |_| Ok(()))
+}
+
 /// Runs a statement that says nothing; prepared once, or it would be parsed again each time.
 pub(crate) fn run(connection: &rusqlite::Connection, sql: &str) -> rusqlite::Result<()> {
     connection.prepare_cached(sql)?.execute([]).map(drop)

@@ -24,7 +24,7 @@ use crate::config::{Config, Role, RootKey};
 use crate::credentials::Fresh;
 use crate::keyring;
 use crate::server::{self, Connections, Front, Gate, PageTokens, Policies};
-use crate::worker::Worker;
+use crate::worker::{Pacing, Worker};
 
 /// How long work that was cut off after its grace period may take to be handed over.
 const HAND_OVER: Duration = Duration::from_secs(5);
@@ -109,10 +109,8 @@ async fn parts_with(
         git,
         Arc::clone(&target),
         Arc::clone(&seams.clock),
-        config.poll_interval,
-        config.limits.remote(),
-        config.places,
         seams.outside.clone(),
+        Pacing { poll_interval: config.poll_interval, remote: config.limits.remote(), places: config.places },
     ));
     let front = Arc::new(Front {
         tokens: PageTokens::new(store.keyring().token_key()),

@@ -13,6 +13,7 @@ fn decision<T: std::fmt::Debug>(result: Result<T, GitError>) -> &'static str {
     match result {
         Ok(_) => "Ok",
         Err(GitError::Unavailable { .. }) => "Unavailable",
+        Err(GitError::Throttled { .. }) => "Throttled",
         Err(GitError::Unauthorized { .. }) => "Unauthorized",
         Err(GitError::RepositoryNotFound { .. }) => "RepositoryNotFound",
         Err(GitError::RefusedByPolicy { .. }) => "RefusedByPolicy",
@@ -31,7 +32,7 @@ async fn each_fault_of_a_remote_is_one_decision() {
         (Fault::Status(403), "Unauthorized"),
         (Fault::Status(404), "RepositoryNotFound"),
         (Fault::Status(410), "RepositoryNotFound"),
-        (Fault::Status(429), "Unavailable"),
+        (Fault::Status(429), "Throttled"),
         (Fault::Status(500), "Unavailable"),
         (Fault::Status(502), "Unavailable"),
         (Fault::Status(503), "Unavailable"),

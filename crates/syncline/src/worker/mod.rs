@@ -88,22 +88,32 @@ struct Begun {
     next_ms: Option<i64>,
 }
 
+/// How often a worker looks at the world, and how much it does at a time.
+#[derive(Debug, Clone)]
+pub struct Pacing {
+    /// The time from one look at a repository to the next.
+    pub poll_interval: Duration,
+    /// How many calls a Git host is sent.
+    pub remote: RemoteBudget,
+    /// How many pieces of work are in progress.
+    pub places: Places,
+}
+
 impl Worker {
-    /// A worker that polls each repository every `poll_interval`, as far as `budget` lets it.
+    /// A worker that has claimed nothing yet.
     #[must_use]
     pub fn new(
         store: Store,
         git: Arc<dyn Repositories>,
         target: Arc<dyn Target>,
         clock: Arc<dyn Clock>,
-        poll_interval: Duration,
-        budget: RemoteBudget,
-        places: Places,
         outside: Outside,
+        pacing: Pacing,
     ) -> Self {
+        let Pacing { poll_interval, remote, places } = pacing;
         // Longer than anybody waits, and short enough to be added to any time.
         let poll_interval_ms = i64::try_from(poll_interval.as_millis()).unwrap_or(i64::MAX).min(1 << 50);
-        let heads = Heads::new(Arc::clone(&clock), poll_interval_ms, budget);
+        let heads = Heads::new(Arc::clone(&clock), poll_interval_ms, remote);
         Self {
             store,
             git,

@@ -90,7 +90,8 @@ async fn a_git_host_that_hangs_keeps_nobody_from_the_others() {
     // Of several accounts, so that no bound but the host's keeps them in check.
     for number in 0..40 {
         let account = format!("3333333333{:02}", number % 4);
-        world.create_sync_of(&account, &format!("stuck-{number}"), &endpoint, ("acme", "infra")).await;
+        let repository = format!("infra-{number}");
+        world.create_sync_of(&account, &format!("stuck-{number}"), &endpoint, ("acme", &repository)).await;
     }
     world.clock.advance_ms(1);
     repository(&world, "quiet/infra").await;
