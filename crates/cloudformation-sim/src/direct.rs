@@ -225,6 +225,20 @@ impl Direct {
         })
     }
 
+    /// ListStacks of all that are in progress: `StackId`, `StackStatus` and `LastUpdatedTime` of each.
+    ///
+    /// # Errors
+    /// CloudFormation's.
+    pub fn stacks_in_progress(&self) -> Result<Vec<(String, String, Option<i64>)>, Refused> {
+        self.at(|region, _| {
+            let listed = region.stacks.iter().filter(|stack| stack.status.ends_with("_IN_PROGRESS"));
+            let summary = |stack: &crate::stack::Stack| {
+                (stack.place.stack_id.clone(), stack.status.clone(), stack.updated_ms)
+            };
+            Ok(listed.map(summary).collect())
+        })
+    }
+
     /// DescribeStackEvents: shows `look` each event, newest first, until it breaks off.
     ///
     /// # Errors

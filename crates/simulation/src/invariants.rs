@@ -157,7 +157,10 @@ fn check_sync(
             Err("its branch is gone and no blocker says so".to_owned())
         };
     };
-    if let Some(outage) = active.iter().find(|kind| OUTAGES.contains(&kind.as_str())) {
+    // What rests does not try again what failed.
+    if let Some(outage) = active.iter().find(|kind| OUTAGES.contains(&kind.as_str()))
+        && !configured.is_suspended
+    {
         return Err(format!("{outage} stands although everything works"));
     }
     if active.iter().any(|kind| kind == "BRANCH_MISSING" || kind == "CONNECTION_UNAVAILABLE") {
@@ -166,6 +169,10 @@ fn check_sync(
     let (seen, seq) = &configured.head;
     if seen.as_ref() != Some(head) || configured.considered != (*seq, configured.generation) {
         return Err(format!("the head {head} was never considered"));
+    }
+    if configured.is_suspended {
+        // It knows what it would do, and does it once it is resumed.
+        return Ok(());
     }
     let Some(newest) = attempts.last() else {
         return Err("there is no attempt".to_owned());

@@ -10,6 +10,7 @@
 //! **Architecture Invariant:** nothing here decides anything about a sync: the worker, the store, the decisions and
 //! the simulator's rules are those of the product. What is simulated is what is outside of it.
 
+mod administration;
 mod clock;
 mod faults;
 mod files;
@@ -25,5 +26,5 @@ mod story;
 mod world;
 
 pub use history::{Ground, Outcome};
-pub use points::{Often, POINTS};
+pub use points::{ELSEWHERE, Often, POINTS};
 pub use world::{Tallies, Tally};

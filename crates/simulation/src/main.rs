@@ -32,6 +32,9 @@ struct Options {
     /// Breaks the engine in this way, to see it found.
     #[arg(long)]
     mutant: Option<Broken>,
+    /// Succeeds as soon as one history goes wrong, and fails if none does.
+    #[arg(long, requires = "mutant")]
+    must_be_found: bool,
     /// Threads; the machine's processors otherwise.
     #[arg(long)]
     threads: Option<usize>,
@@ -46,6 +49,16 @@ enum Broken {
     Wake,
     /// A change set is executed before that is committed.
     Execute,
+}
+
+impl Broken {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Lease => "lease",
+            Self::Wake => "wake",
+            Self::Execute => "execute",
+        }
+    }
 }
 
 impl From<Broken> for Mutant {
@@ -84,7 +97,7 @@ fn run(options: &Options) -> anyhow::Result<bool> {
         let outcome = Ground::prepare()?.history(seed, true)?;
         println!("{}", outcome.tale.join("\n"));
         println!("digest {:016x}, {} faults", outcome.digest, outcome.faults);
-        return Ok(tell(seed, &outcome));
+        return Ok(tell(seed, &outcome, options.mutant));
     }
     let next = AtomicU64::new(options.first);
     let end = options.first + options.histories;
@@ -110,10 +123,10 @@ fn run(options: &Options) -> anyhow::Result<bool> {
                     sum.struck += tally.struck;
                 }
                 all.2 += u64::from(outcome.faults);
-                if !tell(seed, &outcome) {
+                if !tell(seed, &outcome, options.mutant) {
                     all.1.push(seed);
                 }
-                if all.1.len() >= ENOUGH {
+                if all.1.len() >= if options.must_be_found { 1 } else { ENOUGH } {
                     next.store(end, Ordering::Relaxed);
                 }
             }
@@ -125,18 +138,26 @@ fn run(options: &Options) -> anyhow::Result<bool> {
         })
     })?;
     let (tallies, failed, faults) = all.into_inner().unwrap_or_else(PoisonError::into_inner);
+    if options.must_be_found {
+        match failed.iter().min() {
+            Some(seed) => println!("the broken engine was found by history {} of {}", seed + 1 - options.first, options.histories),
+            None => println!("the broken engine was not found in {} histories", options.histories),
+        }
+        return Ok(!failed.is_empty());
+    }
     let is_enough = table(&tallies, options.least);
     println!("{} histories, {faults} faults, {} violated: {failed:?}", options.histories, failed.len());
     Ok(failed.is_empty() && is_enough)
 }
 
 /// Says what went wrong in a history; true if nothing did.
-fn tell(seed: u64, outcome: &Outcome) -> bool {
+fn tell(seed: u64, outcome: &Outcome, mutant: Option<Broken>) -> bool {
     for violation in &outcome.violations {
         println!("seed {seed}: {violation}");
     }
     if !outcome.violations.is_empty() {
-        println!("seed {seed}: tell it again with: cargo xtask simulate --seed {seed}");
+        let mutant = mutant.map_or_else(String::new, |broken| format!(" --mutant {}", broken.name()));
+        println!("seed {seed}: tell it again with: cargo xtask simulate --seed {seed}{mutant}");
     }
     outcome.violations.is_empty()
 }

@@ -46,6 +46,8 @@ pub(crate) struct Configured {
     pub(crate) config_file: String,
     pub(crate) only_file_changes: bool,
     pub(crate) is_deleted: bool,
+    /// Whether it, or its account, was told to rest.
+    pub(crate) is_suspended: bool,
     pub(crate) generation: i64,
     pub(crate) considered: (i64, i64),
     /// The owner and name of the link's repository.
@@ -93,7 +95,8 @@ const CONFIGURATIONS: &str =
     "SELECT s.id, s.account_id, s.resource_name, s.branch, s.config_file,
             coalesce(s.trigger_resource_update_on, '') = 'FILE_CHANGE', s.deleted, s.generation, s.considered_seq,
             s.considered_generation, coalesce(l.owner_id || '/' || l.repository_name, ''),
-            (SELECT count(*) FROM connection c WHERE c.id = l.connection_id), b.head_sha, coalesce(b.head_seq, 0)
+            (SELECT count(*) FROM connection c WHERE c.id = l.connection_id), b.head_sha, coalesce(b.head_seq, 0),
+            (SELECT count(*) FROM suspension p WHERE p.account_id = s.account_id AND p.sync_id IN ('', s.id))
        FROM sync_configuration s
        LEFT JOIN repository_link l ON l.id = s.link_id
        LEFT JOIN branch b ON b.link_id = s.link_id AND b.name = s.branch
@@ -215,6 +218,7 @@ impl Oracle {
                 config_file: row.get(4)?,
                 only_file_changes: row.get(5)?,
                 is_deleted: row.get(6)?,
+                is_suspended: row.get::<_, i64>(14)? > 0,
                 generation: row.get(7)?,
                 considered: (row.get(8)?, row.get(9)?),
                 repository: row.get(10)?,

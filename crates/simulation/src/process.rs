@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use syncline::config::Limits;
-use syncline::worker::{Places, Worker};
+use syncline::worker::{Pacing, Places, Worker};
 use syncline_seams::{Clock, Outside};
 use syncline_store::{MasterKeys, Store, StoreError, Writer};
 use tokio::sync::mpsc::UnboundedReceiver;
@@ -54,6 +54,7 @@ struct Running {
 
 struct Working {
     number: u64,
+    worker: Arc<Worker>,
     control: Arc<Control>,
     lanes: Vec<JoinHandle<()>>,
 }
@@ -97,6 +98,36 @@ impl Site {
             (Some(control), Some(ms)) => control.pause(ms),
             (Some(control), None) => control.life.end(),
             (None, _) => {}
+        }
+    }
+
+    /// Stops one of the workers as SIGTERM does when its time to finish is over, and has another in its place.
+    pub(crate) async fn drain(&self, chosen: usize) {
+        let stopped = {
+            let mut state = self.lock();
+            let Some(running) = &mut state.running else { return };
+            match running.workers.len() {
+                0 => return,
+                count => running.workers.remove(chosen % count),
+            }
+        };
+        self.world.tell(|| format!("worker {} is stopped", stopped.number));
+        for lane in stopped.lanes {
+            lane.abort();
+            let _ = lane.await;
+        }
+        let handed_over = stopped.worker.hand_over().await;
+        self.world.tell(|| format!("it hands over: {handed_over:?}"));
+        self.replace_worker();
+    }
+
+    /// Starts a worker in the place of one that is gone, if the process is there.
+    fn replace_worker(&self) {
+        let running = self.lock().running.take();
+        if let Some(mut running) = running {
+            let worker = self.work(&running);
+            running.workers.push(worker);
+            self.lock().running = Some(running);
         }
     }
 
@@ -166,10 +197,12 @@ impl Site {
             Arc::new(SimulatedGit::new(caller.clone())),
             Arc::new(SimulatedCloudFormation::new(caller, Arc::clone(&self.oracle))),
             Arc::new(self.world.clock.clone()),
-            POLL_INTERVAL,
-            Limits::default().remote(),
-            Places::default(),
             outside,
+            Pacing {
+                poll_interval: POLL_INTERVAL,
+                remote: Limits::default().remote(),
+                places: Places::default(),
+            },
         ));
         let lanes = (0..LANES)
             .map(|_| {
@@ -185,7 +218,7 @@ impl Site {
                 tokio::spawn(Pausable::new(Arc::clone(&control), watched))
             })
             .collect();
-        Working { number, control, lanes }
+        Working { number, worker, control, lanes }
     }
 
     /// Buries those who die, and has others in their place.
@@ -223,12 +256,7 @@ impl Site {
                         lane.abort();
                         let _ = lane.await;
                     }
-                    let running = self.lock().running.take();
-                    if let Some(mut running) = running {
-                        let worker = self.work(&running);
-                        running.workers.push(worker);
-                        self.lock().running = Some(running);
-                    }
+                    self.replace_worker();
                 }
             }
         }

@@ -5,7 +5,7 @@ use std::sync::PoisonError;
 use syncline_seams::chance;
 use syncline_store::{
     Change, ConfigurationChange, ConfigurationQuotas, CredentialRow, LinkChange, NewConfiguration,
-    NewConnection, NewLink, Owner, Scope, Store, StoreResult, Told,
+    NewConnection, NewLink, Owner, Scope, Store, StoreResult, Suspended, Told,
 };
 
 use crate::clock::pass;
@@ -18,7 +18,7 @@ const QUOTAS: ConfigurationQuotas = ConfigurationQuotas { per_account: 100, per_
 
 impl Story {
     /// Makes a request, and remembers whether it was acknowledged.
-    async fn ask<T, F>(&self, what: &str, ask: impl FnOnce(Store, Recording) -> F)
+    pub(crate) async fn ask<T, F>(&self, what: &str, ask: impl FnOnce(Store, Recording) -> F)
     where
         F: Future<Output = StoreResult<T>>,
     {
@@ -35,6 +35,16 @@ impl Story {
         if asked.is_ok() {
             self.acknowledged.lock().unwrap_or_else(PoisonError::into_inner).push(id);
         }
+    }
+
+    /// Asks for what leaves no audit record.
+    pub(crate) async fn unrecorded<F>(&self, what: &str, ask: impl FnOnce(Store) -> F)
+    where
+        F: Future<Output = StoreResult<()>>,
+    {
+        let Some(store) = self.site.store() else { return };
+        let asked = ask(store).await;
+        self.site.world.tell(|| format!("{what}: {asked:?}"));
     }
 
     pub(crate) async fn configure(&self, slot: &Slot) {
@@ -107,6 +117,33 @@ impl Story {
         if self.dice(2) == 0 {
             self.configure(&slot.clone()).await;
         }
+    }
+
+    /// Has a sync or an account rest, or go on.
+    pub(crate) async fn suspend_or_resume(&self) {
+        let slot = self.some_slot();
+        let what = match self.dice(4) {
+            0 => Suspended::Account,
+            _ => suspended(slot),
+        };
+        let scope = scope_of(slot.account);
+        if self.dice(2) == 0 {
+            self.ask(&format!("suspend {what:?}"), async |store, recording| {
+                store.suspend(&scope, what, "it rests", recording.of(&scope)).await
+            })
+            .await;
+        } else {
+            self.resume(slot.account, what).await;
+        }
+    }
+
+    /// Has a sync or an account go on.
+    pub(crate) async fn resume(&self, account: usize, what: Suspended) {
+        let scope = scope_of(account);
+        self.ask(&format!("resume {what:?}"), async |store, recording| {
+            store.resume(&scope, what, recording.of(&scope)).await
+        })
+        .await;
     }
 
     /// Resolves some blocker that stands.
@@ -210,7 +247,7 @@ impl Story {
 
 /// The audit record of a request.
 pub(crate) struct Recording {
-    id: String,
+    pub(crate) id: String,
 }
 
 impl Recording {
@@ -219,6 +256,11 @@ impl Recording {
         let tell = |_: &T, now_ms| Told { record: format!("{{\"eventTime\":{now_ms}}}"), answer: None };
         Change::recorded(scope.account.clone(), self.id, |outcome| outcome, tell)
     }
+}
+
+/// A stack's sync, to be suspended or resumed.
+pub(crate) fn suspended(slot: &Slot) -> Suspended {
+    Suspended::Sync { sync_type: SYNC_TYPE.to_owned(), name: slot.stack.clone() }
 }
 
 pub(crate) fn new_connection(account: usize, id: &str) -> NewConnection {

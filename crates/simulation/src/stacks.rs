@@ -1,13 +1,13 @@
 //! The simulated CloudFormation as a worker's target: the simulator's rules, without HTTP.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use syncline_cloudformation_sim::{Direct, Refused};
 use syncline_targets::{
     Access, Answer, Change, ChangeSet, ChangeSetKind, ChangeSetRef, ChangeSetRequest, Execution, Gathering,
-    Stack, StackEvent, Target, TargetError, refusal,
+    InProgress, Listings, Stack, StackEvent, Target, TargetError, refusal,
 };
 
 use crate::faults::Caller;
@@ -26,6 +26,7 @@ type Session = (u64, i64);
 pub(crate) struct SimulatedCloudFormation {
     caller: Caller,
     oracle: Arc<Oracle>,
+    listings: Listings,
     /// By role and external id.
     sessions: Mutex<BTreeMap<(String, String), Session>>,
 }
@@ -47,7 +48,8 @@ fn answered(action: &str, status: u16, code: &str, message: &str) -> TargetError
 
 impl SimulatedCloudFormation {
     pub(crate) fn new(caller: Caller, oracle: Arc<Oracle>) -> Self {
-        Self { caller, oracle, sessions: Mutex::default() }
+        let listings = Listings::new(Arc::new(caller.world.clock.clone()));
+        Self { caller, oracle, listings, sessions: Mutex::default() }
     }
 
     fn world(&self) -> &Arc<World> {
@@ -141,6 +143,26 @@ impl Target for SimulatedCloudFormation {
                 Err(TargetError::NotFound) => Ok(None),
                 Err(error) => Err(error),
             }
+        })
+    }
+
+    fn in_progress<'a>(
+        &'a self,
+        access: &'a Access,
+        stack_id: &'a str,
+        asked_ms: i64,
+    ) -> Answer<'a, Option<InProgress>> {
+        Box::pin(async move {
+            let list = async {
+                let listed =
+                    self.call(access, "cloudformation.ListStacks", Direct::stacks_in_progress).await?;
+                let seen = listed.into_iter().map(|(id, status, updated_ms)| {
+                    (id, InProgress { status: status.as_str().into(), updated_ms })
+                });
+                Ok(Arc::new(seen.collect::<HashMap<_, _>>()))
+            };
+            let listed = self.listings.since(access, asked_ms, list).await?;
+            Ok(listed.get(stack_id).cloned())
         })
     }
 

@@ -3,12 +3,13 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use syncline_model::names::RoleArn;
-use syncline_store::Scope;
+use syncline_store::{Scope, Suspended};
 
 use crate::clock::pass;
 use crate::files::{self, Flavour};
 use crate::hosts::{Files, Outage};
 use crate::process::Site;
+use crate::requests::suspended;
 use crate::world::Answer;
 
 pub(crate) const REGION: &str = "eu-central-1";
@@ -147,7 +148,8 @@ impl Story {
             52..57 => self.force_push(),
             57..61 => self.delete_branch(),
             61..66 => self.sync_now().await,
-            66..74 => self.update_configuration().await,
+            66..71 => self.update_configuration().await,
+            71..74 => self.suspend_or_resume().await,
             74..78 => self.delete_configuration().await,
             78..83 => self.configure(&self.some_slot().clone()).await,
             83..89 => self.resolve().await,
@@ -156,6 +158,10 @@ impl Story {
             94..96 => self.replace_connection().await,
             96..98 => self.change_unused_link().await,
             _ => self.touch_stack(),
+        }
+        // Beside the changes: nothing of it is synced.
+        if self.dice(12) == 0 {
+            self.administer().await;
         }
         let ms = match self.dice(10) {
             0..3 => 0,
@@ -312,8 +318,9 @@ impl Story {
         let long = i64::try_from(ms).unwrap_or_default();
         match what {
             0..10 => self.site.kill(),
-            10..18 => self.site.strike(self.dice(4), None),
-            18..32 => self.site.strike(self.dice(4), Some(16_000 + ms as u64)),
+            10..15 => self.site.strike(self.dice(4), None),
+            15..20 => self.site.drain(self.dice(4)).await,
+            20..32 => self.site.strike(self.dice(4), Some(16_000 + ms as u64)),
             32..42 => world.break_database(long / 4),
             42..52 => world.break_cloudformation(
                 long,
@@ -365,6 +372,17 @@ impl Story {
         );
         while self.site.store().is_none() {
             pass(100).await;
+        }
+        // What rests may go on, or rest for good.
+        for account in 0..ACCOUNTS.len() {
+            if self.dice(4) > 0 {
+                self.resume(account, Suspended::Account).await;
+            }
+        }
+        for slot in &self.slots {
+            if self.dice(4) > 0 {
+                self.resume(slot.account, suspended(slot)).await;
+            }
         }
         // Some links may have lost their connection for good.
         let lost = |account| {

@@ -25,13 +25,14 @@ pub(crate) enum Operation {
 }
 
 impl Operation {
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 9] = [
         Self::DescribeStacks,
         Self::CreateChangeSet,
         Self::DescribeChangeSet,
         Self::DeleteChangeSet,
         Self::ExecuteChangeSet,
         Self::DescribeStackEvents,
+        Self::ListStacks,
         Self::AssumeRole,
         Self::GetCallerIdentity,
     ];

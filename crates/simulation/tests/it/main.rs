@@ -1,7 +1,10 @@
 //! A short run of histories, and whether a broken engine is found.
 
+use std::collections::BTreeSet;
+use std::path::Path;
+
 use syncline_seams::mutant::{Mutant, break_this_thread};
-use syncline_simulation::{Ground, Outcome};
+use syncline_simulation::{ELSEWHERE, Ground, Outcome, POINTS};
 
 /// The histories of a short run; `cargo xtask simulate` runs them all.
 const SHORT: u64 = 120;
@@ -36,8 +39,41 @@ fn a_seed_tells_the_same_history_again() {
         assert_eq!(again.digest, *digest, "seed {seed}");
         assert!(again.tale.len() > 20, "it is told: {:?}", again.tale);
     }
-    let different: std::collections::BTreeSet<_> = digests.iter().collect();
+    let different: BTreeSet<_> = digests.iter().collect();
     assert_eq!(different.len(), digests.len(), "another seed is another history");
+}
+
+/// Every fault point in the product's sources, of the form `"store.open_attempt"`.
+fn points_in_sources() -> BTreeSet<String> {
+    let crates = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the crates' folder");
+    let mut folders: Vec<_> =
+        ["git", "store", "syncline", "targets"].iter().map(|name| crates.join(name).join("src")).collect();
+    let mut points = BTreeSet::new();
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).expect("a folder of sources") {
+            let path = entry.expect("readable").path();
+            if path.is_dir() {
+                folders.push(path);
+                continue;
+            }
+            let text = std::fs::read_to_string(&path).expect("text");
+            let is_point = |text: &&str| {
+                text.split_once('.').is_some_and(|(of, name)| {
+                    ["store", "git", "cloudformation", "sts", "keyring"].contains(&of)
+                        && !name.is_empty()
+                        && name.chars().all(|c| c.is_ascii_alphabetic() || c == '_')
+                })
+            };
+            points.extend(text.split('"').filter(is_point).map(str::to_owned));
+        }
+    }
+    points
+}
+
+#[test]
+fn every_point_of_the_product_is_passed_or_said_to_be_elsewhere() {
+    let known = POINTS.iter().map(|(point, _)| point).chain(ELSEWHERE);
+    assert_eq!(points_in_sources(), known.map(|point| (*point).to_owned()).collect());
 }
 
 /// Whether the engine, broken in this way, is found, and by what.

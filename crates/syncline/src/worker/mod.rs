@@ -179,12 +179,20 @@ impl Worker {
         let count = running.len();
         running.shutdown().await;
         // Every step is resumed by looking: where it was cut off makes no difference.
-        match self.store.hand_over(&self.owner).await {
+        match self.hand_over().await {
             Ok(()) => info!(count, "work in progress was cut off and handed over"),
             Err(error) => {
                 error!(%error, "work in progress could not be handed over; its leases run out by themselves")
             }
         }
+    }
+
+    /// Gives back what this worker has claimed and works on no more, so that nobody waits for its leases to run out.
+    ///
+    /// # Errors
+    /// The database's; the leases run out by themselves.
+    pub async fn hand_over(&self) -> Result<(), StoreError> {
+        self.store.hand_over(&self.owner).await
     }
 
     /// Starts whatever is due, as far as there are places. When there may be more to start, unless something wakes
