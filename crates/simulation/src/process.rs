@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use syncline::config::Limits;
-use syncline::worker::{Pacing, Places, Worker};
+use syncline::worker::{Pacing, Places, Turn, Worker};
 use syncline_seams::{Clock, Outside};
 use syncline_store::{MasterKeys, Store, StoreError, Writer};
 use tokio::sync::mpsc::UnboundedReceiver;
@@ -50,6 +50,23 @@ struct Running {
     number: u64,
     pump: JoinHandle<()>,
     workers: Vec<Working>,
+    quiet: Arc<Mutex<Quiet>>,
+}
+
+/// What some lane of a process found when it last looked for work: the others need not look for themselves.
+#[derive(Debug, Default)]
+struct Quiet {
+    /// The changes of the database until then.
+    changes: u64,
+    /// Nothing is to be done before that, in milliseconds since the Unix epoch.
+    until_ms: i64,
+}
+
+impl Quiet {
+    /// Until when nothing is to be done; `None` if that is not known.
+    fn until(&self, changes: u64, now_ms: i64) -> Option<i64> {
+        (self.changes == changes && now_ms < self.until_ms).then_some(self.until_ms)
+    }
 }
 
 struct Working {
@@ -160,7 +177,8 @@ impl Site {
         let clock: Arc<dyn Clock> = Arc::new(self.world.clock.clone());
         let (store, writer) = Store::open_stepwise(&self.database, self.keys.clone(), clock, plan.outside())?;
         let pump = tokio::spawn(pump(Arc::clone(&self.world), writer));
-        let mut running = Running { store, life, number, pump, workers: Vec::new() };
+        let quiet = Arc::default();
+        let mut running = Running { store, life, number, pump, workers: Vec::new(), quiet };
         for _ in 0..self.workers {
             let worker = self.work(&running);
             running.workers.push(worker);
@@ -206,7 +224,8 @@ impl Site {
         ));
         let lanes = (0..LANES)
             .map(|_| {
-                let lane = lane(Arc::clone(&self.world), Arc::clone(&worker), running.store.clone());
+                let quiet = Arc::clone(&running.quiet);
+                let lane = lane(Arc::clone(&self.world), Arc::clone(&worker), running.store.clone(), quiet);
                 let world = Arc::clone(&self.world);
                 let watched = AssertUnwindSafe(lane).catch_unwind().map(move |ended| {
                     if let Err(panic) = ended {
@@ -295,22 +314,39 @@ pub(crate) async fn pump(world: Arc<World>, mut writer: Writer) {
 }
 
 /// One piece of work after the other, whatever is due.
-async fn lane(world: Arc<World>, worker: Arc<Worker>, store: Store) {
+async fn lane(world: Arc<World>, worker: Arc<Worker>, store: Store, quiet: Arc<Mutex<Quiet>>) {
+    let quiet = || quiet.lock().unwrap_or_else(PoisonError::into_inner);
     loop {
-        match worker.tick().await {
-            Ok(true) => continue,
-            Ok(false) => {}
-            Err(_) => pass(1_000).await,
-        }
-        let due = [store.next_due_ms(None).await, store.next_lease_end_ms().await];
-        let next = due.into_iter().filter_map(|due| due.ok().flatten()).min();
-        let now = world.clock.now_ms();
-        let wait = next.map_or(LONGEST_WAIT_MS, |next| next - now).clamp(1, LONGEST_WAIT_MS);
+        let (changes, now) = (world.changes(), world.clock.now_ms());
+        let known = quiet().until(changes, now);
+        let until_ms = match known {
+            Some(until_ms) => until_ms,
+            None => match look(&worker, &store).await {
+                Ok(Some(next_ms)) => {
+                    let until_ms = next_ms.min(now + LONGEST_WAIT_MS);
+                    *quiet() = Quiet { changes, until_ms };
+                    until_ms
+                }
+                Ok(None) => continue,
+                Err(_) => {
+                    pass(1_000).await;
+                    continue;
+                }
+            },
+        };
+        let wait = (until_ms - now).clamp(1, LONGEST_WAIT_MS).unsigned_abs();
         tokio::select! {
             biased;
             () = store.woken() => {}
             // Not all lanes at the same moment: they would only take turns in finding nothing.
-            () = pass(wait.unsigned_abs() + world.dice(|dice| dice.u64(..40))) => {}
+            () = pass(wait + world.dice(|dice| dice.u64(..40))) => {}
         }
     }
+}
+
+/// Does what is due; when nothing is, until when nothing will be.
+async fn look(worker: &Worker, store: &Store) -> Result<Option<i64>, StoreError> {
+    let Turn::Idle { next_ms } = worker.take_turn().await? else { return Ok(None) };
+    let lease_ends_ms = store.next_lease_end_ms().await?;
+    Ok(Some(next_ms.into_iter().chain(lease_ends_ms).min().unwrap_or(i64::MAX)))
 }

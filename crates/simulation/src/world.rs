@@ -55,6 +55,7 @@ struct State {
     /// Stacks that somebody else touched.
     touched: BTreeSet<String>,
     tallies: Tallies,
+    changes: u64,
     faults: u32,
     digest: u64,
     violations: Vec<String>,
@@ -91,6 +92,7 @@ impl World {
             sessions: 0,
             touched: BTreeSet::new(),
             tallies: Tallies::new(),
+            changes: 0,
             faults: 0,
             digest: 0,
             violations: Vec::new(),
@@ -172,6 +174,16 @@ impl World {
             state.faults += 1;
         }
         strikes
+    }
+
+    /// Counts a commit, after which more may be due than before.
+    pub(crate) fn count_change(&self) {
+        self.lock().changes += 1;
+    }
+
+    /// The commits so far after which more may be due than before.
+    pub(crate) fn changes(&self) -> u64 {
+        self.lock().changes
     }
 
     /// Whether each commit fails.

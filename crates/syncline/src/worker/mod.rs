@@ -81,6 +81,19 @@ fn free(busy: &mut HashMap<tokio::task::Id, Kind>, ended: Result<(tokio::task::I
 /// When a piece of work is due again; `None` when something wakes it.
 type Due = Option<i64>;
 
+/// What a look for work came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Turn {
+    /// Something was done.
+    Worked,
+    /// Nothing was to be done.
+    Idle {
+        /// When something may be, unless it is woken, in milliseconds since the Unix epoch; `None` if nothing is known
+        /// of. The end of a lease that somebody else holds is not looked for.
+        next_ms: Option<i64>,
+    },
+}
+
 /// What was begun of one kind, and when there may be more.
 struct Begun {
     claims: Vec<Claim>,
@@ -134,14 +147,24 @@ impl Worker {
     /// # Errors
     /// What kept it from claiming; what went wrong with a claimed piece is logged and tried again later.
     pub async fn tick(&self) -> Result<bool, StoreError> {
-        let mut worked = false;
+        Ok(self.take_turn().await? == Turn::Worked)
+    }
+
+    /// The same, which says when there may be something to do.
+    ///
+    /// # Errors
+    /// Those of [`Worker::tick`].
+    pub async fn take_turn(&self) -> Result<Turn, StoreError> {
+        let (mut worked, mut next_ms) = (false, None);
         for kind in [Kind::Link, Kind::Branch, Kind::Sync, Kind::Audit] {
-            for claim in self.claim(kind, 1).await?.claims {
+            let begun = self.claim(kind, 1).await?;
+            next_ms = next_ms.into_iter().chain(begun.next_ms).min();
+            for claim in begun.claims {
                 self.work(claim).await;
                 worked = true;
             }
         }
-        Ok(worked)
+        Ok(if worked { Turn::Worked } else { Turn::Idle { next_ms } })
     }
 
     /// Does what is due until `stop` turns true. What it has begun then, it finishes within `grace`; what is not
@@ -234,7 +257,6 @@ impl Worker {
         };
         let backlog = self.store.backlog(kind).await?;
         let now_ms = self.clock.now_ms();
-        // What is due and cannot begin waits for a place, and must not be looked for again and again.
         let next_ms = backlog.beginnings_ms().filter(|at_ms| *at_ms > now_ms).min();
         let turns = || self.turns.lock().unwrap_or_else(PoisonError::into_inner);
         let lanes = turns().choose(
@@ -244,10 +266,12 @@ impl Worker {
             &bounds,
             free,
         );
-        let claims = match lanes.is_empty() {
-            true => Vec::new(),
-            false => self.store.claim_in(kind, lanes, &self.owner, LEASE_MS).await?,
-        };
+        if lanes.is_empty() {
+            // What is due and cannot begin waits for a place, and must not be looked for again and again.
+            let waits = (!backlog.due.is_empty()).then_some(now_ms + LONGEST_WAIT_MS);
+            return Ok(Begun { claims: Vec::new(), next_ms: next_ms.into_iter().chain(waits).min() });
+        }
+        let claims = self.store.claim_in(kind, lanes, &self.owner, LEASE_MS).await?;
         Ok(Begun { claims, next_ms })
     }
 

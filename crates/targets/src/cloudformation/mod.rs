@@ -24,7 +24,7 @@ use syncline_seams::{Clock, Outside, Secret};
 
 use self::guarded::{Guard, Guarded};
 use self::identity::Identity;
-use self::listings::{Listed, Listings};
+pub use self::listings::{Listed, Listings};
 use self::sessions::{Session, Sessions};
 use crate::classify::{Operation, classify, rejects_credentials};
 use crate::events::Gathering;
