@@ -15,7 +15,8 @@ const FOUND_WITHIN: &str = "1000";
 
 /// Runs `simulate [--histories N] [--first S] [--seed S] [--mutant M] …`; without arguments, the full run.
 pub(crate) fn run(arguments: &[&str]) -> anyhow::Result<()> {
-    let simulation = || cargo(&["run", "--quiet", "--package", "syncline-simulation", "--"]);
+    let simulation =
+        || keeping_memory(cargo(&["run", "--quiet", "--package", "syncline-simulation", "--"]));
     if arguments.is_empty() { everything(simulation) } else { told(simulation().args(arguments)) }
 }
 
@@ -24,7 +25,13 @@ pub(crate) fn run(arguments: &[&str]) -> anyhow::Result<()> {
 pub(crate) fn full() -> anyhow::Result<()> {
     command::run(&mut cargo(&["test", "--quiet", "--workspace", "--locked", "--no-run"]))?;
     let simulation = std::env::current_exe()?.with_file_name("syncline-simulation");
-    everything(|| Command::new(&simulation))
+    everything(|| keeping_memory(Command::new(&simulation)))
+}
+
+/// A simulation that gives no memory back between histories: SQLite would take it again with each of its connections.
+fn keeping_memory(mut simulation: Command) -> Command {
+    simulation.env("MALLOC_TRIM_THRESHOLD_", "1000000000").env("MALLOC_TOP_PAD_", "67108864");
+    simulation
 }
 
 /// All histories of the engine as it is, and of broken ones until they are found.

@@ -19,6 +19,13 @@ use crate::world::{Tallies, World};
 
 /// In one of so many histories each claim and release is looked at.
 const WATCHED: u64 = 8;
+/// In one of so many histories, what is slow takes an hour instead of minutes: nothing but looks happens meanwhile.
+const HOURS: u64 = 20;
+/// In one of so many histories, many stacks of one account are in progress at once, all driven by one worker, which
+/// then looks at them together.
+const CROWDS: u64 = 16;
+/// In one of so many histories, resources take long enough to be watched.
+const WATCHABLE: u64 = 4;
 /// Changes in each history at least.
 const CHANGES: u32 = 20;
 /// Faults in each history at least.
@@ -134,7 +141,17 @@ fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
 
 fn world(seed: u64, tells: bool) -> (Arc<World>, mpsc::UnboundedReceiver<crate::world::Death>) {
     let clock = VirtualTime::new();
-    let settings = Settings { default_account: "999999999999".to_owned(), ..Settings::default() };
+    let latency = std::time::Duration::from_millis(match seed {
+        crowd if crowd.is_multiple_of(CROWDS) => 3_000,
+        watchable if watchable.is_multiple_of(WATCHABLE) => 700,
+        _ => 60,
+    });
+    let settings = Settings {
+        default_account: "999999999999".to_owned(),
+        create_latency: latency,
+        update_latency: latency,
+        ..Settings::default()
+    };
     let right: Arc<dyn Clock> = Arc::new(clock.right());
     let simulator = Simulator::new(right, settings);
     let (deaths, buried) = mpsc::unbounded_channel();
@@ -146,13 +163,15 @@ async fn history(seed: u64, database: &Path, keys: &MasterKeys, tells: bool) -> 
     chance::seed_this_thread(Some(seed ^ 0x5eed));
     let (world, deaths) = world(seed, tells);
     let oracle = Arc::new(Oracle::open(&world, database, seed.is_multiple_of(WATCHED))?);
-    let workers = world.dice(|dice| dice.usize(1..4));
+    let is_crowd = seed.is_multiple_of(CROWDS);
+    let workers = if is_crowd { 1 } else { world.dice(|dice| dice.usize(1..4)) };
     let site = Site::new(Arc::clone(&world), oracle, database.to_owned(), keys.clone(), workers);
     site.start()?;
     let supervisor = tokio::spawn(Arc::clone(&site).supervise(deaths));
-    let story = Story::new(Arc::clone(&site));
+    let story = Story::new(Arc::clone(&site), is_crowd);
     let mut memory = Memory::default();
-    world.simulator.faults().slow_resource(files::SLOW, std::time::Duration::from_secs(3_600));
+    let slow = if seed.is_multiple_of(HOURS) { 3_600 } else { 240 };
+    world.simulator.faults().slow_resource(files::SLOW, std::time::Duration::from_secs(slow));
     story.begin().await;
     world.set_faults(true);
     let mut changes = 0;

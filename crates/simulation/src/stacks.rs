@@ -10,12 +10,16 @@ use syncline_targets::{
     InProgress, Listings, Stack, StackEvent, Target, TargetError, refusal,
 };
 
+use crate::clock::pass;
 use crate::faults::Caller;
+use crate::files::{self, Flavour};
 use crate::oracle::Oracle;
 use crate::world::{self, World};
 
 /// Who we are to AWS.
 const PRINCIPAL: &str = "arn:aws:iam::999999999999:role/syncline";
+/// In one of so many times, somebody else is faster than a change set.
+const OVERTAKEN: u32 = 30;
 /// How long before its end a session is renewed, in milliseconds.
 const RENEW_BEFORE_MS: i64 = 300_000;
 
@@ -54,6 +58,28 @@ impl SimulatedCloudFormation {
 
     fn world(&self) -> &Arc<World> {
         &self.caller.world
+    }
+
+    /// Somebody else may change the stack before a change set of ours is executed, which is then of no use.
+    fn overtake(&self, access: &Access, stack: &str) {
+        let world = Arc::clone(self.world());
+        if !world.is_on() || world.dice(|dice| dice.u32(..OVERTAKEN)) > 0 {
+            return;
+        }
+        let after_ms = world.dice(|dice| dice.u64(..200));
+        let place = (access.role.account().to_string(), access.region.to_string(), stack.to_owned());
+        tokio::spawn(async move {
+            pass(after_ms).await;
+            let (account, region, stack) = place;
+            let found = world.simulator.stack(&account, &region, &stack);
+            if found.is_some_and(|found| found.status.ends_with("_COMPLETE")) {
+                world.count_fault();
+                world.touch(&stack);
+                world.tell(|| format!("somebody else is faster with {stack}"));
+                let template = files::template(Flavour::Extra, 8);
+                world.simulator.faults().modify_stack(&account, &region, &stack, &template);
+            }
+        });
     }
 
     /// A session of the role, assumed if there is none that lasts.
@@ -213,6 +239,7 @@ impl Target for SimulatedCloudFormation {
             };
             let (change_set_arn, stack_id) =
                 self.call(access, "cloudformation.CreateChangeSet", create).await?;
+            self.overtake(access, &request.stack);
             Ok(ChangeSetRef { change_set_arn, stack_id })
         })
     }

@@ -74,13 +74,17 @@ pub(crate) struct Story {
 }
 
 impl Story {
-    /// A history on two or three repositories with five to seven stacks.
-    pub(crate) fn new(site: Arc<Site>) -> Self {
-        let count = site.world.dice(|dice| dice.usize(5..8));
+    /// A history on three repositories with five to seven stacks; a crowd is of one account, but for one of them.
+    pub(crate) fn new(site: Arc<Site>, is_crowd: bool) -> Self {
+        let count = if is_crowd { 7 } else { site.world.dice(|dice| dice.usize(5..8)) };
         let slots = (0..count)
             .map(|n| {
                 // Each of the repositories has at least one.
-                let repository = if n < 3 { n } else { site.world.dice(|dice| dice.usize(..3)) };
+                let repository = match n {
+                    0..3 => n,
+                    _ if is_crowd => n % 2,
+                    _ => site.world.dice(|dice| dice.usize(..3)),
+                };
                 let account = REPOSITORIES[repository].0;
                 Slot { account, stack: format!("stack-{n}"), file: format!("f{n}"), repository }
             })

@@ -62,8 +62,8 @@ impl Claim {
 }
 
 /// Takes the most overdue work of a lane that nobody holds. The outer WHERE re-checks the lease under the row lock;
-/// MATERIALIZED has PostgreSQL lock no more rows than it takes.
-pub(crate) const CLAIM: &str = "WITH due AS MATERIALIZED (SELECT id FROM work
+/// MATERIALIZED has PostgreSQL lock no more rows than it takes; it would have SQLite make a table for each claim.
+pub(crate) const CLAIM: &str = "WITH due AS /*pg MATERIALIZED*/ (SELECT id FROM work
                  WHERE kind = $1 AND lane = $2 AND due_at_ms <= $3
                    AND (lease_until_ms IS NULL OR lease_until_ms <= $3)
                  ORDER BY due_at_ms LIMIT $6 /*pg FOR UPDATE SKIP LOCKED*/)
