@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 use crate::clock::{VirtualTime, pass};
 use crate::files;
 use crate::invariants::{self, Memory};
-use crate::oracle::Oracle;
+use crate::oracle::{self, Oracle};
 use crate::process::{self, Site};
 use crate::requests;
 use crate::story::{self, ACCOUNTS, CONNECTIONS, ENDPOINT, HOSTS, REPOSITORIES, Story, scope_of};
@@ -113,6 +113,7 @@ impl Ground {
         drop(store);
         pump.abort();
         let _ = pump.await;
+        oracle::shrink_pages(&self.template())?;
         // A copy of the database alone must have everything.
         anyhow::ensure!(!self.template().with_extension("db-wal").exists(), "the database is not whole");
         Ok(())
@@ -189,7 +190,8 @@ async fn history(seed: u64, database: &Path, keys: &MasterKeys, tells: bool) -> 
     world.tell(|| "everything is mended".to_owned());
     rest(&story).await;
     memory.compare(&world, &site.oracle);
-    let text = std::fs::read(database)?;
+    let mut text = std::fs::read(database)?;
+    text.extend(std::fs::read(database.with_extension("db-wal")).unwrap_or_default());
     invariants::check(&story, &memory, &text);
     site.close().await;
     supervisor.abort();

@@ -85,29 +85,36 @@ pub(crate) fn check(story: &Story, memory: &Memory, database: &[u8]) {
 }
 
 fn check_attempts(world: &World, attempts: &[Attempted]) {
-    let mut wanted = BTreeSet::new();
+    let mut wanted = BTreeMap::<_, &Attempted>::new();
     for attempt in attempts {
         if !matches!(attempt.status.as_str(), "SUCCEEDED" | "FAILED") {
             world.violation(format!("an attempt never ended: {attempt:?}"));
         }
-        if !wanted.insert((&attempt.sync_id, attempt.wanted)) {
-            world.violation(format!("two attempts for the same: {attempt:?}"));
+        // What was given up because the sync was to rest is attempted anew.
+        if let Some(before) = wanted.insert((&attempt.sync_id, attempt.wanted), attempt)
+            && !(before.status == "FAILED" && before.events.contains(r#""Type":"SUPERSEDED""#))
+        {
+            world.violation(format!("two attempts for the same: {before:?} and {attempt:?}"));
         }
     }
 }
 
-/// At most one accepted execution for each attempt, which is one for each stack, revision and generation.
+/// At most one accepted execution for each stack, revision and generation, whoever attempted it.
 fn check_executions(world: &World, memory: &Memory) {
-    let mut by_attempt = BTreeMap::<String, Vec<String>>::new();
+    let mut by_wanted = BTreeMap::<(String, (i64, i64)), Vec<String>>::new();
     for execution in world.simulator.executions() {
         let name = execution.change_set_name;
-        let attempt = name.rsplit_once('-').map_or(name.as_str(), |(attempt, _)| attempt).to_owned();
-        by_attempt.entry(attempt).or_default().push(name);
+        let attempt = name.rsplit_once('-').map_or(name.as_str(), |(attempt, _)| attempt);
+        // One that was never seen in the database is known by its id alone.
+        let wanted = match memory.attempts().get(attempt) {
+            Some(recorded) => (recorded.sync_id.clone(), recorded.wanted),
+            None => (attempt.to_owned(), (0, 0)),
+        };
+        by_wanted.entry(wanted).or_default().push(name);
     }
-    for (attempt, executed) in by_attempt {
+    for (wanted, executed) in by_wanted {
         if executed.len() > 1 {
-            let recorded = memory.attempts().get(&attempt);
-            world.violation(format!("executed more than once: {executed:?} of {recorded:?}"));
+            world.violation(format!("executed more than once: {executed:?} for {wanted:?}"));
         }
     }
 }

@@ -114,6 +114,14 @@ const ATTEMPTS: &str =
             event_count, events
        FROM attempt ORDER BY sync_id, number";
 
+/// Has a database that nobody uses consist of small pages: most of a history's time goes into writing them.
+pub(crate) fn shrink_pages(path: &Path) -> rusqlite::Result<()> {
+    let connection = Connection::open(path)?;
+    connection.execute_batch(
+        "PRAGMA journal_mode = DELETE; PRAGMA page_size = 1024; VACUUM; PRAGMA journal_mode = WAL;",
+    )
+}
+
 impl Oracle {
     /// Opens the database, which must be there.
     pub(crate) fn open(world: &Arc<World>, path: &Path, watches_claims: bool) -> rusqlite::Result<Self> {
