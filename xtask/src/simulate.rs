@@ -15,8 +15,7 @@ const FOUND_WITHIN: &str = "1000";
 
 /// Runs `simulate [--histories N] [--first S] [--seed S] [--mutant M] …`; without arguments, the full run.
 pub(crate) fn run(arguments: &[&str]) -> anyhow::Result<()> {
-    let simulation =
-        || keeping_memory(cargo(&["run", "--quiet", "--package", "syncline-simulation", "--"]));
+    let simulation = || keeping_memory(cargo(&["run", "--quiet", "--package", "syncline-simulation", "--"]));
     if arguments.is_empty() { everything(simulation) } else { told(simulation().args(arguments)) }
 }
 

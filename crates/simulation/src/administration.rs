@@ -42,8 +42,7 @@ impl Story {
             store.tag(&scope, Tagged::Host(id.clone()), tags, recording.of(&scope)).await
         })
         .await;
-        let to =
-            HostChange { provider_endpoint: Some(format!("{ENDPOINT}:8443")), vpc_configuration: None };
+        let to = HostChange { provider_endpoint: Some(format!("{ENDPOINT}:8443")), vpc_configuration: None };
         self.ask("change a host", async |store, recording| {
             store.update_host(&scope, &id, to, recording.of(&scope)).await
         })
@@ -124,7 +123,9 @@ impl Story {
         self.unrecorded("make an account", async |store| store.account(&account).await.map(drop)).await;
         self.unrecorded("start anew", async |store| store.record_root_account(&account).await).await;
         self.ask("be refused", async |store, recording| {
-            store.record_unchanged(&account, &recording.id, |now_ms| format!("{{\"eventTime\":{now_ms}}}")).await
+            store
+                .record_unchanged(&account, &recording.id, |now_ms| format!("{{\"eventTime\":{now_ms}}}"))
+                .await
         })
         .await;
     }

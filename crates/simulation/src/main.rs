@@ -140,7 +140,11 @@ fn run(options: &Options) -> anyhow::Result<bool> {
     let (tallies, failed, faults) = all.into_inner().unwrap_or_else(PoisonError::into_inner);
     if options.must_be_found {
         match failed.iter().min() {
-            Some(seed) => println!("the broken engine was found by history {} of {}", seed + 1 - options.first, options.histories),
+            Some(seed) => println!(
+                "the broken engine was found by history {} of {}",
+                seed + 1 - options.first,
+                options.histories
+            ),
             None => println!("the broken engine was not found in {} histories", options.histories),
         }
         return Ok(!failed.is_empty());
