@@ -254,11 +254,26 @@ impl Caller {
             Whim::Paused => self.pause().await,
             Whim::PausedAfter => {
                 let answer = effect();
+                if point == "git.heads" {
+                    self.push_meanwhile();
+                }
                 self.pause().await;
                 return answer;
             }
         }
         effect()
+    }
+
+    /// What was heard of the heads is soon true no more.
+    fn push_meanwhile(&self) {
+        let (world, after) = (Arc::clone(&self.world), self.world.dice(|dice| dice.u64(500..3_000)));
+        tokio::spawn(async move {
+            pass(after).await;
+            if world.is_on() {
+                world.hosts.push_everywhere(world.clock.elapsed_ms());
+                world.tell(|| "commits to every repository".to_owned());
+            }
+        });
     }
 
     async fn pause(&self) {
@@ -274,7 +289,7 @@ impl Caller {
         // Where it matters most who holds what.
         let often = match point {
             "cloudformation.ExecuteChangeSet" => 4 * often,
-            "git.heads" => 6 * often,
+            "git.heads" => 16 * often,
             _ => often,
         };
         if self.world.dice(|dice| dice.u32(..10_000)) >= often {

@@ -100,6 +100,26 @@ impl Hosts {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// A commit to each repository's main branch, which changes no stack's files.
+    pub(crate) fn push_everywhere(&self, now_ms: i64) {
+        let mut state = self.lock();
+        let heads: Vec<(String, Files)> = state
+            .repositories
+            .iter()
+            .filter_map(|(url, hosted)| {
+                Some((url.clone(), hosted.commits.get(hosted.branches.get("main")?)?.clone()))
+            })
+            .collect();
+        for (url, mut files) in heads {
+            let news = state.new_id();
+            files.insert("NEWS.md".to_owned(), news.into());
+            let head = state.commit(&url, files);
+            if let Some(hosted) = state.repositories.get_mut(&url) {
+                hosted.point("main", Some(head), now_ms);
+            }
+        }
+    }
+
     /// Whatever is wrong is over.
     pub(crate) fn mend(&self) {
         for hosted in self.lock().repositories.values_mut() {
