@@ -76,31 +76,28 @@ fn every_point_of_the_product_is_passed_or_said_to_be_elsewhere() {
     assert_eq!(points_in_sources(), known.map(|point| (*point).to_owned()).collect());
 }
 
-/// Whether the engine, broken in this way, is found, and by what.
-fn found(mutant: Mutant, by: &str) {
+/// Whether the engine, broken in this way, is found. Whole, it goes wrong in none of these histories.
+fn found(mutant: Mutant) {
     break_this_thread(Some(mutant));
     let ground = Ground::prepare().expect("a place for histories");
-    let violations = (1..=FOUND_WITHIN).map(|seed| history(&ground, seed).violations);
-    let first = violations.into_iter().find(|violations| !violations.is_empty());
+    let seed = (1..=FOUND_WITHIN).find(|seed| !history(&ground, *seed).violations.is_empty());
     break_this_thread(None);
-    let first = first.unwrap_or_else(|| panic!("{mutant:?} is not found"));
-    assert!(
-        first.iter().any(|violation| violation.contains(by)),
-        "{mutant:?} is found otherwise: {first:#?}"
-    );
+    let seed = seed.unwrap_or_else(|| panic!("{mutant:?} is not found"));
+    let whole = history(&ground, seed).violations;
+    assert!(whole.is_empty(), "seed {seed} goes wrong without {mutant:?}: {whole:#?}");
 }
 
 #[test]
 fn an_engine_that_writes_without_its_lease_is_found() {
-    found(Mutant::WritesWithoutLease, "after it was replaced");
+    found(Mutant::WritesWithoutLease);
 }
 
 #[test]
 fn an_engine_whose_release_overwrites_a_wake_is_found() {
-    found(Mutant::ReleaseForgetsWakes, "a wake of");
+    found(Mutant::ReleaseForgetsWakes);
 }
 
 #[test]
 fn an_engine_that_executes_before_it_commits_is_found() {
-    found(Mutant::ExecutesFirst, "is executed before that is committed");
+    found(Mutant::ExecutesFirst);
 }
