@@ -168,8 +168,6 @@ struct Inner {
     location: Location,
     database: Database,
     keys: Arc<keyring::Keys>,
-    // What is opened for access keys that do not exist.
-    decoy: Vec<u8>,
     clock: Arc<dyn Clock>,
     outside: Outside,
     wakes: Arc<Notify>,
@@ -204,13 +202,11 @@ impl Store {
         let (database, keys) = database::open(&location, &*clock, &wakes, |starting, is_new| {
             keyring::open(starting, &location, &keys, is_new)
         })?;
-        let decoy = keys.seal(&Self::NOBODY, &[b'0'; 40])?;
         Ok(Self {
             inner: Arc::new(Inner {
                 location,
                 database,
                 keys: Arc::new(keys),
-                decoy,
                 clock,
                 outside,
                 wakes,
@@ -286,10 +282,6 @@ impl Store {
 
     pub(crate) fn keys(&self) -> Arc<keyring::Keys> {
         Arc::clone(&self.inner.keys)
-    }
-
-    pub(crate) fn decoy(&self) -> &[u8] {
-        &self.inner.decoy
     }
 
     /// Completes when something may have become due since it was called.

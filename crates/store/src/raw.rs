@@ -34,7 +34,7 @@ const TOGETHER: usize = 64;
 
 /// How far apart commits are while there are many reads: after each, every reader has to find all its pages anew. Of the
 /// machine's time, by which nothing is decided.
-const APART: Duration = Duration::from_millis(2);
+const APART: Duration = Duration::from_millis(4);
 
 /// So many reads from one commit to the next that it matters.
 const MANY_READS: u64 = 16;
