@@ -6,6 +6,8 @@
 mod api;
 mod constant;
 mod generator;
+mod git;
+mod git_host;
 mod peers;
 mod process;
 mod report;
@@ -26,6 +28,10 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 enum Command {
     /// Measures GetResourceSyncStatus, prints a table and writes it as JSON.
     Api(api::ApiArgs),
+    /// Measures polls and downloads over smart HTTP, prints a table and writes it as JSON.
+    Git(git::GitArgs),
+    /// Serves a generated repository, as the server of `git`.
+    GitHost(git_host::GitHostArgs),
     /// Serves an answer that never changes, on the HTTP stack of `syncline serve`.
     Constant(constant::ConstantArgs),
     /// Serves as `syncline serve` does; for trying the bench out without the product's own binary.
@@ -35,6 +41,8 @@ enum Command {
 fn main() -> ExitCode {
     let done = match Command::parse() {
         Command::Api(args) => api::run(&args),
+        Command::Git(args) => git::run(&args),
+        Command::GitHost(args) => git_host::run(&args).map(|()| ExitCode::SUCCESS),
         Command::Constant(args) => constant::run(&args).map(|()| ExitCode::SUCCESS),
         Command::Serve(args) => constant::serve(*args).map(|()| ExitCode::SUCCESS),
     };

@@ -1,6 +1,7 @@
 //! `syncline-git` against real Git servers on loopback.
 
 mod cache;
+mod direct;
 mod egress;
 mod faults;
 mod hostile;
