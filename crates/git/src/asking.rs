@@ -48,6 +48,8 @@ pub(crate) enum Unanswered {
     Told(GitError),
     /// What the server says is not what was expected of it.
     Odd,
+    /// It was not asked, because only git may know how.
+    Unasked,
 }
 
 impl From<GitError> for Unanswered {
@@ -93,13 +95,19 @@ impl Git {
             match self.list(remote, route, &known, branches).await {
                 Ok(listed) => return Ok(Some(listed)),
                 Err(Unanswered::Told(error)) if !is_about_the_url(&error) => return Err(error),
-                Err(_) => self.asking.forget(&route.url),
+                Err(Unanswered::Unasked) => return Ok(None),
+                // Others may have another credential: what they know of the remote is not forgotten for this.
+                Err(Unanswered::Told(_) | Unanswered::Odd) => {}
             }
         }
         let known = match self.announcement(remote, route).await {
             Ok(known) => known,
             Err(Unanswered::Told(error)) => return Err(error),
-            Err(Unanswered::Odd) => return Ok(None),
+            Err(Unanswered::Odd) => {
+                self.asking.forget(&route.url);
+                return Ok(None);
+            }
+            Err(Unanswered::Unasked) => return Ok(None),
         };
         if branches.is_empty() {
             return Ok(Some(Vec::new()));
@@ -110,7 +118,7 @@ impl Git {
                 Ok(Some(listed))
             }
             Err(Unanswered::Told(error)) => Err(error),
-            Err(Unanswered::Odd) => Ok(None),
+            Err(Unanswered::Odd | Unanswered::Unasked) => Ok(None),
         }
     }
 
@@ -177,7 +185,7 @@ impl Git {
         path: &str,
         question: Option<Bytes>,
     ) -> Result<Answer, Unanswered> {
-        let make = request(remote, route, path, question).ok_or(Unanswered::Odd)?;
+        let make = request(remote, route, path, question).ok_or(Unanswered::Unasked)?;
         match self.asking.connections.send(remote, route, make).await {
             Ok(answer) => Ok(answer),
             Err(no_answer) => Err(unanswered(no_answer, remote)),
@@ -234,7 +242,7 @@ pub(crate) fn unanswered(no_answer: NoAnswer, remote: &Remote) -> Unanswered {
         NoAnswer::Here(error) => Unanswered::Told(error),
         NoAnswer::Tls(why) => {
             tracing::debug!(url = %remote.url, why, "TLS is left to git");
-            Unanswered::Odd
+            Unanswered::Unasked
         }
     }
 }

@@ -175,28 +175,40 @@ mod tests {
         }
     }
 
+    fn line(text: &str) -> String {
+        format!("{:04x}{text}\n", text.len() + 5)
+    }
+
+    fn lines(texts: &[&str]) -> String {
+        texts.iter().map(|text| line(text)).collect()
+    }
+
     #[test]
     fn only_whole_announcements_of_protocol_v2_count() {
-        let service = "001e# service=git-upload-pack\n0000";
-        let v2 = "000eversion 2\n000fagent=git/2\n0013ls-refs=unborn\n";
-        let with = |object_format: Option<&str>, can_fetch| {
+        let service = line("# service=git-upload-pack") + "0000";
+        let v2 = lines(&["version 2", "agent=git/2", "ls-refs=unborn"]);
+        let told = |object_format: Option<&str>, can_fetch| {
             Ok(Some(Capabilities { object_format: object_format.map(str::to_owned), can_fetch }))
         };
-        let told = |object_format| with(object_format, false);
-        let check = |answer: String, expect| assert_eq!(capabilities(answer.as_bytes()), expect, "{answer}");
-        check(format!("{service}{v2}0000"), told(None));
-        check(format!("{v2}0000"), told(None));
-        check(format!("{v2}0017object-format=sha1\n0000"), told(Some("object-format=sha1")));
-        check(format!("{service}{v2}0019object-format=sha256\n0000"), told(Some("object-format=sha256")));
-        check(format!("{v2}0018object-format=sha12\n0000"), Err(Malformed));
-        check(format!("{v2}0019fetch=shallow filter\n0000"), with(None, true));
-        check(format!("{v2}0012fetch=shallow\n0000"), told(None));
-        check("000eversion 2\n0000".to_owned(), Err(Malformed));
-        check(v2.to_owned(), Err(Malformed));
-        check(service.to_owned(), Err(Malformed));
-        check(format!("{service}000eversion 1\n0000"), Ok(None));
-        check(format!("003f{} refs/heads/main\n0000", "a".repeat(40)), Err(Malformed));
-        check(format!("003d{} refs/heads/main\n0000", "a".repeat(40)), Ok(None));
+        let check = |answer: &str, expect| assert_eq!(capabilities(answer.as_bytes()), expect, "{answer}");
+        let with = |more: &str| format!("{v2}{}0000", line(more));
+        check(&format!("{service}{v2}0000"), told(None, false));
+        check(&format!("{v2}0000"), told(None, false));
+        check(&format!("{}0000", lines(&["version 2", "ls-refs"])), told(None, false));
+        check(&with("object-format=sha1"), told(Some("object-format=sha1"), false));
+        check(&with("object-format=sha256"), told(Some("object-format=sha256"), false));
+        check(&with("object-format=sha12"), Err(Malformed));
+        check(&with("fetch=shallow wait-for-done filter"), told(None, true));
+        check(&with("fetch=shallow"), told(None, false));
+        check(&with("fetch"), told(None, false));
+        check(&format!("{}0000", line("version 2")), Err(Malformed));
+        check(&v2, Err(Malformed));
+        check(&service, Err(Malformed));
+        check("", Err(Malformed));
+        check(&format!("{service}{}0000", line("version 1")), Ok(None));
+        let v0 = line(&format!("{} refs/heads/main", "a".repeat(40)));
+        check(&format!("{service}{v0}0000"), Ok(None));
+        check(v0.split_at(20).0, Err(Malformed));
     }
 
     #[test]
@@ -214,15 +226,13 @@ mod tests {
 
     #[test]
     fn a_listing_ends_with_its_flush() {
-        let line = format!("003d{} refs/heads/main\n", "a".repeat(40));
+        let main = format!("{} refs/heads/main", "a".repeat(40));
+        let told = line(&main);
         let listed = |answer: &str| listed(answer.as_bytes());
         assert_eq!(listed("0000"), Ok(Ok(Vec::new())));
-        assert_eq!(
-            listed(&format!("{line}0000")),
-            Ok(Ok(vec![format!("{} refs/heads/main", "a".repeat(40))]))
-        );
-        assert_eq!(listed("000dERR busy\n"), Ok(Err("busy".to_owned())));
-        for odd in [line.as_str(), "", "0001", "<html>"] {
+        assert_eq!(listed(&format!("{told}0000")), Ok(Ok(vec![main.clone()])));
+        assert_eq!(listed(&line("ERR busy")), Ok(Err("busy".to_owned())));
+        for odd in [told.as_str(), "", "0001", "<html>"] {
             assert_eq!(listed(odd), Err(Malformed), "{odd}");
         }
     }

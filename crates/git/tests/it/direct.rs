@@ -8,7 +8,7 @@ use syncline_seams::Outside;
 use syncline_testkit::git_host::Fault;
 
 use crate::egress::Scripted;
-use crate::world::{World, branch, http, id, remote};
+use crate::world::{KEY, World, branch, http, id, remote};
 
 /// A world in which starting git would be told.
 async fn without_git() -> World {
@@ -34,6 +34,37 @@ async fn a_poll_of_a_known_remote_is_one_request_on_a_connection_that_is_there()
     assert!(sent.iter().all(|request| request.protocol.as_deref() == Some("version=2")), "{sent:?}");
     let answered: usize = sent.iter().skip(1).map(|request| request.answered_bytes).sum();
     assert!(answered < 6 * 100, "{answered} bytes for six polls of one branch");
+}
+
+#[tokio::test]
+async fn a_commit_and_each_file_of_a_known_remote_are_one_request() {
+    let world = World::start().await;
+    let repo = world.host.repository("acme/infra").await;
+    let mut commits = Vec::new();
+    for version in ["v1", "v2"] {
+        let other = format!("other {version}");
+        let files = [("dir/prod.yaml", version), ("other.yaml", other.as_str()), ("kept.yaml", "v0")];
+        commits.push(repo.commit_files(&files).await);
+        world.head(&http(&repo), "main").await.expect("heads");
+        world.host.clear_log();
+        let commit = id(commits.last().expect("one"));
+        world.git.fetch(&http(&repo), KEY, &commit).await.expect("fetched");
+        assert_eq!(methods(&world), ["POST"]);
+        for (name, content) in &files[..2] {
+            let read = world.read(&http(&repo), commit.as_str(), name).await;
+            assert_eq!(read.expect("read"), content.as_bytes());
+        }
+        assert_eq!(methods(&world), ["POST"; 3]);
+    }
+    assert_eq!(world.host.connections(), 1);
+    let [from, to] = [&commits[0], &commits[1]].map(|commit| id(commit));
+    let changed = world.git.changes(&http(&repo), KEY, &from, &to).await.expect("compared").expect("there");
+    assert_eq!(changed.keys().collect::<Vec<_>>(), ["dir", "dir/prod.yaml", "other.yaml"]);
+    // What git would say of the cache.
+    let checked =
+        std::process::Command::new("git").arg("-C").arg(world.cache()).args(["fsck", "--full"]).output();
+    let checked = checked.expect("git runs");
+    assert!(checked.status.success(), "{checked:?}");
 }
 
 #[tokio::test]

@@ -6,6 +6,7 @@ mod egress;
 mod faults;
 mod hostile;
 mod many;
+mod odd;
 mod secrets;
 mod servers;
 mod tls;

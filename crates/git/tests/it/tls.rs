@@ -102,3 +102,44 @@ async fn what_is_no_certificate_is_refused_before_anything_is_sent(way: Way) {
     assert!(matches!(refused, Err(GitError::Internal { .. })), "{refused:?}");
     assert_eq!(host.requests(), []);
 }
+
+#[tokio::test]
+async fn our_own_connection_is_kept_for_those_who_trust_the_same() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let authority = Authority::new();
+    let host = authority.host(NAME, 2100).await;
+    host.repository("acme/infra").await.commit("prod.yaml", "v1").await;
+    let mut settings = Settings::new(directory.path());
+    settings.program = "/nowhere/git".into();
+    settings.egress = syncline_git::Egress::new(vec!["127.0.0.1".parse().expect("a network")], Vec::new())
+        .with_resolver(Scripted::new([Ok(vec!["127.0.0.1"])]));
+    let git = Git::new(settings, Outside::default());
+    let heads = async |extra_root| git.heads(&named(&host, extra_root), &[branch("main")]).await;
+    for _ in 0..2 {
+        assert_eq!(heads(Some(&authority.pem)).await.expect("heads").len(), 1);
+    }
+    assert_eq!((host.connections(), host.requests().len()), (1, 3));
+    let others = [Authority::new().pem, format!("{}{}", Authority::new().pem, authority.pem)];
+    let doubting = [heads(None).await, heads(Some(&others[0])).await];
+    // Who is not trusted by us is left to git, which is not there.
+    for refused in doubting {
+        assert!(matches!(refused, Err(GitError::Internal { .. })), "{refused:?}");
+    }
+    assert_eq!((host.connections(), host.requests().len()), (3, 3));
+    assert_eq!(heads(Some(&others[1])).await.expect("heads").len(), 1);
+    assert_eq!(host.connections(), 4);
+}
+
+/// rustls takes no authority for a server, git does.
+#[tokio::test]
+async fn a_server_that_is_its_own_authority_is_left_to_git() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let mut params = CertificateParams::new(vec![NAME.to_owned()]).expect("parameters");
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let key = KeyPair::generate().expect("a key");
+    let pem = params.self_signed(&key).expect("a certificate").pem();
+    let host = GitHost::start_tls(&pem, &key.serialize_pem()).await;
+    host.repository("acme/infra").await.commit("prod.yaml", "v1").await;
+    let git = git(Way::Direct, &directory, &host);
+    assert_eq!(git.heads(&named(&host, Some(&pem)), &[branch("main")]).await.expect("heads").len(), 1);
+}
