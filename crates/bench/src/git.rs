@@ -167,14 +167,15 @@ pub(crate) fn run(args: &GitArgs) -> anyhow::Result<ExitCode> {
     let mut update_cli = Measured::new("one commit more and its file: git fetch, git cat-file");
     for round in 0..=args.rounds {
         let head = bench.host.commit()?;
+        let nothing = bench.folder.join("nothing");
         let costs = [
             bench.cost(1, &bench.folder.join("ours"), |bench| {
                 bench.look(&ours, "updated", &head, &[CHANGED])
             })?,
             bench.cost(1, &clone, |bench| bench.fetch_and_read(&clone, &[CHANGED]))?,
-            bench.cost(args.polls, &clone, |bench| bench.poll(&ours, &head))?,
-            bench.cost(args.polls.min(20), &clone, |bench| bench.poll(&before, &head))?,
-            bench.cost(args.polls.min(20), &clone, |bench| bench.fetch(&clone))?,
+            bench.cost(args.polls, &nothing, |bench| bench.poll(&ours, &head))?,
+            bench.cost(args.polls.min(20), &nothing, |bench| bench.poll(&before, &head))?,
+            bench.cost(args.polls.min(20), &nothing, |bench| bench.fetch(&clone))?,
             bench.first_sight(round, &head)?,
             bench.first_sight_by_command(round)?,
             bench.clone(round)?,

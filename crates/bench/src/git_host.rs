@@ -62,7 +62,7 @@ pub(crate) fn run(args: &GitHostArgs) -> anyhow::Result<()> {
 
 async fn commit(repository: &Repository, number: u32) -> String {
     let mut stream = String::new();
-    write_commit(&mut stream, number, false);
+    write_commit(&mut stream, number, true);
     write_file(&mut stream, CHANGED, number);
     stream.push_str("done\n");
     repository.served_git(&["fast-import", "--quiet", "--done"], stream.as_bytes()).await;
@@ -73,12 +73,12 @@ async fn commit(repository: &Repository, number: u32) -> String {
 fn history(files: u32, commits: u32) -> String {
     let path = |number: u32| format!("teams/{:03}/service-{number:03}/template.yaml", number / TEAM);
     let mut stream = String::new();
-    write_commit(&mut stream, 0, true);
+    write_commit(&mut stream, 0, false);
     for number in 0..files {
         write_file(&mut stream, &path(number), number);
     }
-    for name in READ.into_iter().chain([CHANGED]) {
-        write_file(&mut stream, name, 0);
+    for (number, name) in (files + commits..).zip(READ.into_iter().chain([CHANGED])) {
+        write_file(&mut stream, name, number);
     }
     for number in 1..commits {
         write_commit(&mut stream, number, false);
@@ -88,13 +88,14 @@ fn history(files: u32, commits: u32) -> String {
     stream
 }
 
-fn write_commit(stream: &mut String, number: u32, is_first: bool) {
+/// The first commit of a stream on what is there already says so; others follow the one before in the stream.
+fn write_commit(stream: &mut String, number: u32, continues: bool) {
     let at = 1_700_000_000 + u64::from(number) * 60;
     let message = format!("commit {number}\n");
     // Writing to a String cannot fail.
     let _ = writeln!(stream, "commit refs/heads/main\ncommitter Ada <ada@example.com> {at} +0000");
     let _ = writeln!(stream, "data {}\n{message}", message.len());
-    if !is_first {
+    if continues {
         stream.push_str("from refs/heads/main^0\n");
     }
 }

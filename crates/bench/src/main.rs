@@ -1,4 +1,5 @@
-//! Measures the read path of the API, beside a server that only answers and beside other people's servers.
+//! Measures the read path of the API, beside a server that only answers and beside other people's servers, and the reading
+//! of repositories, beside git.
 //!
 //! `cargo xtask bench api` builds and runs it. Everything that is measured is a process of its own, and the load comes
 //! from this one; they share the machine, so only ratios of loads that took turns in one run mean anything.
