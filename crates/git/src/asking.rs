@@ -6,11 +6,13 @@
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header};
 use http_body_util::Full;
 use syncline_model::names::BranchName;
+use tokio::time::Instant;
 
 use crate::dial::{Answer, Connections, NoAnswer};
 use crate::egress::Route;
@@ -26,6 +28,9 @@ const MAX_ANNOUNCEMENT_BYTES: usize = 64 * 1024;
 /// The most remotes whose announcement is remembered.
 const MAX_REMEMBERED: usize = 20_000;
 
+/// How long a server that speaks an older protocol is not asked whether it still does.
+const OLDER_FOR: Duration = Duration::from_secs(600);
+
 /// Some hosts know git by this beginning.
 const USER_AGENT: &str = concat!("git/syncline-", env!("CARGO_PKG_VERSION"));
 
@@ -38,7 +43,27 @@ pub(crate) const RESULT: &str = "application/x-git-upload-pack-result";
 pub(crate) struct Asking {
     pub(crate) connections: Connections,
     /// What remotes announced, by their URL.
-    announced: Mutex<HashMap<String, Capabilities>>,
+    announced: Mutex<HashMap<String, Announced>>,
+}
+
+/// What a remote announced.
+#[derive(Debug, Clone)]
+enum Announced {
+    /// Protocol v2.
+    V2(Capabilities),
+    /// An older protocol, at that time.
+    Older(Instant),
+}
+
+/// What came of asking directly.
+#[derive(Debug)]
+pub(crate) enum Asked {
+    /// Lines `<id> <ref>`.
+    Listed(Vec<String>),
+    /// The server speaks an older protocol: only all of its branches can be asked for.
+    Older,
+    /// Git has to be asked.
+    Unasked,
 }
 
 /// Why a question in protocol v2 has no answer.
@@ -48,6 +73,8 @@ pub(crate) enum Unanswered {
     Told(GitError),
     /// What the server says is not what was expected of it.
     Odd,
+    /// It speaks an older protocol.
+    Older,
     /// It was not asked, because only git may know how.
     Unasked,
 }
@@ -59,16 +86,18 @@ impl From<GitError> for Unanswered {
 }
 
 impl Asking {
-    fn announced(&self, url: &str) -> Option<Capabilities> {
-        self.announced.lock().unwrap_or_else(PoisonError::into_inner).get(url).cloned()
+    /// What is remembered of a remote.
+    fn announced(&self, url: &str) -> Option<Announced> {
+        let announced = self.announced.lock().unwrap_or_else(PoisonError::into_inner).get(url).cloned();
+        announced.filter(|of| !matches!(of, Announced::Older(since) if since.elapsed() >= OLDER_FOR))
     }
 
-    fn remember(&self, url: &str, capabilities: Capabilities) {
+    fn remember(&self, url: &str, what: Announced) {
         let mut announced = self.announced.lock().unwrap_or_else(PoisonError::into_inner);
         if announced.len() >= MAX_REMEMBERED {
             announced.clear();
         }
-        announced.insert(url.to_owned(), capabilities);
+        announced.insert(url.to_owned(), what);
     }
 
     pub(crate) fn forget(&self, url: &str) {
@@ -77,48 +106,53 @@ impl Asking {
 }
 
 impl Git {
-    /// The branches that begin with a name asked for, as lines `<id> <ref>`; `None` when git has to be asked.
+    /// The branches that begin with a name asked for, if this process can ask for them.
     pub(crate) async fn ask_directly(
         &self,
         remote: &Remote,
         route: &Route,
         branches: &[BranchName],
-    ) -> Result<Option<Vec<String>>, GitError> {
+    ) -> Result<Asked, GitError> {
         if !self.settings.in_process || route.addresses.is_empty() {
-            return Ok(None);
+            return Ok(Asked::Unasked);
+        }
+        let remembered = self.asking.announced(&route.url);
+        if let Some(Announced::Older(_)) = remembered {
+            return Ok(Asked::Older);
         }
         let _leave = self.leave_to_ask(route).await?;
         // Without a branch the question is only whether the repository may be read.
         if !branches.is_empty()
-            && let Some(known) = self.asking.announced(&route.url)
+            && let Some(Announced::V2(known)) = remembered
         {
             match self.list(remote, route, &known, branches).await {
-                Ok(listed) => return Ok(Some(listed)),
+                Ok(listed) => return Ok(Asked::Listed(listed)),
                 Err(Unanswered::Told(error)) if !is_about_the_url(&error) => return Err(error),
-                Err(Unanswered::Unasked) => return Ok(None),
+                Err(Unanswered::Unasked) => return Ok(Asked::Unasked),
                 // Others may have another credential: what they know of the remote is not forgotten for this.
-                Err(Unanswered::Told(_) | Unanswered::Odd) => {}
+                Err(Unanswered::Told(_) | Unanswered::Odd | Unanswered::Older) => {}
             }
         }
         let known = match self.announcement(remote, route).await {
             Ok(known) => known,
             Err(Unanswered::Told(error)) => return Err(error),
+            Err(Unanswered::Older) => return Ok(Asked::Older),
             Err(Unanswered::Odd) => {
                 self.asking.forget(&route.url);
-                return Ok(None);
+                return Ok(Asked::Unasked);
             }
-            Err(Unanswered::Unasked) => return Ok(None),
+            Err(Unanswered::Unasked) => return Ok(Asked::Unasked),
         };
         if branches.is_empty() {
-            return Ok(Some(Vec::new()));
+            return Ok(Asked::Listed(Vec::new()));
         }
         match self.list(remote, route, &known, branches).await {
             Ok(listed) => {
-                self.asking.remember(&route.url, known);
-                Ok(Some(listed))
+                self.asking.remember(&route.url, Announced::V2(known));
+                Ok(Asked::Listed(listed))
             }
             Err(Unanswered::Told(error)) => Err(error),
-            Err(Unanswered::Odd | Unanswered::Unasked) => Ok(None),
+            Err(Unanswered::Odd | Unanswered::Older | Unanswered::Unasked) => Ok(Asked::Unasked),
         }
     }
 
@@ -126,10 +160,15 @@ impl Git {
     async fn announcement(&self, remote: &Remote, route: &Route) -> Result<Capabilities, Unanswered> {
         let path = "/info/refs?service=git-upload-pack";
         let answer = self.post_or_get(remote, route, path, None).await?;
-        let body = self.body(remote, answer, ANNOUNCEMENT, MAX_ANNOUNCEMENT_BYTES).await?;
-        match body {
-            Some(body) => protocol::capabilities(&body).ok().flatten().ok_or(Unanswered::Odd),
-            None => Err(Unanswered::Odd),
+        // That of an older protocol lists all that there is; its beginning says enough.
+        let (body, _) = self.body(remote, answer, ANNOUNCEMENT, MAX_ANNOUNCEMENT_BYTES).await?;
+        match protocol::capabilities(&body) {
+            Ok(Some(told)) => Ok(told),
+            Ok(None) => {
+                self.asking.remember(&route.url, Announced::Older(Instant::now()));
+                Err(Unanswered::Older)
+            }
+            Err(protocol::Malformed) => Err(Unanswered::Odd),
         }
     }
 
@@ -139,11 +178,13 @@ impl Git {
         remote: &Remote,
         route: &Route,
     ) -> Result<Capabilities, Unanswered> {
-        if let Some(known) = self.asking.announced(&route.url) {
-            return Ok(known);
+        match self.asking.announced(&route.url) {
+            Some(Announced::V2(known)) => return Ok(known),
+            Some(Announced::Older(_)) => return Err(Unanswered::Older),
+            None => {}
         }
         let told = self.announcement(remote, route).await?;
-        self.asking.remember(&route.url, told.clone());
+        self.asking.remember(&route.url, Announced::V2(told.clone()));
         Ok(told)
     }
 
@@ -167,9 +208,10 @@ impl Git {
         let question = Bytes::from(protocol::ls_refs(known.object_format.as_deref(), branches));
         let answer = self.post(remote, route, question).await?;
         let limit = self.settings.limits.max_heads_bytes;
-        let Some(body) = self.body(remote, answer, RESULT, limit).await? else {
+        let (body, is_whole) = self.body(remote, answer, RESULT, limit).await?;
+        if !is_whole {
             return Err(crate::heads::too_many(limit).into());
-        };
+        }
         match protocol::listed(&body) {
             Ok(Ok(listed)) => Ok(listed),
             Ok(Err(why)) => Err(crate::heads::failed(&format!("remote error: {why}"), remote).into()),
@@ -192,14 +234,14 @@ impl Git {
         }
     }
 
-    /// The body of an answer of this type; `None` if it has more bytes than `limit`.
+    /// The body of an answer of this type, `limit` bytes of it at most, and whether that is all of it.
     async fn body(
         &self,
         remote: &Remote,
         answer: Answer,
         of_type: &str,
         limit: usize,
-    ) -> Result<Option<Bytes>, Unanswered> {
+    ) -> Result<(Bytes, bool), Unanswered> {
         let (status, headers) = (answer.head().status(), answer.head().headers());
         if status != StatusCode::OK {
             return Err(verdict::of_status(status, headers, &remote.url).into());
@@ -207,11 +249,8 @@ impl Git {
         if !is_of_type(headers, of_type) {
             return Err(Unanswered::Odd);
         }
-        match self.asking.connections.read(answer, limit).await {
-            Ok(body) => Ok(Some(body)),
-            Err(NoAnswer::TooLong) => Ok(None),
-            Err(no_answer) => Err(unanswered(no_answer, remote)),
-        }
+        let read = self.asking.connections.read(answer, limit).await;
+        read.map_err(|no_answer| unanswered(no_answer, remote))
     }
 }
 
@@ -238,7 +277,6 @@ pub(crate) fn unanswered(no_answer: NoAnswer, remote: &Remote) -> Unanswered {
     };
     match no_answer {
         NoAnswer::Broken(why) => unavailable(&why),
-        NoAnswer::TooLong => unavailable("its answer is too long"),
         NoAnswer::Here(error) => Unanswered::Told(error),
         NoAnswer::Tls(why) => {
             tracing::debug!(url = %remote.url, why, "TLS is left to git");

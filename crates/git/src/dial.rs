@@ -49,8 +49,6 @@ pub(crate) enum NoAnswer {
     Broken(String),
     /// TLS could not be agreed on, for a reason that another program may see otherwise.
     Tls(String),
-    /// It is longer than its limit.
-    TooLong,
     /// This machine is at fault.
     Here(GitError),
 }
@@ -126,18 +124,19 @@ impl Connections {
         Ok(Answer { response, connection })
     }
 
-    /// The body of an answer that has `limit` bytes at most; its connection is kept.
-    pub(crate) async fn read(&self, answer: Answer, limit: usize) -> Result<Bytes, NoAnswer> {
+    /// The body of an answer, `limit` bytes of it at most, and whether that is all of it; then its connection is kept.
+    pub(crate) async fn read(&self, answer: Answer, limit: usize) -> Result<(Bytes, bool), NoAnswer> {
         let mut reading = answer.reading();
         let mut read = Vec::new();
         while let Some(data) = reading.more().await? {
-            if data.len() > limit - read.len() {
-                return Err(NoAnswer::TooLong);
+            let room = limit - read.len();
+            read.extend_from_slice(&data[..data.len().min(room)]);
+            if data.len() > room {
+                return Ok((read.into(), false));
             }
-            read.extend_from_slice(&data);
         }
         self.keep(reading.connection);
-        Ok(read.into())
+        Ok((read.into(), true))
     }
 
     fn idle(&self) -> MutexGuard<'_, Vec<Connection>> {

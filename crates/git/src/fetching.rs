@@ -65,13 +65,13 @@ impl Git {
         let _leave = self.leave(Some(&route)).await?;
         let known = match self.capabilities(at.remote, &route).await {
             Ok(known) if known.can_fetch => known,
-            Ok(_) | Err(Unanswered::Odd | Unanswered::Unasked) => return Ok(false),
+            Ok(_) | Err(Unanswered::Odd | Unanswered::Older | Unanswered::Unasked) => return Ok(false),
             Err(Unanswered::Told(error)) => return Err(error.into()),
         };
         let question = Bytes::from(protocol::fetch(known.object_format.as_deref(), arguments(at, wanted)));
         let answer = match self.post(at.remote, &route, question).await {
             Ok(answer) => answer,
-            Err(Unanswered::Odd | Unanswered::Unasked) => return Ok(false),
+            Err(Unanswered::Odd | Unanswered::Older | Unanswered::Unasked) => return Ok(false),
             Err(Unanswered::Told(error)) => return Err(error.into()),
         };
         let (status, headers) = (answer.head().status(), answer.head().headers());
@@ -146,7 +146,7 @@ impl Git {
     fn cut(&self, at: &Place<'_>, why: NoAnswer) -> Trouble {
         match crate::asking::unanswered(why, at.remote) {
             Unanswered::Told(error) => error.into(),
-            Unanswered::Odd | Unanswered::Unasked => {
+            Unanswered::Odd | Unanswered::Older | Unanswered::Unasked => {
                 GitError::Unavailable { message: "the download broke off".to_owned() }.into()
             }
         }

@@ -14,6 +14,7 @@ use syncline_model::names::{BranchName, ObjectId};
 use tokio::io::{AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::process::{ChildStdin, ChildStdout};
 
+use crate::asking::Asked;
 use crate::egress::Route;
 use crate::error::{GitError, Trouble};
 use crate::git::Git;
@@ -44,10 +45,10 @@ impl Git {
         let listed = if route.protocol == "file" {
             self.list_all(remote).await?
         } else {
-            let directly = self.ask_directly(remote, &route, branches).await?;
-            let told = match directly {
-                Some(listed) => Some(listed),
-                None => self.ask_by_name(remote, &route, branches).await?,
+            let told = match self.ask_directly(remote, &route, branches).await? {
+                Asked::Listed(listed) => Some(listed),
+                Asked::Older => None,
+                Asked::Unasked => self.ask_by_name(remote, &route, branches).await?,
             };
             match told {
                 Some(listed) => listed,

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use syncline_git::{Git, GitError, Settings};
 use syncline_seams::Outside;
 use syncline_testkit::git_host::Fault;
+use syncline_testkit::repository::Change;
 
 use crate::egress::Scripted;
 use crate::world::{KEY, World, branch, http, id, remote};
@@ -57,6 +58,14 @@ async fn a_commit_and_each_file_of_a_known_remote_are_one_request() {
         assert_eq!(methods(&world), ["POST"; 3]);
     }
     assert_eq!(world.host.connections(), 1);
+    // A server that lost what we have of it sends what it has.
+    let rewritten =
+        id(&repo.rewrite(&[Change::File("other.yaml", b"v3"), Change::File("new.yaml", b"v3")]).await);
+    repo.prune().await;
+    world.host.clear_log();
+    world.git.fetch(&http(&repo), KEY, &rewritten).await.expect("fetched");
+    assert_eq!(world.read(&http(&repo), rewritten.as_str(), "new.yaml").await.expect("read"), b"v3");
+    assert_eq!(methods(&world), ["POST"; 2]);
     let [from, to] = [&commits[0], &commits[1]].map(|commit| id(commit));
     let changed = world.git.changes(&http(&repo), KEY, &from, &to).await.expect("compared").expect("there");
     assert_eq!(changed.keys().collect::<Vec<_>>(), ["dir", "dir/prod.yaml", "other.yaml"]);
@@ -91,6 +100,26 @@ async fn what_is_remembered_of_a_remote_may_be_wrong() {
     std::fs::remove_dir_all(repo.path()).expect("deleted");
     let gone = poll().await;
     assert!(matches!(gone, Err(GitError::RepositoryNotFound { .. })), "{gone:?}");
+}
+
+#[tokio::test]
+async fn a_server_of_an_older_protocol_is_not_asked_for_more_than_git_asks_it_for() {
+    let world = World::start().await;
+    let repo = world.host.repository("acme/infra").await;
+    repo.speak_only_v0();
+    let head = id(&repo.commit("prod.yaml", "v1").await);
+    let mut refs = String::new();
+    for number in 0..2_000 {
+        refs.push_str(&format!("create refs/heads/topic-{number} {head}\n"));
+    }
+    repo.served_git(&["update-ref", "--stdin"], refs.as_bytes()).await;
+    assert_eq!(world.head(&http(&repo), "main").await, Ok(Some(head.clone())));
+    assert_eq!(methods(&world), ["GET"; 2], "ours, whose beginning says enough, and that of git ls-remote");
+    world.host.clear_log();
+    assert_eq!(world.head(&http(&repo), "main").await, Ok(Some(head.clone())));
+    world.git.fetch(&http(&repo), KEY, &head).await.expect("fetched");
+    let gets = methods(&world).iter().filter(|method| *method == "GET").count();
+    assert_eq!(gets, 2, "one of git ls-remote, one of git fetch");
 }
 
 #[tokio::test]
