@@ -9,6 +9,9 @@ use crate::environment;
 
 /// Runs `bench api [--check] [--no-peers] [-- <arguments of syncline-bench api>]`.
 pub(crate) fn run(arguments: &[&str]) -> anyhow::Result<()> {
+    if let Some((&"git", arguments)) = arguments.split_first() {
+        return run_git(arguments);
+    }
     let Some((&"api", arguments)) = arguments.split_first() else {
         bail!("usage: cargo xtask bench api [<arguments of syncline-bench api>]");
     };
@@ -39,6 +42,14 @@ pub(crate) fn run(arguments: &[&str]) -> anyhow::Result<()> {
         bench.env(environment::VARIABLE, &environment.root);
     }
     command::run(&mut bench)
+}
+
+/// Runs `bench git [--check]`: reading repositories, beside the git command line.
+fn run_git(arguments: &[&str]) -> anyhow::Result<()> {
+    command::run(&mut cargo(&["build", "--release", "--locked", "--package=syncline-bench"]))?;
+    let root = command::workspace_root();
+    let program = root.join("target").join("release").join("syncline-bench");
+    command::run(Command::new(program).current_dir(root).arg("git").args(arguments))
 }
 
 #[cfg(test)]

@@ -67,7 +67,7 @@ impl Drop for Server {
 }
 
 /// The time that the threads of a process have been on a processor.
-fn cpu_seconds(pid: u32) -> Option<f64> {
+pub(crate) fn cpu_seconds(pid: u32) -> Option<f64> {
     let mut ns = 0_u64;
     for task in fs::read_dir(format!("/proc/{pid}/task")).ok()? {
         let Ok(text) = fs::read_to_string(task.ok()?.path().join("schedstat")) else { continue };

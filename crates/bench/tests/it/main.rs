@@ -42,3 +42,29 @@ fn a_short_run_measures_every_load_and_reports_it() {
     assert_eq!(ratios.len(), 3, "{ratios:?}");
     assert!(ratios.iter().all(|ratio| ratio["met"].is_boolean() && ratio["value"].is_f64()), "{ratios:?}");
 }
+
+#[test]
+fn a_short_run_on_a_small_repository_measures_polls_and_downloads() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let output = Command::new(env!("CARGO_BIN_EXE_syncline-bench"))
+        .args(["git", "--files=30", "--commits=5", "--rounds=2", "--polls=2", "--folder"])
+        .arg(folder.path())
+        .output()
+        .expect("the bench starts");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let report = std::fs::read(folder.path().join("git.json")).expect("the report");
+    let report: Value = serde_json::from_slice(&report).expect("JSON");
+    let measured = report["measured"].as_array().expect("what was measured");
+    assert!(measured.iter().all(|one| one["rounds"].as_array().is_some_and(|rounds| rounds.len() == 2)));
+    let requests = |name: &str| {
+        let found = measured.iter().find(|one| one["name"] == name).expect("it was measured");
+        found["rounds"][1]["requests"].as_f64()
+    };
+    assert_eq!(requests("poll: syncline"), Some(1.0));
+    assert_eq!(
+        requests("first sight and two files: syncline"),
+        Some(5.0),
+        "announcement, head, commit, files"
+    );
+    assert_eq!(requests("one commit more and its file: syncline"), Some(3.0));
+}
