@@ -193,7 +193,8 @@ impl Server {
     /// When there is nothing to kill.
     pub fn kill(&self) {
         let folder = self.url.split_once("host=").map_or("", |(_, rest)| rest).split('&').next();
-        let file = Path::new(folder.unwrap_or_default()).join("data/postmaster.pid");
+        let folder = Path::new(folder.unwrap_or_default());
+        let file = folder.join("data/postmaster.pid");
         let text = std::fs::read_to_string(&file).expect("the file of a server that runs");
         let postmaster: i32 = text.lines().next().and_then(|pid| pid.parse().ok()).expect("its process");
         // Stopped, it starts no other one meanwhile.
@@ -204,6 +205,13 @@ impl Server {
         }
         while all.iter().any(|pid| parent(*pid).is_some()) {
             std::thread::yield_now();
+        }
+        // In a container whose first process waits for nobody, the dead still look alive to PostgreSQL.
+        let _ = std::fs::remove_file(&file);
+        for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+            if entry.file_name().to_string_lossy().ends_with(".lock") {
+                let _ = std::fs::remove_file(entry.path());
+            }
         }
     }
 
