@@ -105,8 +105,9 @@ pub async fn judge(
         let attempts = store.attempts(&scope(), "CFN_STACK_SYNC", &stack.name).await?;
         let attempts = attempts.unwrap_or_default();
         let executed = executed.remove(&*stack.name).unwrap_or_default();
+        let commits = &estate.repositories[stack.repository].commits[..];
         let told = happened.told.iter().filter(|told| told.stack == stack.name);
-        let of_stack = History { estate, stack, attempts: &attempts, executed: &executed }.check(told);
+        let of_stack = History { commits, stack, attempts: &attempts, executed: &executed }.check(told);
         let left = fleet.simulator.stack(ACCOUNT, REGION, &stack.name).map(|view| view.change_sets);
         let left: Vec<_> = left.unwrap_or_default().into_iter().filter(|it| !executed.contains(it)).collect();
         let of_stack = of_stack.into_iter().chain(
@@ -122,7 +123,7 @@ pub async fn judge(
 
 /// What is known of one stack.
 struct History<'a> {
-    estate: &'a Estate,
+    commits: &'a [String],
     stack: &'a Stack,
     attempts: &'a [AttemptStatusRow],
     executed: &'a [String],
@@ -145,7 +146,7 @@ impl History<'_> {
     }
 
     fn place(&self, attempt: &AttemptStatusRow) -> Option<usize> {
-        self.estate.repositories[self.stack.repository].place_of(&attempt.target_revision.sha)
+        self.commits.iter().position(|known| *known == attempt.target_revision.sha)
     }
 
     fn check_attempt(&self, attempt: &AttemptStatusRow) -> Vec<String> {
@@ -309,4 +310,127 @@ fn subject(parameters: &serde_json::Value) -> String {
     let tag = parameters.pointer("/tags/0/key").or_else(|| parameters.pointer("/Tags/0/Key"));
     let name = parameters.get("resourceName").or_else(|| parameters.get("ResourceName"));
     tag.or(name).and_then(serde_json::Value::as_str).unwrap_or_default().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use syncline_model::sync::{Revision, SyncEvent};
+
+    use super::*;
+
+    /// An attempt of a commit, with an event of each of these kinds.
+    fn attempt(id: &str, sha: &str, status: AttemptStatus, kinds: &[EventKind]) -> AttemptStatusRow {
+        let revision = Revision {
+            branch: "main".to_owned(),
+            directory: "stacks".to_owned(),
+            owner_id: "acme".to_owned(),
+            repository_name: "infra".to_owned(),
+            provider_type: "Git".to_owned(),
+            sha: sha.to_owned(),
+        };
+        let event = |kind: &EventKind| SyncEvent {
+            time_ms: 0,
+            kind: *kind,
+            text: kind.as_str().to_owned(),
+            external_id: None,
+        };
+        AttemptStatusRow {
+            id: id.to_owned(),
+            status,
+            started_at_ms: 1,
+            initial: revision.clone(),
+            target_revision: revision,
+            target: "web".to_owned(),
+            events: kinds.iter().map(event).collect(),
+        }
+    }
+
+    const DONE: [EventKind; 3] =
+        [EventKind::AttemptStarted, EventKind::ExecutionStarted, EventKind::Succeeded];
+    const GIVEN_UP: [EventKind; 2] = [EventKind::AttemptStarted, EventKind::Superseded];
+
+    fn done(id: &str, sha: &str) -> AttemptStatusRow {
+        attempt(id, sha, AttemptStatus::Succeeded, &DONE)
+    }
+
+    /// What is found in a stack whose file says one thing at commits `a` and `b`, and another one at `c`.
+    fn found(attempts: &[AttemptStatusRow], executed: &[&str], told: &[Told]) -> String {
+        let commits = ["a", "b", "c"].map(str::to_owned).to_vec();
+        let name = |value: &str| Content::Name(value.to_owned());
+        let history = vec![(0, name("one")), (2, name("two"))];
+        let stack = Stack { name: "web".to_owned(), repository: 0, any_change: false, fails: false, history };
+        let executed: Vec<_> = executed.iter().map(|&name| name.to_owned()).collect();
+        let history = History { commits: &commits, stack: &stack, attempts, executed: &executed };
+        let found = history.check(told.iter()).into_iter();
+        // What comes after is for the reader.
+        found.map(|what| what.split(':').next().unwrap_or_default().to_owned()).collect::<Vec<_>>().join(", ")
+    }
+
+    fn told(sha: &str, status: &str, events: &[EventKind]) -> Told {
+        Told {
+            stack: "web".to_owned(),
+            started_at_ms: 1,
+            sha: sha.to_owned(),
+            status: status.to_owned(),
+            events: events.iter().map(|kind| (kind.as_str().to_owned(), kind.as_str().to_owned())).collect(),
+        }
+    }
+
+    #[test]
+    fn a_history_without_faults_is_found_to_be_one() {
+        let given_up = attempt("y", "b", AttemptStatus::Failed, &GIVEN_UP);
+        let attempts = [done("x", "a"), given_up, done("z", "c")];
+        let told = [
+            told("a", "IN_PROGRESS", &DONE[..1]),
+            told("b", "FAILED", &GIVEN_UP),
+            told("c", "SUCCEEDED", &DONE),
+        ];
+        assert_eq!(found(&attempts, &["x-1", "z-2"], &told), "");
+    }
+
+    #[test]
+    fn each_fault_of_a_history_is_found() {
+        let check = |attempts: &[AttemptStatusRow], executed: &[&str], expect: &str| {
+            assert_eq!(found(attempts, executed, &[]), expect, "{attempts:?} {executed:?}");
+        };
+        let (x, z) = (done("x", "a"), done("z", "c"));
+        let both = [x.clone(), z.clone()];
+        check(
+            &both,
+            &["x-1", "x-2"],
+            "commit 0 was executed more than once, one was executed more than once",
+        );
+        check(&[x.clone(), done("y", "b")], &["x-1", "y-1"], "one was executed more than once");
+        check(&both, &["x-1", "w-1"], "'w-1' was executed without an attempt");
+        check(&[z.clone(), x.clone()], &[], "an attempt went back to commit Some(0)");
+        check(&[done("x", "d")], &[], "an attempt went back to commit None");
+        let ended = |status, kinds: &[EventKind]| [attempt("x", "a", status, kinds)];
+        let otherwise = "it ended otherwise than it should";
+        check(&ended(AttemptStatus::InProgress, &DONE[..2]), &[], otherwise);
+        check(&ended(AttemptStatus::Failed, &[DONE[0], EventKind::Failed]), &[], otherwise);
+        check(&ended(AttemptStatus::Succeeded, &DONE[1..]), &[], "its beginning is missing");
+        let twice = [DONE[0], DONE[2], DONE[2]];
+        check(&ended(AttemptStatus::Succeeded, &twice), &[], "it began or ended twice");
+        let silent = ended(AttemptStatus::Succeeded, &[DONE[0], DONE[2]]);
+        check(&silent, &["x-1"], "'x-1' was executed, and its attempt does not say so");
+        let outside = [DONE[0], EventKind::StackChangedOutside, DONE[2]];
+        let outside = ended(AttemptStatus::Succeeded, &outside);
+        check(&outside, &[], "somebody else is said to have changed the stack");
+    }
+
+    #[test]
+    fn what_was_told_and_is_not_so_any_more_is_found() {
+        let check = |then: &[Told], expect: &str| {
+            let attempts = [done("x", "a"), done("z", "c")];
+            assert_eq!(found(&attempts, &[], then), expect, "{then:?}");
+        };
+        check(&[told("b", "SUCCEEDED", &DONE)], "an attempt that was told of is gone");
+        check(
+            &[told("c", "SUCCEEDED", &DONE), told("a", "SUCCEEDED", &DONE)],
+            "an older attempt was told of after a newer one",
+        );
+        check(&[told("a", "FAILED", &DONE)], "an attempt that had ended changed");
+        check(&[told("a", "SUCCEEDED", &DONE[..2])], "events that were told of changed");
+        check(&[told("a", "IN_PROGRESS", &[DONE[0], DONE[2]])], "events that were told of changed");
+    }
 }

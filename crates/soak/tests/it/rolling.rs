@@ -27,7 +27,7 @@ async fn replicas_that_are_replaced_one_by_one_hand_their_work_over() {
             executed = fleet.simulator.executions().len();
             // Something that does not end within the grace period, so that there is something to hand over.
             let hanging = fleet.simulator.calls().len();
-            fleet.simulator.faults().on_call("DescribeStacks", CallFault::HangBefore, Times::Next(8));
+            fleet.simulator.faults().on_call("DescribeStacks", CallFault::HangBefore, Times::Next(2));
             let hangs = async || {
                 fleet.simulator.calls()[hanging..].iter().any(|call| call.error.as_deref() == Some("-"))
             };

@@ -22,10 +22,10 @@ async fn short(database: Kept, replicas: u64, stacks: u64, seconds: u64) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn replicas_killed_at_random_lose_nothing_and_do_nothing_twice() {
-    short(Kept::Postgres, 2, 40, 12).await;
+    short(Kept::Postgres, 2, 40, 10).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_on_sqlite_that_is_killed_at_random_loses_nothing() {
-    short(Kept::Sqlite, 1, 12, 8).await;
+    short(Kept::Sqlite, 1, 12, 6).await;
 }
