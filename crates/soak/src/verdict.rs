@@ -169,6 +169,9 @@ impl History<'_> {
         if ends > 1 || count(EventKind::AttemptStarted) > 1 {
             found.push("it began or ended twice");
         }
+        if is_whole && count(EventKind::ExecutionStarted) > count(EventKind::ChangeSetCreating) {
+            found.push("a change set is said to have been executed twice");
+        }
         if count(EventKind::StackChangedOutside) > 0 {
             found.push("somebody else is said to have changed the stack");
         }
@@ -345,8 +348,12 @@ mod tests {
         }
     }
 
-    const DONE: [EventKind; 3] =
-        [EventKind::AttemptStarted, EventKind::ExecutionStarted, EventKind::Succeeded];
+    const DONE: [EventKind; 4] = [
+        EventKind::AttemptStarted,
+        EventKind::ChangeSetCreating,
+        EventKind::ExecutionStarted,
+        EventKind::Succeeded,
+    ];
     const GIVEN_UP: [EventKind; 2] = [EventKind::AttemptStarted, EventKind::Superseded];
 
     fn done(id: &str, sha: &str) -> AttemptStatusRow {
@@ -406,14 +413,17 @@ mod tests {
         check(&[done("x", "d")], &[], "an attempt went back to commit None");
         let ended = |status, kinds: &[EventKind]| [attempt("x", "a", status, kinds)];
         let otherwise = "it ended otherwise than it should";
-        check(&ended(AttemptStatus::InProgress, &DONE[..2]), &[], otherwise);
+        check(&ended(AttemptStatus::InProgress, &DONE[..3]), &[], otherwise);
         check(&ended(AttemptStatus::Failed, &[DONE[0], EventKind::Failed]), &[], otherwise);
         check(&ended(AttemptStatus::Succeeded, &DONE[1..]), &[], "its beginning is missing");
-        let twice = [DONE[0], DONE[2], DONE[2]];
+        let twice = [DONE[0], DONE[3], DONE[3]];
         check(&ended(AttemptStatus::Succeeded, &twice), &[], "it began or ended twice");
-        let silent = ended(AttemptStatus::Succeeded, &[DONE[0], DONE[2]]);
+        let executed = [DONE[0], DONE[1], DONE[2], DONE[2], DONE[3]];
+        let again = "a change set is said to have been executed twice";
+        check(&ended(AttemptStatus::Succeeded, &executed), &[], again);
+        let silent = ended(AttemptStatus::Succeeded, &[DONE[0], DONE[3]]);
         check(&silent, &["x-1"], "'x-1' was executed, and its attempt does not say so");
-        let outside = [DONE[0], EventKind::StackChangedOutside, DONE[2]];
+        let outside = [DONE[0], EventKind::StackChangedOutside, DONE[3]];
         let outside = ended(AttemptStatus::Succeeded, &outside);
         check(&outside, &[], "somebody else is said to have changed the stack");
     }
@@ -430,7 +440,7 @@ mod tests {
             "an older attempt was told of after a newer one",
         );
         check(&[told("a", "FAILED", &DONE)], "an attempt that had ended changed");
-        check(&[told("a", "SUCCEEDED", &DONE[..2])], "events that were told of changed");
-        check(&[told("a", "IN_PROGRESS", &[DONE[0], DONE[2]])], "events that were told of changed");
+        check(&[told("a", "SUCCEEDED", &DONE[..3])], "events that were told of changed");
+        check(&[told("a", "IN_PROGRESS", &[DONE[0], DONE[3]])], "events that were told of changed");
     }
 }
