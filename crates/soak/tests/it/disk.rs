@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use aws_smithy_types::error::display::DisplayErrorContext;
+use rustix::process::{Pid, Resource, Rlimit, prlimit};
 use syncline_soak::estate::tag;
 use syncline_soak::fleet::{Fleet, Kept, Plan};
 use syncline_soak::soak::end;
@@ -26,45 +27,61 @@ fn may_mount(folder: &Path) -> bool {
     tried.is_ok_and(|tried| tried.status.success())
 }
 
-/// The data directory of the server, on a disk of its own that only the server's processes see.
-struct Disk {
-    folder: PathBuf,
-    // Keeps the disk when the server has ended.
-    _open: File,
+/// What keeps the server from writing.
+enum Disk {
+    /// Its data directory is on a disk of its own that only the server's processes see.
+    Own {
+        folder: PathBuf,
+        // Keeps the disk when the server has ended.
+        _open: File,
+    },
+    /// It may not make files longer than they are.
+    Limited { pid: i32, log: PathBuf },
 }
 
 impl Disk {
-    fn of(fleet: &Fleet) -> Self {
+    fn own(fleet: &Fleet) -> Self {
         let pid = fleet.replicas[0].pid().expect("it runs");
         let inside = format!("/proc/{pid}/root{}", fleet.data_dir(1).display());
         let open = File::open(inside).expect("the server's view of its data directory");
         let folder = format!("/proc/self/fd/{}", open.as_raw_fd()).into();
-        Self { folder, _open: open }
+        Self::Own { folder, _open: open }
     }
 
-    fn filler(&self) -> PathBuf {
-        self.folder.join("filler")
+    fn limited(fleet: &Fleet) -> Self {
+        let pid = fleet.replicas[0].pid().expect("it runs");
+        Self::Limited { pid, log: fleet.data_dir(1).join("syncline.db-wal") }
     }
 
     /// Leaves not a byte.
     fn fill(&self) {
-        let mut filler = File::options().create(true).append(true).open(self.filler()).expect("a file");
-        let mut size = 1 << 20;
-        while size > 0 {
-            if filler.write(&vec![0; size]).is_err() {
-                size /= 2;
+        match self {
+            Self::Own { folder, .. } => {
+                let filler = File::options().create(true).append(true).open(folder.join("filler"));
+                let mut filler = filler.expect("a file");
+                let mut size = 1 << 20;
+                while size > 0 {
+                    if filler.write(&vec![0; size]).is_err() {
+                        size /= 2;
+                    }
+                }
             }
+            Self::Limited { pid, log } => limit(*pid, Some(fs::metadata(log).expect("a log").len())),
         }
     }
 
     fn free(&self) {
-        fs::remove_file(self.filler()).expect("what fills it");
+        match self {
+            Self::Own { folder, .. } => fs::remove_file(folder.join("filler")).expect("what fills it"),
+            Self::Limited { pid, .. } => limit(*pid, None),
+        }
     }
 
-    /// Copies what is left on the disk to where everybody sees it.
+    /// Copies what is left on a disk that nobody else sees.
     fn rescue(&self, to: &Path) {
+        let Self::Own { folder, .. } = self else { return };
         for name in ["syncline.db", "syncline.db-wal"] {
-            let from = self.folder.join(name);
+            let from = folder.join(name);
             if from.exists() {
                 fs::copy(from, to.join(name)).expect("copied");
             }
@@ -72,19 +89,19 @@ impl Disk {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_full_disk_stops_writes_and_nothing_else_until_there_is_space_again() {
-    let probe = tempfile::tempdir().expect("a temporary directory");
-    if !may_mount(probe.path()) {
-        eprintln!("skipped: this user may not mount a tmpfs, so there is no disk that could be filled");
-        return;
-    }
-    let line = format!("mount -t tmpfs -o size={DISK} tmpfs data-1 && exec \"$0\" \"$@\"");
-    let wrapper = ["unshare", "-rm", "sh", "-c", &line].map(OsString::from).to_vec();
+/// Limits how long a process may make files, in bytes.
+fn limit(pid: i32, bytes: Option<u64>) {
+    let limits = Rlimit { current: bytes, maximum: None };
+    prlimit(Pid::from_raw(pid), Resource::Fsize, limits).expect("a process of this user");
+}
+
+/// Fills the disk of a server that is started by these words, with a database that then says `why`.
+async fn is_full_for_a_while(wrapper: &[&str], disk: impl FnOnce(&Fleet) -> Disk, why: &str) {
+    let wrapper = wrapper.iter().map(OsString::from).collect();
     let plan = Plan { kept: Kept::Sqlite, wrapper, ..Plan::of(program(), 1) };
     let (fleet, mut estate) = inhabited(&plan, 6).await.expect("SQLite is always there");
     assert_eq!(settle(&fleet, &estate, SETTLE_LIMIT).await, Ok(()), "{}", fleet.logs());
-    let (disk, server) = (Disk::of(&fleet), &fleet.replicas[0]);
+    let (disk, server) = (disk(&fleet), &fleet.replicas[0]);
     let client = fleet.client_of(&server.ready().await);
     let link_arn = estate.repositories[0].link_arn.clone();
     let mut happened = Happened::default();
@@ -102,9 +119,9 @@ async fn a_full_disk_stops_writes_and_nothing_else_until_there_is_space_again() 
         }
     };
     assert!(refusal.contains("safe to try again"), "{refusal}");
-    assert!(server.log().contains("full"), "{}", server.log());
+    assert!(server.log().contains(why), "{}", server.log());
     let is_unready = async || match server.admin("/readyz").await {
-        Some((503, why)) => why.contains("full"),
+        Some((503, told)) => told.contains(why),
         _ => false,
     };
     until("not ready, because the disk is full", || fleet.logs(), is_unready).await;
@@ -135,4 +152,23 @@ async fn a_full_disk_stops_writes_and_nothing_else_until_there_is_space_again() 
     disk.rescue(&fleet.data_dir(1));
     let found = end(&fleet, &estate, &happened).await.expect("a readable database");
     assert!(found.is_empty(), "{}\n{}", found.join("\n"), fleet.logs());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_disk_stops_writes_and_nothing_else_until_there_is_space_again() {
+    let probe = tempfile::tempdir().expect("a temporary directory");
+    if !may_mount(probe.path()) {
+        eprintln!("skipped: this user may not mount a tmpfs; the limit of file sizes is tested all the same");
+        return;
+    }
+    let line = format!("mount -t tmpfs -o size={DISK} tmpfs data-1 && exec \"$0\" \"$@\"");
+    is_full_for_a_while(&["unshare", "-rm", "sh", "-c", &line], Disk::own, "disk is full").await;
+}
+
+/// What a quota or a failing disk does: the driver says something else than of a full one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_disk_that_takes_no_more_stops_writes_and_nothing_else_until_it_does() {
+    // A process is told of its limit by a signal that would end it.
+    let line = "trap '' XFSZ && exec \"$0\" \"$@\"";
+    is_full_for_a_while(&["sh", "-c", line], Disk::limited, "disk I/O error").await;
 }
