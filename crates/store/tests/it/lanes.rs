@@ -9,7 +9,10 @@ use crate::world::{
 
 /// A host, and a link to a repository of it that a sync follows.
 async fn hosted() -> (World, String) {
-    let world = World::new();
+    hosted_in(World::new()).await
+}
+
+async fn hosted_in(world: World) -> (World, String) {
     let store = &world.store;
     store.create_host(&ours(), new_host("host"), 9, Change::unrecorded()).await.expect("a host");
     let connection = NewConnection {
@@ -63,7 +66,7 @@ async fn work_stands_in_the_lane_of_whoever_is_talked_to() {
 #[tokio::test]
 #[expect(clippy::disallowed_methods, reason = "the test plays an earlier version")]
 async fn work_of_an_earlier_version_gets_its_lane_with_its_first_claim() {
-    let (world, _) = hosted().await;
+    let (world, _) = hosted_in(World::on_sqlite()).await;
     let database = rusqlite::Connection::open(world.database()).expect("the database");
     database.execute("UPDATE work SET lane = ''", []).expect("as it was");
     assert_eq!(due(&world, Kind::Link).await, ["//"]);
