@@ -1,7 +1,8 @@
 #!/bin/sh
 # A PostgreSQL server of its own for tests, in a temporary folder, reached by a Unix socket only. It prints
 # `ready <URL>` once it answers, and ends, taking its folder along, when its standard input is closed: so it ends with
-# whoever started it, however that ends. PostgreSQL does not run as root: then it runs as `postgres` or `nobody`.
+# whoever started it, however that ends. A line on its standard input starts it again after it was killed, and is answered
+# with the same `ready` line. PostgreSQL does not run as root: then it runs as `postgres` or `nobody`.
 #
 # With a certificate and its key in SYNCLINE_PG_CERTIFICATE and SYNCLINE_PG_KEY (PEM) it speaks TLS, too, on the port
 # SYNCLINE_PG_PORT of 127.0.0.1.
@@ -70,10 +71,15 @@ EOF
     port="&port=$SYNCLINE_PG_PORT"
 fi
 chmod 755 "$folder"
-"$bin/pg_ctl" --pgdata="$folder/data" --log="$folder/log" --wait --silent start </dev/null >/dev/null \
-    || { cat "$folder/log" >&2; exit 1; }
+start() {
+    "$bin/pg_ctl" --pgdata="$folder/data" --log="$folder/log" --wait --silent start </dev/null >/dev/null \
+        || { cat "$folder/log" >&2; exit 1; }
+    echo "ready postgres://syncline@/postgres?host=$folder${port:-}"
+}
 trap '"$bin/pg_ctl" --pgdata="$folder/data" --mode=immediate --silent stop >/dev/null 2>&1; rm -rf "$folder"' EXIT
 trap 'exit 0' HUP INT TERM
-echo "ready postgres://syncline@/postgres?host=$folder${port:-}"
+start
 # Until the standard input is closed.
-cat >/dev/null
+while read -r _; do
+    start
+done

@@ -94,6 +94,7 @@ const ELSEWHERE: &[&str] = &[
     "store.finish_rotation",
     "store.forget_work",
     "store.hand_over",
+    "store.probe",
     "store.put_policy",
     "store.record_root_account",
     "store.record_unchanged",
