@@ -40,7 +40,7 @@ fn dispatch(arguments: &[&str]) -> anyhow::Result<()> {
         Some((&"bench", rest)) => bench::run(rest),
         _ => bail!(
             "usage: cargo xtask test [--extended] [-- <test arguments>] | ci [<step> …] | kill [<random kills>] | \
-             bench api [--check] [--no-peers] | codegen [--check | --import <service-2.json[.gz]>]"
+             bench api|sync [--check] [--no-peers] | codegen [--check | --import <service-2.json[.gz]>]"
         ),
     }
 }

@@ -118,6 +118,13 @@ pub(crate) fn insert(tx: &mut Tx<'_>, kind: Kind, id: &str, due: bool) -> StoreR
     Ok(())
 }
 
+/// Gives a claim back within the transaction that writes the last of what was done under it.
+pub(crate) fn release(tx: &mut Tx<'_>, claim: &Claim, due_at_ms: Option<i64>) -> StoreResult<()> {
+    tx.execute(RELEASE, params![&claim.id, &claim.owner, claim.epoch, claim.wake_seq, due_at_ms])?;
+    tx.note_wake();
+    Ok(())
+}
+
 /// Refuses the transaction unless the claim still stands, and lets nobody else change what the work is about before it
 /// is committed.
 pub(crate) fn fence(tx: &Tx<'_>, claim: &Claim) -> StoreResult<()> {
@@ -280,12 +287,7 @@ impl Store {
     /// # Errors
     /// The database's. A claim that was lost meanwhile is not an error: its new holder decides.
     pub async fn release(&self, claim: Claim, due_at_ms: Option<i64>) -> StoreResult<()> {
-        self.write("store.release", move |tx| {
-            tx.execute(RELEASE, params![claim.id, claim.owner, claim.epoch, claim.wake_seq, due_at_ms])?;
-            tx.note_wake();
-            Ok(())
-        })
-        .await
+        self.write("store.release", move |tx| release(tx, &claim, due_at_ms)).await
     }
 
     /// Gives back everything that `owner` holds, as it is: still due, for anybody else at once. For the end of a worker

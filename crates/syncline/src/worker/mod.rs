@@ -46,6 +46,9 @@ const RENEW_EVERY: Duration = Duration::from_secs(5);
 const AUDIT_PLACES: u32 = 2;
 /// The longest the loop waits without looking, so that a lost wake costs no more than this.
 const LONGEST_WAIT_MS: i64 = 1_000;
+/// How far apart looks for due work are, so that what ends and what is woken in between is claimed in one commit. Who
+/// wakes a worker that has not looked for so long waits for nothing.
+const LOOKS_APART_MS: i64 = 2;
 /// How long work that failed in a way nobody foresaw is left alone.
 const AFTER_ERROR_MS: i64 = 5_000;
 
@@ -151,6 +154,7 @@ impl Worker {
         let mut running = JoinSet::new();
         let mut busy = HashMap::new();
         while !*stop.borrow() {
+            let looked_ms = self.clock.now_ms();
             let wait = match self.start_due(&mut busy, &mut running).await {
                 Ok(next_ms) => self.until(next_ms),
                 Err(error) => {
@@ -163,6 +167,13 @@ impl Worker {
                 () = self.clock.sleep(wait) => {}
                 Some(ended) = running.join_next_with_id() => free(&mut busy, ended),
                 _ = stop.changed() => {}
+            }
+            let pause_ms = (looked_ms + LOOKS_APART_MS - self.clock.now_ms()).clamp(0, LOOKS_APART_MS);
+            if pause_ms > 0 && !*stop.borrow() {
+                tokio::select! {
+                    () = self.clock.sleep(Duration::from_millis(pause_ms.unsigned_abs())) => {}
+                    _ = stop.changed() => {}
+                }
             }
             while let Some(ended) = running.try_join_next_with_id() {
                 free(&mut busy, ended);
@@ -256,7 +267,8 @@ impl Worker {
             lost = self.keep(&claim) => Err(lost),
         };
         let due = match worked {
-            Ok(due) => due,
+            Ok(Some(due)) => due,
+            Ok(None) => return,
             Err(StoreError::Stale(what)) => {
                 debug!(%what, "a lease was lost; its new holder goes on");
                 return;
@@ -271,14 +283,15 @@ impl Worker {
         }
     }
 
-    async fn work_on(&self, claim: &Claim) -> Result<Due, StoreError> {
+    /// When it is due again; `None` if the claim was given back already.
+    async fn work_on(&self, claim: &Claim) -> Result<Option<Due>, StoreError> {
         match claim.kind {
-            Kind::Link => self.work_on_link(claim).await,
-            Kind::Branch => self.work_on_branch(claim).await,
+            Kind::Link => self.work_on_link(claim).await.map(Some),
+            Kind::Branch => self.work_on_branch(claim).await.map(Some),
             Kind::Sync => self.work_on_sync(claim).await,
             Kind::Audit => {
                 while self.store.sequence_audit(claim).await? {}
-                Ok(None)
+                Ok(Some(None))
             }
         }
     }
