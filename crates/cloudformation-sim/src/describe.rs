@@ -293,7 +293,7 @@ pub(crate) fn get_template(region: &Region, form: &Form, xml: &mut Xml) -> Resul
     Ok(())
 }
 
-/// ValidateTemplate.
+/// ValidateTemplate, and of GetTemplateSummary what the AWS CLI reads.
 pub(crate) fn validate_template(form: &Form, xml: &mut Xml) -> Result<(), Refusal> {
     let template = change_sets::template_of(form, None)?;
     xml.list("Parameters", &template.parameters, |xml, parameter| {

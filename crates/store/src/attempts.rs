@@ -7,6 +7,7 @@ use uuid::Uuid;
 use crate::blockers::NewBlocker;
 use crate::events::{self, Of};
 use crate::sql::{Tx, params, to_json};
+use crate::syncs::{self, SyncRecord};
 use crate::work::{self, Claim};
 use crate::{Store, StoreError, StoreResult, blockers};
 
@@ -176,11 +177,11 @@ fn end_outages(tx: &Tx<'_>, sync_id: &str) -> StoreResult<()> {
 }
 
 impl Store {
-    /// Opens an attempt for what the sync desires.
+    /// Opens an attempt for what the sync desires, and says what is recorded of the sync then.
     ///
     /// # Errors
     /// [`StoreError::Stale`] if the claim was lost.
-    pub async fn open_attempt(&self, claim: &Claim) -> StoreResult<()> {
+    pub async fn open_attempt(&self, claim: &Claim) -> StoreResult<Option<SyncRecord>> {
         let claim = claim.clone();
         self.write("store.open_attempt", move |tx| {
             work::fence(tx, &claim)?;
@@ -235,7 +236,8 @@ impl Store {
                 text: format!("Started syncing commit {} of branch {}", target.sha, target.branch),
                 external_id: Some(target.sha),
             };
-            events::append(tx, Of::Sync, &id, vec![event])
+            events::append(tx, Of::Sync, &id, vec![event])?;
+            syncs::record(tx, sync_id)
         })
         .await
     }

@@ -4,7 +4,7 @@ use syncline_model::plan::{Open, Recorded, Wanted};
 use syncline_model::sync::{BlockerKind, Release};
 
 use crate::attempts::{self, OpenAttempt};
-use crate::sql::params;
+use crate::sql::{Tx, params};
 use crate::suspensions::{self, Suspension};
 use crate::{Store, StoreResult, blockers};
 
@@ -57,6 +57,54 @@ const RECORD: &str = "SELECT s.account_id, s.region, s.resource_name, s.generati
                                     AND f.status IN ('SUCCEEDED', 'FAILED') ORDER BY f.number DESC LIMIT 1)
   WHERE s.id = $1";
 
+/// The sync, as the transaction sees it.
+pub(crate) fn record(tx: &Tx<'_>, id: &str) -> StoreResult<Option<SyncRecord>> {
+    let Some(mut row) = tx.row(RECORD, params![id])? else { return Ok(None) };
+    let (account, region, resource_name) = (row.text()?, row.text()?, row.text()?);
+    let (generation, deleted) = (row.int()?, row.bool()?);
+    let desired = wanted(row.opt_int()?, row.opt_int()?);
+    let stack_id = row.opt_text()?;
+    let external_id = row.opt_text()?.unwrap_or_default();
+    let due = row.opt_int()?;
+    let last_executed_at_ms = row.opt_int()?;
+    let given_up = row.opt_int()? == Some(1);
+    // Then what it was opened for is to be done still, unless something newer is wanted meanwhile.
+    let newest = wanted(row.opt_int()?, row.opt_int()?).filter(|_| !given_up);
+    let predecessor = row.int()? > 0;
+    let (is_blocked, is_suspended) = (row.int()? > 0, row.int()? > 0);
+    let open = attempts::open(tx, id)?;
+    let blockers = if is_blocked { blockers::active(tx, id)? } else { Vec::new() };
+    let suspension = if is_suspended { suspensions::find(tx, &account, id)? } else { None };
+    let recorded = Recorded {
+        generation,
+        deleted,
+        desired,
+        open: open.as_ref().map(|open| Open {
+            wanted: open.wanted,
+            phase: open.phase,
+            change_set_seen: open.change_set_arn.is_some(),
+        }),
+        newest,
+        held: blockers.iter().any(|kind| kind.release() == Release::Operator),
+        knows_stack: stack_id.is_some(),
+        predecessor: predecessor && !deleted,
+        suspended: suspension.is_some(),
+    };
+    Ok(Some(SyncRecord {
+        id: id.to_owned(),
+        account,
+        region,
+        resource_name,
+        external_id,
+        due_ms: due.unwrap_or(tx.now_ms()),
+        last_executed_at_ms,
+        open,
+        suspension,
+        blockers,
+        recorded,
+    }))
+}
+
 impl Store {
     /// The sync, deleted or not; `None` once it is forgotten.
     ///
@@ -64,54 +112,7 @@ impl Store {
     /// The database's.
     pub async fn sync_record(&self, id: &str) -> StoreResult<Option<SyncRecord>> {
         let id = id.to_owned();
-        self.read(move |tx| {
-            let id = id.as_str();
-            let Some(mut row) = tx.row(RECORD, params![id])? else { return Ok(None) };
-            let (account, region, resource_name) = (row.text()?, row.text()?, row.text()?);
-            let (generation, deleted) = (row.int()?, row.bool()?);
-            let desired = wanted(row.opt_int()?, row.opt_int()?);
-            let stack_id = row.opt_text()?;
-            let external_id = row.opt_text()?.unwrap_or_default();
-            let due = row.opt_int()?;
-            let last_executed_at_ms = row.opt_int()?;
-            let given_up = row.opt_int()? == Some(1);
-            // Then what it was opened for is to be done still, unless something newer is wanted meanwhile.
-            let newest = wanted(row.opt_int()?, row.opt_int()?).filter(|_| !given_up);
-            let predecessor = row.int()? > 0;
-            let (is_blocked, is_suspended) = (row.int()? > 0, row.int()? > 0);
-            let open = attempts::open(tx, id)?;
-            let blockers = if is_blocked { blockers::active(tx, id)? } else { Vec::new() };
-            let suspension = if is_suspended { suspensions::find(tx, &account, id)? } else { None };
-            let recorded = Recorded {
-                generation,
-                deleted,
-                desired,
-                open: open.as_ref().map(|open| Open {
-                    wanted: open.wanted,
-                    phase: open.phase,
-                    change_set_seen: open.change_set_arn.is_some(),
-                }),
-                newest,
-                held: blockers.iter().any(|kind| kind.release() == Release::Operator),
-                knows_stack: stack_id.is_some(),
-                predecessor: predecessor && !deleted,
-                suspended: suspension.is_some(),
-            };
-            Ok(Some(SyncRecord {
-                id: id.to_owned(),
-                account,
-                region,
-                resource_name,
-                external_id,
-                due_ms: due.unwrap_or(tx.now_ms()),
-                last_executed_at_ms,
-                open,
-                suspension,
-                blockers,
-                recorded,
-            }))
-        })
-        .await
+        self.read(move |tx| record(tx, &id)).await
     }
 
     /// Forgets a deleted configuration whose attempts have all ended, and wakes the one that took its name.

@@ -9,6 +9,7 @@
 use syncline_model::schedule::Lane;
 
 use crate::sql::{Row, Tx, params};
+use crate::syncs::{self, SyncRecord};
 use crate::{Store, StoreError, StoreResult, audit, lanes};
 
 /// What a piece of work is about.
@@ -254,13 +255,32 @@ impl Store {
         owner: &str,
         lease_ms: i64,
     ) -> StoreResult<Vec<Claim>> {
+        let claims = self.claim_and_look(kind, lanes, owner, lease_ms).await?;
+        Ok(claims.into_iter().map(|(claim, _)| claim).collect())
+    }
+
+    /// The same, with what is recorded of each sync at that moment: whoever claims one asks for it next.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn claim_and_look(
+        &self,
+        kind: Kind,
+        lanes: Vec<(Lane, u32)>,
+        owner: &str,
+        lease_ms: i64,
+    ) -> StoreResult<Vec<(Claim, Option<SyncRecord>)>> {
         let owner = owner.to_owned();
         self.write("store.claim", move |tx| {
             let mut claims = Vec::new();
             for (lane, pieces) in &lanes {
                 claims.extend(claim_in(tx, kind, lane, *pieces, &owner, lease_ms)?);
             }
-            Ok(claims)
+            let look = |claim: Claim| {
+                let record = if kind == Kind::Sync { syncs::record(tx, &claim.id)? } else { None };
+                Ok((claim, record))
+            };
+            claims.into_iter().map(look).collect()
         })
         .await
     }

@@ -183,7 +183,7 @@ fn push(args: &SyncArgs, around: &Around, on: Database, report: &mut SyncReport)
         report.ratio(Ratio::new(&title, vec![round.ours_s / one], Bound::AtMost, 12.0));
         report.rounds(&format!("{many} stacks, {label}"), vec![round]);
     }
-    report.figure(Figure::of_server(&format!("after it, {label}"), world.server()?)?);
+    report.figure(Figure::of_server(&format!("after it, {label}"), world.server())?);
     report.rounds(&format!("{stacks} stacks, {label}"), rounds);
     Ok(())
 }
@@ -204,7 +204,7 @@ fn filled(around: &Around, world: &World<'_>, name: &str, count: usize) -> anyho
 fn push_once(around: &Around, world: &World<'_>, syncs: &mut Syncs) -> anyhow::Result<(Round, Vec<Calls>)> {
     let files = syncs.files(0..syncs.stacks.len());
     let (calls, executed) = (around.simulated.calls()?, around.simulated.count("ExecuteChangeSet")?);
-    let cpu = world.server()?.cpu_seconds_with_children()?;
+    let cpu = world.server().cpu_seconds_with_children()?;
     let sha = around.push(&syncs.repository, &files);
     let begun_ms = now_ms();
     world.wake(&syncs.stacks[0])?;
@@ -213,7 +213,7 @@ fn push_once(around: &Around, world: &World<'_>, syncs: &mut Syncs) -> anyhow::R
     let calls = floor::by_stack(&around.simulated.told(made)?.newest);
     let round = Round {
         ours_s: (ended_ms - begun_ms) as f64 / 1000.0,
-        ours_cpu_s: world.server()?.cpu_seconds_with_children()? - cpu,
+        ours_cpu_s: world.server().cpu_seconds_with_children()? - cpu,
         calls: made,
         stacks: syncs.stacks.len(),
         floor_s: f64::NAN,
@@ -226,14 +226,13 @@ fn push_once(around: &Around, world: &World<'_>, syncs: &mut Syncs) -> anyhow::R
 fn counts(args: &SyncArgs, around: &Around, report: &mut SyncReport) -> anyhow::Result<()> {
     let count = 2 * args.stacks;
     eprintln!("counts: making {count} stacks …");
-    let mut world = World::new(around, "counts", None, NEVER)?;
+    let world = World::new(around, "counts", None, "1s")?;
     let mut syncs = filled(around, &world, "counts", count)?;
     let touched = count / 2;
     let files = syncs.files(touched..touched + 1);
     let plans = around.simulated.count("CreateChangeSet")?;
     let sha = around.push(&syncs.repository, &files);
-    // As a poll does: a sync that is asked for by its name is planned whatever the commit says.
-    world.restart("1s")?;
+    // Nobody is woken: a sync that is asked for by its name is planned whatever the commit says.
     world.settled_ms(&syncs.stacks[touched..=touched], &sha)?;
     // Whatever else the commit could have begun would have begun by then.
     thread::sleep(Duration::from_secs(3));
@@ -280,19 +279,19 @@ fn idle(args: &SyncArgs, around: &Around, report: &mut SyncReport) -> anyhow::Re
         world.settled_ms(&syncs.stacks, &sha)?;
     }
     let memory = |what: &str, report: &mut SyncReport| -> anyhow::Result<()> {
-        let server = world.server()?;
+        let server = world.server();
         let title = format!("resident memory with {count} syncs, {what}, MiB");
         report.ratio(Ratio::new(&title, vec![server.memory_mib("VmRSS")?], Bound::AtMost, 150.0));
         Ok(())
     };
     memory("after all were synced", report)?;
-    report.figure(Figure::of_server("idle server, after all were synced", world.server()?)?);
+    report.figure(Figure::of_server("idle server, after all were synced", world.server())?);
     // One round of polls, so that those of the beginning are over.
     thread::sleep(Duration::from_secs(args.idle_seconds));
     around.remote_calls();
-    let (begun, cpu) = (Instant::now(), world.server()?.cpu_seconds_with_children()?);
+    let (begun, cpu) = (Instant::now(), world.server().cpu_seconds_with_children()?);
     thread::sleep(Duration::from_secs(args.idle_seconds));
-    let used = world.server()?.cpu_seconds_with_children()? - cpu;
+    let used = world.server().cpu_seconds_with_children()? - cpu;
     let share = 100.0 * used / begun.elapsed().as_secs_f64();
     let polls = around.remote_calls();
     let title = format!("idle with {count} syncs on {repositories} repositories, % of a core");

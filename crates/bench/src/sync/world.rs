@@ -21,7 +21,7 @@ use crate::seeding::{ACCOUNT, REGION};
 /// The first access key of the servers that are measured.
 const KEY: (&str, &str) = ("AKIASYNCLINEBENCH000", "a-secret-of-the-bench");
 /// The role of every sync.
-pub(crate) const ROLE: &str = "arn:aws:iam::222222222222:role/deploy";
+pub(crate) const ROLE: &str = "arn:aws:iam::111111111111:role/deploy";
 /// The most that anything may take for each stack, and at least.
 const PATIENCE_EACH: Duration = Duration::from_millis(200);
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -76,10 +76,7 @@ impl Around {
 #[derive(Debug)]
 pub(crate) struct World<'a> {
     around: &'a Around,
-    data: PathBuf,
-    database_url: Option<String>,
-    server: Option<Server>,
-    starts: u32,
+    server: Server,
 }
 
 /// A repository whose syncs are measured.
@@ -107,32 +104,22 @@ impl<'a> World<'a> {
             fs::remove_dir_all(&data).with_context(|| format!("removing {}", data.display()))?;
         }
         fs::create_dir_all(&data)?;
-        let mut world = Self { around, data, database_url, server: None, starts: 0 };
-        world.restart(poll_interval)?;
-        Ok(world)
-    }
-
-    /// Ends the server and starts it again.
-    pub(crate) fn restart(&mut self, poll_interval: &str) -> anyhow::Result<()> {
-        drop(self.server.take());
-        self.starts += 1;
-        let log = self.data.join(format!("server-{}.log", self.starts));
-        let mut environment = environment(&self.around.simulated);
-        if let Some(url) = &self.database_url {
-            environment.push(("SYNCLINE_DATABASE_URL", url.clone()));
+        let mut environment = environment(&around.simulated);
+        if let Some(url) = database_url {
+            environment.push(("SYNCLINE_DATABASE_URL", url));
         }
-        self.server = Some(serve(&self.around.syncline, &self.data, poll_interval, &environment, &log)?);
-        Ok(())
+        let server = serve(&around.syncline, &data, poll_interval, &environment, &data.join("server.log"))?;
+        Ok(Self { around, server })
     }
 
     /// The server's process.
-    pub(crate) fn server(&self) -> anyhow::Result<&Server> {
-        self.server.as_ref().context("the server does not run")
+    pub(crate) fn server(&self) -> &Server {
+        &self.server
     }
 
     /// A client of the server.
-    pub(crate) fn client(&self) -> anyhow::Result<Client> {
-        let address = self.server()?.address;
+    pub(crate) fn client(&self) -> Client {
+        let address = self.server.address;
         let signer = Signer {
             access_key_id: KEY.0.to_owned(),
             secret: KEY.1.to_owned(),
@@ -142,12 +129,12 @@ impl<'a> World<'a> {
             content_type: "application/x-amz-json-1.0",
             host: address.to_string(),
         };
-        Ok(Client::new(signer, address))
+        Client::new(signer, address)
     }
 
     /// A connection to the Git host; its ARN.
     pub(crate) fn connection(&self) -> anyhow::Result<String> {
-        let mut client = self.client()?;
+        let mut client = self.client();
         let host = json!({
             "Name": "bench", "ProviderType": "Git", "ProviderEndpoint": self.around.host.endpoint()
         });
@@ -169,7 +156,7 @@ impl<'a> World<'a> {
         let link = json!({
             "ConnectionArn": connection, "OwnerId": repository.owner(), "RepositoryName": repository.name()
         });
-        let link = self.client()?.operation("CreateRepositoryLink", &link)?;
+        let link = self.client().operation("CreateRepositoryLink", &link)?;
         let link = text(&link, "/RepositoryLinkInfo/RepositoryLinkId")?;
         let mut syncs = Syncs { repository, stacks: Vec::new(), link, version: 0 };
         self.add(&mut syncs, stacks)?;
@@ -178,7 +165,7 @@ impl<'a> World<'a> {
 
     /// Sync configurations for more stacks of a repository whose files are there.
     pub(crate) fn add(&self, syncs: &mut Syncs, stacks: Vec<String>) -> anyhow::Result<()> {
-        let mut client = self.client()?;
+        let mut client = self.client();
         for stack in stacks {
             let number = syncs.stacks.len();
             let sync = json!({
@@ -194,14 +181,14 @@ impl<'a> World<'a> {
 
     /// Has the repository of a sync looked at now, as if its poll were due.
     pub(crate) fn wake(&self, stack: &str) -> anyhow::Result<()> {
-        self.client()?.post(&format!("/api/v1/syncs/{stack}/sync-now"), &json!({}))?;
+        self.client().post(&format!("/api/v1/syncs/{stack}/sync-now"), &json!({}))?;
         Ok(())
     }
 
     /// Waits until each of the stacks is at the commit, and says when the last of them came there, in milliseconds since
     /// the Unix epoch.
     pub(crate) fn settled_ms(&self, stacks: &[String], sha: &str) -> anyhow::Result<i64> {
-        let mut client = self.client()?;
+        let mut client = self.client();
         let mut last_ms = 0;
         let begun = Instant::now();
         let patience = PATIENCE + PATIENCE_EACH * u32::try_from(stacks.len())?;
@@ -215,7 +202,8 @@ impl<'a> World<'a> {
                     break;
                 }
                 if begun.elapsed() > patience {
-                    bail!("{stack} is not at {sha} after {} s: {status}", patience.as_secs());
+                    let latest = status.pointer("/LatestSync/TargetRevision/Sha").unwrap_or(&Value::Null);
+                    bail!("{stack} is at {latest} and not at {sha} after {} s", patience.as_secs());
                 }
                 thread::sleep(LOOK_EVERY);
             }

@@ -27,7 +27,7 @@ use syncline_git::Git;
 use syncline_model::plan::Trouble;
 use syncline_model::schedule::Turns;
 use syncline_seams::{Clock, Outside};
-use syncline_store::{Claim, Kind, Store, StoreError};
+use syncline_store::{Claim, Kind, Store, StoreError, SyncRecord};
 use syncline_targets::Target;
 use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
@@ -87,7 +87,8 @@ type Due = Option<i64>;
 
 /// What was begun of one kind, and when there may be more.
 struct Begun {
-    claims: Vec<Claim>,
+    /// Each with what was recorded of it then, if it is a sync's.
+    claims: Vec<(Claim, Option<SyncRecord>)>,
     /// When something else may begin, bounds aside; `None` if nothing is known of.
     next_ms: Option<i64>,
 }
@@ -140,8 +141,8 @@ impl Worker {
     pub async fn tick(&self) -> Result<bool, StoreError> {
         let mut worked = false;
         for kind in [Kind::Link, Kind::Branch, Kind::Sync, Kind::Audit] {
-            for claim in self.claim(kind, 1).await?.claims {
-                self.work(claim).await;
+            for (claim, record) in self.claim(kind, 1).await?.claims {
+                self.work(claim, record).await;
                 worked = true;
             }
         }
@@ -218,9 +219,9 @@ impl Worker {
                     next_ms = next_ms.into_iter().chain(begun.next_ms).min();
                     break;
                 }
-                for claim in begun.claims {
+                for (claim, record) in begun.claims {
                     let worker = Arc::clone(self);
-                    let task = running.spawn(async move { worker.work(claim).await });
+                    let task = running.spawn(async move { worker.work(claim, record).await });
                     busy.insert(task.id(), kind);
                 }
             }
@@ -233,7 +234,7 @@ impl Worker {
         let Some(bounds) = self.places.bounds(kind) else {
             let claim = self.store.claim(kind, &self.owner, LEASE_MS).await?;
             let next_ms = self.store.next_due_ms(Some(kind)).await?;
-            return Ok(Begun { claims: claim.into_iter().collect(), next_ms });
+            return Ok(Begun { claims: claim.into_iter().map(|claim| (claim, None)).collect(), next_ms });
         };
         let backlog = self.store.backlog(kind).await?;
         let now_ms = self.clock.now_ms();
@@ -249,7 +250,7 @@ impl Worker {
         );
         let claims = match lanes.is_empty() {
             true => Vec::new(),
-            false => self.store.claim_in(kind, lanes, &self.owner, LEASE_MS).await?,
+            false => self.store.claim_and_look(kind, lanes, &self.owner, LEASE_MS).await?,
         };
         Ok(Begun { claims, next_ms })
     }
@@ -261,9 +262,9 @@ impl Worker {
     }
 
     /// Does one claimed piece of work and gives the claim back.
-    async fn work(&self, claim: Claim) {
+    async fn work(&self, claim: Claim, record: Option<SyncRecord>) {
         let worked = tokio::select! {
-            worked = self.work_on(&claim) => worked,
+            worked = self.work_on(&claim, record) => worked,
             lost = self.keep(&claim) => Err(lost),
         };
         let due = match worked {
@@ -284,11 +285,11 @@ impl Worker {
     }
 
     /// When it is due again; `None` if the claim was given back already.
-    async fn work_on(&self, claim: &Claim) -> Result<Option<Due>, StoreError> {
+    async fn work_on(&self, claim: &Claim, record: Option<SyncRecord>) -> Result<Option<Due>, StoreError> {
         match claim.kind {
             Kind::Link => self.work_on_link(claim).await.map(Some),
             Kind::Branch => self.work_on_branch(claim).await.map(Some),
-            Kind::Sync => self.work_on_sync(claim).await,
+            Kind::Sync => self.work_on_sync(claim, record).await,
             Kind::Audit => {
                 while self.store.sequence_audit(claim).await? {}
                 Ok(Some(None))

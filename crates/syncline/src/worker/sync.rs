@@ -78,11 +78,20 @@ impl Open<'_> {
 
 impl Worker {
     /// Takes the steps of a sync that can be taken now. When it is due again; `None` if its claim was given back already.
-    pub(super) async fn work_on_sync(&self, claim: &Claim) -> Result<Option<Due>, StoreError> {
+    /// `known` is what was recorded when it was claimed.
+    pub(super) async fn work_on_sync(
+        &self,
+        claim: &Claim,
+        mut known: Option<SyncRecord>,
+    ) -> Result<Option<Due>, StoreError> {
         for _ in 0..STEPS_AT_ONCE {
-            let Some(record) = self.store.sync_record(&claim.id).await? else { return Ok(Some(None)) };
+            let record = match known.take() {
+                Some(record) => Some(record),
+                None => self.store.sync_record(&claim.id).await?,
+            };
+            let Some(record) = record else { return Ok(Some(None)) };
             let next = match &record.open {
-                None => self.without_attempt(claim, &record).await?,
+                None => self.without_attempt(claim, &record, &mut known).await?,
                 Some(attempt) => self.with_attempt(claim, &record, attempt).await?,
             };
             match next {
@@ -95,10 +104,15 @@ impl Worker {
         Ok(Some(Some(self.clock.now_ms())))
     }
 
-    async fn without_attempt(&self, claim: &Claim, record: &SyncRecord) -> Result<Next, StoreError> {
+    async fn without_attempt(
+        &self,
+        claim: &Claim,
+        record: &SyncRecord,
+        known: &mut Option<SyncRecord>,
+    ) -> Result<Next, StoreError> {
         match plan::next_step(&record.recorded, &Seen::Nothing) {
             Step::Open => {
-                self.store.open_attempt(claim).await?;
+                *known = self.store.open_attempt(claim).await?;
                 Ok(Next::Now)
             }
             Step::Forget => {
