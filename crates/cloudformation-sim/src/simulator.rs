@@ -314,8 +314,8 @@ impl State {
             "DescribeStackEvents" => describe::stack_events(region, form, &session, &mut xml)?,
             "DescribeStackResources" => describe::stack_resources(region, form, &mut xml)?,
             "GetTemplate" => describe::get_template(region, form, &mut xml)?,
-            // The summary tells more of a template than this, but nobody here asks for that.
-            "ValidateTemplate" | "GetTemplateSummary" => describe::validate_template(form, &mut xml)?,
+            "GetTemplateSummary" => describe::template_summary(region, form, &mut xml)?,
+            "ValidateTemplate" => describe::validate_template(form, &mut xml)?,
             "DeleteStack" => deletion::delete_stack(region, form, &session)?,
             "ContinueUpdateRollback" => deletion::continue_update_rollback(region, form, &session)?,
             _ => {

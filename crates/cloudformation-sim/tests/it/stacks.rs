@@ -450,6 +450,12 @@ async fn other_peoples_tools_create_and_update_a_stack_in_one_call() {
 
     let update =
         |template: &str| world.cloudformation.update_stack().stack_name("web").template_body(template);
+    let summary = world.cloudformation.get_template_summary();
+    summary.clone().stack_name("web").send().await.expect("told");
+    summary.clone().template_body(TWO).send().await.expect("told");
+    let unknown = refused(summary.stack_name("other").send().await.expect_err("there is none"));
+    assert_eq!(unknown.1, "Stack with id other does not exist");
+
     let nothing = update(TWO).send().await.expect_err("it has that already");
     assert_eq!(
         refused(nothing),
