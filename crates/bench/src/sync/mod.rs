@@ -192,7 +192,7 @@ fn push(args: &SyncArgs, around: &Around, on: Database, report: &mut SyncReport)
 fn filled(around: &Around, world: &World<'_>, name: &str, count: usize) -> anyhow::Result<Syncs> {
     let repository = around.repository(&format!("bench/{name}"));
     let stacks: Vec<String> = (0..count).map(|number| format!("{name}-{number:05}")).collect();
-    let connection = world.connection()?;
+    let connection = world.connection(name)?;
     let first: Vec<_> = (0..count).flat_map(|number| world::files(number, 0)).collect();
     let sha = around.push(&repository, &first);
     let syncs = world.syncs(&connection, repository, stacks)?;
@@ -259,7 +259,7 @@ fn idle(args: &SyncArgs, around: &Around, report: &mut SyncReport) -> anyhow::Re
     eprintln!("idle: making {count} stacks of {repositories} repositories …");
     let interval = format!("{}s", args.idle_seconds);
     let world = World::new(around, "idle", None, &interval)?;
-    let connection = world.connection()?;
+    let connection = world.connection("idle")?;
     let each = count.div_ceil(repositories);
     let first: Vec<_> = (0..each).flat_map(|number| world::files(number, 0)).collect();
     let model = around.repository("bench/idle-0");

@@ -133,13 +133,13 @@ impl<'a> World<'a> {
     }
 
     /// A connection to the Git host; its ARN.
-    pub(crate) fn connection(&self) -> anyhow::Result<String> {
+    pub(crate) fn connection(&self, name: &str) -> anyhow::Result<String> {
         let mut client = self.client();
         let host = json!({
-            "Name": "bench", "ProviderType": "Git", "ProviderEndpoint": self.around.host.endpoint()
+            "Name": name, "ProviderType": "Git", "ProviderEndpoint": self.around.host.endpoint()
         });
         let host = text(&client.operation("CreateHost", &host)?, "/HostArn")?;
-        let connection = json!({ "ConnectionName": "bench", "HostArn": host });
+        let connection = json!({ "ConnectionName": name, "HostArn": host });
         let arn = text(&client.operation("CreateConnection", &connection)?, "/ConnectionArn")?;
         let id = arn.rsplit('/').next().unwrap_or_default();
         client.post(&format!("/api/v1/connections/{id}/authorize"), &json!({}))?;
