@@ -7,6 +7,8 @@
 # With a certificate and its key in SYNCLINE_PG_CERTIFICATE and SYNCLINE_PG_KEY (PEM) it speaks TLS, too, on the port
 # SYNCLINE_PG_PORT of 127.0.0.1.
 #
+# What it commits reaches the disk only with SYNCLINE_PG_FSYNC=on.
+#
 # Usage: postgres_for_tests.sh [<folder of PostgreSQL's programs>]
 # Exit status 3: no PostgreSQL is installed that is new enough.
 set -eu
@@ -52,9 +54,9 @@ cat >>"$folder/data/postgresql.conf" <<EOF
 listen_addresses = ''
 unix_socket_directories = '$folder'
 max_connections = 400
-# What is lost in a crash of the machine is lost with the tests.
-fsync = off
-full_page_writes = off
+# Unless somebody measures, what is lost in a crash of the machine is lost with the tests.
+fsync = ${SYNCLINE_PG_FSYNC:-off}
+full_page_writes = ${SYNCLINE_PG_FSYNC:-off}
 shared_buffers = 64MB
 max_wal_size = 256MB
 autovacuum = off

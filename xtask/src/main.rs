@@ -43,8 +43,8 @@ fn dispatch(arguments: &[&str]) -> anyhow::Result<()> {
         _ => bail!(
             "usage: cargo xtask test [--extended] [-- <test arguments>] | ci [<step> …] | kill [<random kills>] | \
              soak [--seconds N] [--replicas N] [--stacks N] [--database sqlite|postgres] [--seed N] | \
-             bench api [--check] [--no-peers] | bench git [--check] | \
-              codegen [--check | --import <service-2.json[.gz]>]"
+             bench api|sync [--check] [--no-peers] | bench git [--check] | \
+             codegen [--check | --import <service-2.json[.gz]>]"
         ),
     }
 }

@@ -150,6 +150,15 @@ impl Server {
         Self::start_with(&[])
     }
 
+    /// Starts one that writes to the disk what it says that it has committed, as servers do that are not for tests.
+    ///
+    /// # Panics
+    /// As [`Server::start`].
+    #[must_use]
+    pub fn start_durable() -> Option<Self> {
+        Self::start_with(&[("SYNCLINE_PG_FSYNC", "on")])
+    }
+
     /// Starts one that also speaks TLS on a port of 127.0.0.1, which is returned; the certificate and its key are PEM.
     ///
     /// # Panics
