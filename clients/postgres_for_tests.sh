@@ -1,10 +1,13 @@
 #!/bin/sh
 # A PostgreSQL server of its own for tests, in a temporary folder, reached by a Unix socket only. It prints
 # `ready <URL>` once it answers, and ends, taking its folder along, when its standard input is closed: so it ends with
-# whoever started it, however that ends. PostgreSQL does not run as root: then it runs as `postgres` or `nobody`.
+# whoever started it, however that ends. A line on its standard input starts it again after it was killed, and is answered
+# with the same `ready` line. PostgreSQL does not run as root: then it runs as `postgres` or `nobody`.
 #
 # With a certificate and its key in SYNCLINE_PG_CERTIFICATE and SYNCLINE_PG_KEY (PEM) it speaks TLS, too, on the port
 # SYNCLINE_PG_PORT of 127.0.0.1.
+#
+# What it commits reaches the disk only with SYNCLINE_PG_FSYNC=on.
 #
 # Usage: postgres_for_tests.sh [<folder of PostgreSQL's programs>]
 # Exit status 3: no PostgreSQL is installed that is new enough.
@@ -51,9 +54,9 @@ cat >>"$folder/data/postgresql.conf" <<EOF
 listen_addresses = ''
 unix_socket_directories = '$folder'
 max_connections = 400
-# What is lost in a crash of the machine is lost with the tests.
-fsync = off
-full_page_writes = off
+# Unless somebody measures, what is lost in a crash of the machine is lost with the tests.
+fsync = ${SYNCLINE_PG_FSYNC:-off}
+full_page_writes = ${SYNCLINE_PG_FSYNC:-off}
 shared_buffers = 64MB
 max_wal_size = 256MB
 autovacuum = off
@@ -70,10 +73,15 @@ EOF
     port="&port=$SYNCLINE_PG_PORT"
 fi
 chmod 755 "$folder"
-"$bin/pg_ctl" --pgdata="$folder/data" --log="$folder/log" --wait --silent start </dev/null >/dev/null \
-    || { cat "$folder/log" >&2; exit 1; }
+start() {
+    "$bin/pg_ctl" --pgdata="$folder/data" --log="$folder/log" --wait --silent start </dev/null >/dev/null \
+        || { cat "$folder/log" >&2; exit 1; }
+    echo "ready postgres://syncline@/postgres?host=$folder${port:-}"
+}
 trap '"$bin/pg_ctl" --pgdata="$folder/data" --mode=immediate --silent stop >/dev/null 2>&1; rm -rf "$folder"' EXIT
 trap 'exit 0' HUP INT TERM
-echo "ready postgres://syncline@/postgres?host=$folder${port:-}"
+start
 # Until the standard input is closed.
-cat >/dev/null
+while read -r _; do
+    start
+done

@@ -22,6 +22,7 @@ const REQUIREMENTS: &str = include_str!("../../clients/requirements.txt");
 const REQUIREMENTS_BOTO3_1_36: &str = include_str!("../../clients/requirements-boto3-1.36.txt");
 const REQUIREMENTS_BOTO3_1_43: &str = include_str!("../../clients/requirements-boto3-1.43.txt");
 const REQUIREMENTS_LOCALSTACK: &str = include_str!("../../clients/requirements-localstack.txt");
+const REQUIREMENTS_SCEPTRE: &str = include_str!("../../clients/requirements-sceptre.txt");
 
 /// The oldest Python that the pinned clients install on.
 const PYTHON: Version = Version(3, 10);
@@ -36,6 +37,9 @@ const NOT_FOUND: &str = "as python3, python3.x or in pyenv: none was found";
 
 /// The fakecloud that the bench runs beside us; AGPL, so it is run as a program and never linked.
 const FAKECLOUD: &str = "0.51.0";
+
+/// The folder of Sceptre's Python.
+const SCEPTRE: &str = "venv-sceptre";
 
 /// Written in a part's folder when it is whole.
 const RECIPE: &str = ".recipe";
@@ -74,6 +78,11 @@ impl Environment {
     pub(crate) fn fakecloud(&self) -> PathBuf {
         self.root.join("fakecloud").join("bin").join("fakecloud")
     }
+
+    /// The sceptre program, where [`prepare_deployers`] made the environment.
+    pub(crate) fn sceptre(&self) -> PathBuf {
+        self.root.join(SCEPTRE).join("bin").join("sceptre")
+    }
 }
 
 /// Makes what is missing or stale and returns the environment; `extended` adds LocalStack.
@@ -88,6 +97,19 @@ pub(crate) fn prepare_peers() -> anyhow::Result<Environment> {
         parts.truncate(1);
         let how = How::Fakecloud;
         parts.push(Part { folder: root.join("fakecloud"), recipe: format!("fakecloud {FAKECLOUD}"), how });
+        Ok(parts)
+    })
+}
+
+/// Makes only what the bench has deploy stacks beside us: the AWS CLI and Sceptre.
+pub(crate) fn prepare_deployers() -> anyhow::Result<Environment> {
+    prepare_parts(|root| {
+        let mut parts = parts(root, false)?;
+        parts.truncate(1);
+        let Some(python) = python::find(PYTHON) else {
+            bail!("the test environment needs Python {PYTHON} or newer, {NOT_FOUND}");
+        };
+        parts.push(venv(root, SCEPTRE, &python, REQUIREMENTS_SCEPTRE));
         Ok(parts)
     })
 }
@@ -129,11 +151,7 @@ fn parts(root: &Path, extended: bool) -> anyhow::Result<Vec<Part>> {
     let Some(python) = python::find(PYTHON) else {
         bail!("the test environment needs Python {PYTHON} or newer, {NOT_FOUND}");
     };
-    let venv = |name: &str, python: &Python, requirements: &'static str| Part {
-        folder: root.join(name),
-        recipe: format!("{}\n{} {}\n{requirements}", root.display(), python.path.display(), python.version),
-        how: How::Venv { python: python.path.clone(), requirements },
-    };
+    let venv = |name: &str, python: &Python, requirements| venv(root, name, python, requirements);
     let clients = venv("venv", &python, REQUIREMENTS);
     let botocore =
         pinned(REQUIREMENTS, "botocore").context("clients/requirements.txt does not pin botocore")?;
@@ -164,6 +182,15 @@ fn parts(root: &Path, extended: bool) -> anyhow::Result<Vec<Part>> {
         parts.push(venv("venv-localstack", &python, REQUIREMENTS_LOCALSTACK));
     }
     Ok(parts)
+}
+
+/// A Python of its own with these packages.
+fn venv(root: &Path, name: &str, python: &Python, requirements: &'static str) -> Part {
+    Part {
+        folder: root.join(name),
+        recipe: format!("{}\n{} {}\n{requirements}", root.display(), python.path.display(), python.version),
+        how: How::Venv { python: python.path.clone(), requirements },
+    }
 }
 
 /// The exact version that a requirements file asks for, whatever extras it asks for with it.
@@ -339,7 +366,13 @@ mod tests {
 
     #[test]
     fn every_requirement_is_pinned_exactly() {
-        let files = [REQUIREMENTS, REQUIREMENTS_BOTO3_1_36, REQUIREMENTS_BOTO3_1_43, REQUIREMENTS_LOCALSTACK];
+        let files = [
+            REQUIREMENTS,
+            REQUIREMENTS_BOTO3_1_36,
+            REQUIREMENTS_BOTO3_1_43,
+            REQUIREMENTS_LOCALSTACK,
+            REQUIREMENTS_SCEPTRE,
+        ];
         for requirements in files {
             for line in requirements.lines().filter(|line| !line.is_empty() && !line.starts_with('#')) {
                 let (name, version) = line.split_once("==").expect("a requirement without ==");

@@ -60,6 +60,9 @@ pub(crate) struct ApiArgs {
 /// One request in so many writes, where there are writes.
 const WRITE_EVERY: u32 = 10;
 
+/// Long enough to read nearly every sync once, in seconds.
+const WARM_UP_SECONDS: f64 = 10.0;
+
 const CONSTANT: &str = "constant answer of equal length, not authenticated";
 const READS: &str = "GetResourceSyncStatus";
 const MIXED: &str = "GetResourceSyncStatus, 10 % UpdateSyncConfiguration";
@@ -97,6 +100,8 @@ pub(crate) fn run(args: &ApiArgs) -> anyhow::Result<ExitCode> {
 
     let mut peers =
         if args.no_peers { Vec::new() } else { peers::start(&args.folder, args.fakecloud.as_deref())? };
+    // A server that has run for a while is measured, not one that touches each page for the first time.
+    load(args, syncline.address, &reads, 0, WARM_UP_SECONDS).run()?;
     let mixed = sign(&signers, &order, WRITE_EVERY);
     let syncline_address = syncline.address;
     let subject = |name: &str, address, server, requests| Subject {

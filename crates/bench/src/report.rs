@@ -112,7 +112,7 @@ pub(crate) struct Report {
 impl Report {
     /// The ratios that are on the wrong side.
     pub(crate) fn missed(&self) -> Vec<&str> {
-        self.ratios.iter().filter(|ratio| !ratio.met).map(|ratio| ratio.name.as_str()).collect()
+        missed(&self.ratios)
     }
 
     /// The report as a table.
@@ -145,24 +145,36 @@ impl Report {
                 if cpu.is_nan() { "-".to_owned() } else { format!("{cpu:.1}") },
             );
         }
-        let _ = writeln!(text, "\n{:58} {:>10} {:>17} {:>10}", "ratio", "median", "of all rounds", "wanted");
-        for ratio in &self.ratios {
-            let sign = if ratio.bound == Bound::AtLeast { "≥" } else { "≤" };
-            let _ = writeln!(
-                text,
-                "{:58} {:>10.2} {:>17} {:>10} {}",
-                ratio.name,
-                ratio.value,
-                format!("{:.2}–{:.2}", ratio.lowest, ratio.highest),
-                format!("{sign} {}", ratio.target),
-                if ratio.met { "met" } else { "MISSED" },
-            );
-        }
-        text
+        text + "\n" + &table(&self.ratios)
     }
 }
 
-fn median(mut values: Vec<f64>) -> f64 {
+/// Ratios as a table.
+pub(crate) fn table(ratios: &[Ratio]) -> String {
+    let mut text = format!("{:58} {:>10} {:>17} {:>10}\n", "ratio", "median", "of all rounds", "wanted");
+    for ratio in ratios {
+        let sign = if ratio.bound == Bound::AtLeast { "≥" } else { "≤" };
+        // Writing to a String cannot fail.
+        let _ = writeln!(
+            text,
+            "{:58} {:>10.2} {:>17} {:>10} {}",
+            ratio.name,
+            ratio.value,
+            format!("{:.2}–{:.2}", ratio.lowest, ratio.highest),
+            format!("{sign} {}", ratio.target),
+            if ratio.met { "met" } else { "MISSED" },
+        );
+    }
+    text
+}
+
+/// The names of the ratios that are on the wrong side.
+pub(crate) fn missed(ratios: &[Ratio]) -> Vec<&str> {
+    ratios.iter().filter(|ratio| !ratio.met).map(|ratio| ratio.name.as_str()).collect()
+}
+
+/// The middle of values; not a number if there are none.
+pub(crate) fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     let middle = values.len() / 2;
     match values.get(middle) {

@@ -57,14 +57,20 @@ impl Requests {
 }
 
 impl Signer {
-    /// The request as an AWS SDK sends it: the same headers, of about the same length.
-    fn request(&self, now_ms: i64, operation: &str, body: &str) -> String {
+    /// The request of an operation as an AWS SDK sends it: the same headers, of about the same length.
+    pub(crate) fn request(&self, now_ms: i64, operation: &str, body: &str) -> String {
+        let target = format!("{}.{operation}", self.target_prefix);
+        self.signed(now_ms, "POST", "/", &target, body)
+    }
+
+    /// A signed request. `path` is as it is signed, without a query.
+    pub(crate) fn signed(&self, now_ms: i64, method: &str, path: &str, target: &str, body: &str) -> String {
         let time = time(now_ms);
-        let (date, target) = (&time[..8], format!("{}.{operation}", self.target_prefix));
+        let date = &time[..8];
         let (content_type, host) = (self.content_type, &self.host);
         let signed = "content-type;host;x-amz-date;x-amz-target";
         let canonical = format!(
-            "POST\n/\n\ncontent-type:{content_type}\nhost:{host}\nx-amz-date:{time}\nx-amz-target:{target}\n\n\
+            "{method}\n{path}\n\ncontent-type:{content_type}\nhost:{host}\nx-amz-date:{time}\nx-amz-target:{target}\n\n\
              {signed}\n{}",
             hex(&Sha256::digest(body))
         );
@@ -77,7 +83,7 @@ impl Signer {
         }
         let signature = hex(&hmac(&key, &to_sign));
         format!(
-            "POST / HTTP/1.1\r\nHost: {host}\r\nAccept-Encoding: identity\r\nX-Amz-Target: {target}\r\n\
+            "{method} {path} HTTP/1.1\r\nHost: {host}\r\nAccept-Encoding: identity\r\nX-Amz-Target: {target}\r\n\
              Content-Type: {content_type}\r\n\
              User-Agent: Boto3/1.44.6 md/Botocore#1.44.6 ua/2.1 os/linux lang/python#3.13 cfg/retry-mode#standard\r\n\
              X-Amz-Date: {time}\r\nAuthorization: AWS4-HMAC-SHA256 Credential={}/{scope}, \

@@ -75,15 +75,14 @@ pub(crate) fn create(
     let fresh = existing.is_none();
     let index = found.unwrap_or_else(|| {
         let place = region.place(stack_name);
-        region.stacks.push(Stack::under_review(place, session.now_ms));
-        region.stacks.len() - 1
+        region.add(Stack::under_review(place, session.now_ms))
     });
     let exports = region.exports().into_iter().map(|(name, (value, _))| (name, value)).collect();
     let changes = match plan(&region.stacks[index], &deployment, &exports) {
         Ok(changes) => changes,
         Err(refusal) => {
             if fresh {
-                region.stacks.pop();
+                region.take_back();
             }
             return Err(refusal);
         }
@@ -101,6 +100,7 @@ pub(crate) fn create(
     };
     let id = region.change_set_arn(name);
     let latency = i64::try_from(session.settings.change_set_latency.as_millis()).unwrap_or(i64::MAX);
+    region.note_change_set(&id, index);
     let stack = &mut region.stacks[index];
     stack.change_sets.push(ChangeSet {
         id: id.clone(),
@@ -306,12 +306,9 @@ pub(crate) fn locate(region: &Region, form: &Form) -> Result<(usize, usize), Ref
     let name = form.required("ChangeSetName")?;
     let not_found = || Refusal::new(404, "ChangeSetNotFound", format!("ChangeSet [{name}] does not exist"));
     if name.starts_with("arn:") {
-        return region
-            .stacks
-            .iter()
-            .enumerate()
-            .find_map(|(s, stack)| Some((s, stack.change_sets.iter().position(|c| c.id == name)?)))
-            .ok_or_else(not_found);
+        let place = region.find_of_change_set(name);
+        let change_set = |s: usize| region.stacks[s].change_sets.iter().position(|c| c.id == name);
+        return place.and_then(|s| Some((s, change_set(s)?))).ok_or_else(not_found);
     }
     let Some(stack_name) = form.filled("StackName") else {
         return Err(Refusal::validation(
@@ -404,6 +401,35 @@ pub(crate) fn execute(
     stack.turn(status, Some("User Initiated"), session.now_ms, token.as_deref());
     region.begin(s, operation, session.settings, session.faults, session.now_ms);
     Ok(Some(accepted))
+}
+
+/// CreateStack and UpdateStack, which other people's tools call: a change set that is made and executed at once.
+pub(crate) fn at_once(
+    region: &mut Region,
+    form: &Form,
+    session: &Session<'_>,
+    kind: &str,
+    xml: &mut Xml,
+) -> Result<(), Refusal> {
+    let name = form.required("StackName")?;
+    if kind == "CREATE" && region.find(name).is_some() {
+        return Err(Refusal::new(400, "AlreadyExistsException", format!("Stack [{name}] already exists")));
+    }
+    let number = region.find(name).map_or(0, |index| region.stacks[index].events.len());
+    let planned = form.with("ChangeSetName", &format!("direct-{number}")).with("ChangeSetType", kind);
+    create(region, &planned, session, &mut Xml::default())?;
+    let (s, c) = locate(region, &planned)?;
+    let stack = &mut region.stacks[s];
+    stack.change_sets[c].ready_ms = session.now_ms;
+    if stack.change_sets[c].failure.is_some() {
+        let failed = stack.change_sets.remove(c);
+        let reason = failed.failure.filter(|reason| reason != NO_CHANGES);
+        return Err(Refusal::validation(reason.unwrap_or_else(|| NO_UPDATES.to_owned())));
+    }
+    let stack_id = stack.place.stack_id.clone();
+    execute(region, &planned, session)?;
+    xml.leaf("StackId", &stack_id);
+    Ok(())
 }
 
 /// DeleteChangeSet. Deleting one that is not there succeeds, as long as its stack is.

@@ -6,6 +6,7 @@ use crate::refusal::Refusal;
 use crate::region::Region;
 use crate::simulator::Session;
 use crate::stack::{Deployment, OnStackFailure, ResourceRecord, Stack};
+use crate::template::Template;
 use crate::time::iso8601;
 use crate::xml::Xml;
 
@@ -296,7 +297,24 @@ pub(crate) fn get_template(region: &Region, form: &Form, xml: &mut Xml) -> Resul
 
 /// ValidateTemplate.
 pub(crate) fn validate_template(form: &Form, xml: &mut Xml) -> Result<(), Refusal> {
-    let template = change_sets::template_of(form, None)?;
+    declared(&change_sets::template_of(form, None)?, xml);
+    Ok(())
+}
+
+/// GetTemplateSummary, of a template or of a stack's: what ValidateTemplate tells, too, which is all that the AWS CLI
+/// reads.
+pub(crate) fn template_summary(region: &Region, form: &Form, xml: &mut Xml) -> Result<(), Refusal> {
+    let Some(name) = form.filled("StackName") else { return validate_template(form, xml) };
+    let stack = region.find(name).map(|index| &region.stacks[index]);
+    match stack.and_then(|stack| stack.deployment.as_ref()) {
+        Some(deployment) => declared(&deployment.template, xml),
+        None => return Err(Refusal::validation(format!("Stack with id {name} does not exist"))),
+    }
+    Ok(())
+}
+
+/// What a template declares.
+fn declared(template: &Template, xml: &mut Xml) {
     xml.list("Parameters", &template.parameters, |xml, parameter| {
         xml.leaf("ParameterKey", &parameter.key);
         xml.optional("DefaultValue", parameter.default.as_deref());
@@ -304,7 +322,7 @@ pub(crate) fn validate_template(form: &Form, xml: &mut Xml) -> Result<(), Refusa
         xml.optional("Description", parameter.description.as_deref());
     });
     xml.optional("Description", template.description.as_deref());
-    let capabilities = crate::template::missing_capabilities(&template, &[]);
+    let capabilities = crate::template::missing_capabilities(template, &[]);
     if !capabilities.is_empty() {
         xml.list("Capabilities", capabilities, Xml::write_text);
         xml.leaf("CapabilitiesReason", "The template has resources or macros that need these capabilities.");
@@ -312,7 +330,6 @@ pub(crate) fn validate_template(form: &Form, xml: &mut Xml) -> Result<(), Refusa
     if !template.transforms.is_empty() {
         xml.strings("DeclaredTransforms", &template.transforms);
     }
-    Ok(())
 }
 
 fn parameters(deployment: &Deployment, xml: &mut Xml) {

@@ -28,6 +28,13 @@ impl Form {
         Self { values: fields.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect() }
     }
 
+    /// The same with another value of a parameter.
+    pub(crate) fn with(&self, name: &str, value: &str) -> Self {
+        let mut values = self.values.clone();
+        values.insert(name.to_owned(), value.to_owned());
+        Self { values }
+    }
+
     /// A parameter, if it was given (it may be empty).
     pub(crate) fn get(&self, name: &str) -> Option<&str> {
         self.values.get(name).map(String::as_str)

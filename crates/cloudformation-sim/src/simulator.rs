@@ -53,6 +53,8 @@ pub(crate) struct State {
     pub(crate) role_faults: RoleFaults,
     pub(crate) executions: Vec<ExecutionView>,
     calls: VecDeque<CallView>,
+    /// Calls by action.
+    counts: BTreeMap<String, u64>,
 }
 
 /// What an operation knows besides its own input.
@@ -131,6 +133,12 @@ impl Simulator {
         self.lock().calls.iter().cloned().collect()
     }
 
+    /// How many calls there were of each action.
+    #[must_use]
+    pub fn counts(&self) -> BTreeMap<String, u64> {
+        self.lock().counts.clone()
+    }
+
     /// The state, with everything done that is due.
     pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
         let mut state = self.inner.state.lock().unwrap_or_else(PoisonError::into_inner);
@@ -176,6 +184,12 @@ impl Simulator {
         });
         tracing::debug!(action, region = scope.region, error, "simulated call");
         let account = state.caller(&scope, &self.inner.settings, now_ms).map(|caller| caller.account);
+        match state.counts.get_mut(&action) {
+            Some(count) => *count += 1,
+            None => {
+                state.counts.insert(action.clone(), 1);
+            }
+        }
         state.calls.push_back(CallView {
             action: action.clone(),
             account: account.unwrap_or_default(),
@@ -286,6 +300,8 @@ impl State {
         let session = Session { settings, faults: &self.resource_faults, now_ms };
         match action {
             "CreateChangeSet" => change_sets::create(region, form, &session, &mut xml)?,
+            "CreateStack" => change_sets::at_once(region, form, &session, "CREATE", &mut xml)?,
+            "UpdateStack" => change_sets::at_once(region, form, &session, "UPDATE", &mut xml)?,
             "DescribeChangeSet" => describe::change_set(region, form, &session, &mut xml)?,
             "ExecuteChangeSet" => {
                 let accepted = change_sets::execute(region, form, &session)?;
@@ -298,6 +314,7 @@ impl State {
             "DescribeStackEvents" => describe::stack_events(region, form, &session, &mut xml)?,
             "DescribeStackResources" => describe::stack_resources(region, form, &mut xml)?,
             "GetTemplate" => describe::get_template(region, form, &mut xml)?,
+            "GetTemplateSummary" => describe::template_summary(region, form, &mut xml)?,
             "ValidateTemplate" => describe::validate_template(form, &mut xml)?,
             "DeleteStack" => deletion::delete_stack(region, form, &session)?,
             "ContinueUpdateRollback" => deletion::continue_update_rollback(region, form, &session)?,

@@ -1,12 +1,12 @@
 //! Which addresses and directories remotes may be at, decided before anything is sent.
 //!
-//! A host name is resolved once per call, every address it has is checked, and git is told to dial exactly
-//! those; so a name that changes its answer between the check and the dial gains nothing. Whatever cannot be
+//! A host name is resolved once per call, every address it has is checked, and exactly those are dialled, by git or
+//! by us; so a name that changes its answer between the check and the dial gains nothing. Whatever cannot be
 //! decided is refused.
 
 use std::fmt;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::str::FromStr;
@@ -123,6 +123,10 @@ pub(crate) struct Route {
     pub(crate) protocol: &'static str,
     /// `host:port:addresses` for `http.curloptResolve`; `None` when the URL holds the address itself.
     pub(crate) pin: Option<String>,
+    /// The port, 0 for files.
+    pub(crate) port: u16,
+    /// Every address there is, to be dialled by us; none where only git knows the way.
+    pub(crate) addresses: Vec<SocketAddr>,
 }
 
 impl Egress {
@@ -199,7 +203,8 @@ impl Egress {
         match url.place() {
             Place::File(path) => {
                 let found = self.admit_directory(path)?;
-                Ok(Route { url: file_url(&found), host: "files".to_owned(), protocol: "file", pin: None })
+                let (url, host) = (file_url(&found), "files".to_owned());
+                Ok(Route { url, host, protocol: "file", pin: None, port: 0, addresses: Vec::new() })
             }
             Place::Http { is_tls, host, port } => {
                 let (shown, addresses, is_pinned) = match host {
@@ -222,7 +227,12 @@ impl Egress {
                     format!("{shown}:{port}:{}", listed.join(","))
                 });
                 let protocol = if *is_tls { "https" } else { "http" };
-                Ok(Route { url: url.as_str().to_owned(), host: shown, protocol, pin })
+                let url = url.as_str().to_owned();
+                let addresses = match self.proxy {
+                    Some(_) => Vec::new(),
+                    None => addresses.into_iter().map(|address| SocketAddr::new(address, *port)).collect(),
+                };
+                Ok(Route { url, host: shown, protocol, pin, port: *port, addresses })
             }
         }
     }

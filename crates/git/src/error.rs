@@ -36,11 +36,13 @@ pub enum GitError {
         /// What git or the network said.
         message: String,
     },
-    /// The remote answers, and wants to be asked less: try again later. When, git does not tell.
+    /// The remote answers, and wants to be asked less: try again later.
     #[error("the repository's host wants fewer requests: {message}")]
     Throttled {
-        /// What git said.
+        /// What git or the host said.
         message: String,
+        /// After how many milliseconds it wants to be asked again, if it said so and git did not keep it to itself.
+        retry_after_ms: Option<i64>,
     },
     /// The remote refuses the credential, or wants one: a person must act.
     #[error("the repository refused the credential: {message}")]

@@ -7,6 +7,7 @@ use syncline_model::names::{BranchName, ObjectId, RepoPath};
 use syncline_seams::Outside;
 use tokio::sync::{OnceCell, Semaphore};
 
+use crate::asking::Asking;
 use crate::cache::Cache;
 use crate::error::{EntryKind, GitError, Trouble};
 use crate::recent::Recent;
@@ -27,7 +28,7 @@ pub enum Entry {
     },
 }
 
-/// Reads remote repositories through the `git` program.
+/// Reads remote repositories, by itself or through the `git` program.
 #[derive(Debug)]
 pub struct Git {
     pub(crate) settings: Settings,
@@ -37,6 +38,8 @@ pub struct Git {
     pub(crate) hosts: Mutex<HashMap<String, Arc<Semaphore>>>,
     pub(crate) is_new_enough: OnceCell<()>,
     pub(crate) recent: Recent,
+    pub(crate) asking: Asking,
+    pub(crate) connections: Semaphore,
     /// One for each repository's cache.
     locks: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
 }
@@ -46,6 +49,7 @@ impl Git {
     #[must_use]
     pub fn new(settings: Settings, outside: Outside) -> Self {
         let processes = Semaphore::new(settings.limits.max_processes.max(1));
+        let connections = Semaphore::new(settings.limits.max_connections.max(1));
         let recent = Recent::up_to(settings.limits.max_memory_bytes);
         Self {
             settings,
@@ -54,6 +58,8 @@ impl Git {
             hosts: Mutex::default(),
             is_new_enough: OnceCell::new(),
             recent,
+            asking: Asking::default(),
+            connections,
             locks: Mutex::default(),
         }
     }
@@ -68,7 +74,6 @@ impl Git {
         remote: &Remote,
         branches: &[BranchName],
     ) -> Result<BTreeMap<BranchName, ObjectId>, GitError> {
-        self.check_program().await?;
         let listed = self.list_heads(remote, branches);
         self.outside.call("git.heads", self.settings.limits.heads_timeout, listed).await
     }

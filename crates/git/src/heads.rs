@@ -1,7 +1,7 @@
 //! Which commits branches point at, without downloading anything else.
 //!
-//! Over HTTP the branches are asked for by name, in protocol v2's own words (gitprotocol-v2(5)) through
-//! git's transport helper (gitremote-helpers(7), `stateless-connect`). Measured with `GIT_TRACE_PACKET`
+//! Over HTTP the branches are asked for by name, in protocol v2's own words (gitprotocol-v2(5)): by this process
+//! (`asking`), or, where it cannot, through git's transport helper (gitremote-helpers(7), `stateless-connect`). Measured with `GIT_TRACE_PACKET`
 //! against a repository of 5,000 branches: `git ls-remote --heads` can only name `refs/heads/` and downloads
 //! 334 KB, this 200 bytes. It also does not mistake a web page for an empty
 //! repository, which `git ls-remote` does when it falls back to the "dumb" protocol.
@@ -14,17 +14,13 @@ use syncline_model::names::{BranchName, ObjectId};
 use tokio::io::{AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::process::{ChildStdin, ChildStdout};
 
+use crate::asking::Asked;
 use crate::egress::Route;
 use crate::error::{GitError, Trouble};
 use crate::git::Git;
+use crate::protocol::{self, MAX_PACKET_BYTES};
 use crate::remote::Remote;
 use crate::verdict;
-
-/// More branches than this are asked for by their common prefix.
-const MAX_PREFIXES: usize = 500;
-
-/// The longest pkt-line, its length included (gitprotocol-common(5)).
-const MAX_PACKET_BYTES: usize = 65_520;
 
 /// What the server said to a question in protocol v2.
 #[derive(Debug)]
@@ -49,7 +45,12 @@ impl Git {
         let listed = if route.protocol == "file" {
             self.list_all(remote).await?
         } else {
-            match self.ask_by_name(remote, &route, branches).await? {
+            let told = match self.ask_directly(remote, &route, branches).await? {
+                Asked::Listed(listed) => Some(listed),
+                Asked::Older => None,
+                Asked::Unasked => self.ask_by_name(remote, &route, branches).await?,
+            };
+            match told {
                 Some(listed) => listed,
                 // An older server, or none: in an empty list these look the same.
                 None => self.list_all(remote).await.and_then(|listed| match listed.as_slice() {
@@ -78,6 +79,7 @@ impl Git {
 
     /// Every branch, by `git ls-remote`.
     async fn list_all(&self, remote: &Remote) -> Result<Vec<String>, GitError> {
+        self.check_program().await?;
         let limit = self.settings.limits.max_heads_bytes;
         let arguments = ["ls-remote", "--heads", "--", "origin"];
         let nowhere = Path::new("/dev/null");
@@ -98,6 +100,7 @@ impl Git {
         route: &Route,
         branches: &[BranchName],
     ) -> Result<Option<Vec<String>>, GitError> {
+        self.check_program().await?;
         let config = self.configuration(remote, route)?;
         let limit = self.settings.limits.max_heads_bytes;
         // The url is a parsed one that begins with http: it cannot be an option.
@@ -118,11 +121,11 @@ impl Git {
     }
 }
 
-fn too_many(limit: usize) -> GitError {
+pub(crate) fn too_many(limit: usize) -> GitError {
     GitError::Unavailable { message: format!("its list of branches exceeds {limit} bytes") }
 }
 
-fn failed(stderr: &str, remote: &Remote) -> GitError {
+pub(crate) fn failed(stderr: &str, remote: &Remote) -> GitError {
     match verdict::of_conversation(stderr, remote.credential.as_ref(), None) {
         Trouble::Told(error) => error,
         // No cache is involved: whatever git did not like came from the remote.
@@ -150,23 +153,9 @@ async fn ask(
     while let Some(line) = packet(&mut answers).await? {
         capabilities.push(line);
     }
-    let mut question = String::new();
-    let mut say = |text: &str| question.push_str(&format!("{:04x}{text}\n", text.len() + 5));
-    say("command=ls-refs");
     // A server of another object format than the one it is asked in refuses.
-    for capability in capabilities.iter().filter(|text| text.starts_with("object-format=")) {
-        say(capability);
-    }
-    question.push_str("0001");
-    let mut say = |text: &str| question.push_str(&format!("{:04x}{text}\n", text.len() + 5));
-    if branches.len() > MAX_PREFIXES {
-        say("ref-prefix refs/heads/");
-    } else {
-        for branch in branches {
-            say(&format!("ref-prefix {}", branch.full_ref()));
-        }
-    }
-    question.push_str("0000");
+    let object_format = capabilities.iter().find(|text| text.starts_with("object-format="));
+    let question = protocol::ls_refs(object_format.map(String::as_str), branches);
     if branches.is_empty() {
         return Ok(Said::Refs(Vec::new()));
     }

@@ -1,24 +1,29 @@
 //! Reads remote Git repositories: which commit a branch points at, and single files of one commit.
 //!
-//! The `git` program does the talking; this crate decides what it may talk to, hands it the credential,
-//! bounds it, and turns what it says into decisions. Each repository has a bare cache directory that holds
-//! single commits without history and without files but those read; it may vanish or break at any time and
-//! is rebuilt from the remote.
+//! Servers that speak protocol v2 over HTTP are asked by this process; the `git` program talks to all others,
+//! writes what was downloaded, and reads it. This crate decides what may be talked to, hands over the
+//! credential, bounds all of it, and turns what is said into decisions. Each repository has a bare cache
+//! directory that holds single commits without history and without files but those read; it may vanish or break
+//! at any time and is rebuilt from the remote.
 //!
 //! **Architecture Invariants:** nothing is ever checked out · no text from outside can become an option or a
-//! command: what reaches git's command line is of a parsed type, the rest goes through its environment or
-//! input · the only network git may use is the address that [`Egress`] admitted for this call · a credential
-//! is in git's environment and nowhere else · every git process has a timeout and bounds, and dies with its
-//! call · a slow host holds up nobody but itself.
+//! command: what reaches git's command line is of a parsed type, the rest goes through its environment or input
+//! · the only network that is used, by git or by us, is the addresses that [`Egress`] admitted for this call ·
+//! a credential is in git's environment or in the header of one request, and nowhere else · every git process
+//! has a timeout and bounds, and dies with its call · a slow host holds up nobody but itself.
 
+mod asking;
 mod cache;
+mod dial;
 mod egress;
 mod error;
+mod fetching;
 mod git;
 mod heads;
 mod many;
 mod objects;
 mod process;
+mod protocol;
 mod recent;
 mod remote;
 mod repositories;

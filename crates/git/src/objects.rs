@@ -4,6 +4,7 @@ use syncline_model::names::{ObjectId, RepoPath};
 
 use crate::cache::Cache;
 use crate::error::{EntryKind, GitError, Trouble};
+use crate::fetching::Wanted;
 use crate::git::{Entry, Git, Place, told};
 use crate::verdict;
 
@@ -35,9 +36,13 @@ impl Git {
             at.cache.delete()?;
         }
         at.cache.make(at.commit)?;
+        let max_bytes = self.settings.limits.max_pack_bytes;
+        if is_filtered && self.download_directly(at, Wanted::Commit, max_bytes).await? {
+            return Ok(());
+        }
         let filter = if is_filtered { "--filter=blob:none" } else { "--no-filter" };
         let wanted = format!("{}:{}\n", at.commit, Cache::mark(at.commit));
-        self.download(at, &["fetch", "--depth=1", filter], wanted, self.settings.limits.max_pack_bytes).await
+        self.download(at, &["fetch", "--depth=1", filter], wanted, max_bytes).await
     }
 
     async fn download(
@@ -114,6 +119,9 @@ impl Git {
         max_bytes: u64,
     ) -> Result<(), Trouble> {
         let limit = max_bytes.saturating_add(PACK_OVERHEAD_BYTES).min(self.settings.limits.max_pack_bytes);
+        if self.download_directly(at, Wanted::Blobs(blobs), limit).await? {
+            return Ok(());
+        }
         // Told of our commits, a server would take their files for granted.
         let options = ["-c", "fetch.negotiationAlgorithm=noop", "fetch", "--filter=blob:none"];
         let wanted = blobs.iter().map(|blob| format!("{blob}\n")).collect();

@@ -16,10 +16,10 @@ use crate::{roots, verdict};
 /// The oldest git that honours every setting the safety rests on: `http.curloptResolve` came with 2.37.
 const OLDEST_GIT: (u32, u32) = (2, 37);
 
-/// Leave to run one process; given back when dropped.
+/// Leave to run one process or use one connection; given back when dropped.
 #[derive(Debug)]
 pub(crate) struct Leave<'a> {
-    _process: SemaphorePermit<'a>,
+    _one: SemaphorePermit<'a>,
     _host: Option<OwnedSemaphorePermit>,
 }
 
@@ -103,6 +103,15 @@ impl Git {
 
     /// Waits for leave to run one more process, first from the host it talks to.
     pub(crate) async fn leave(&self, route: Option<&Route>) -> Result<Leave<'_>, GitError> {
+        self.leave_of(&self.processes, route).await
+    }
+
+    /// Waits for leave to use one more connection of our own.
+    pub(crate) async fn leave_to_ask(&self, route: &Route) -> Result<Leave<'_>, GitError> {
+        self.leave_of(&self.connections, Some(route)).await
+    }
+
+    async fn leave_of<'a>(&self, all: &'a Semaphore, route: Option<&Route>) -> Result<Leave<'a>, GitError> {
         let closed = |error| internal("no more processes", error);
         let host = match route.map(|route| &route.host) {
             None => None,
@@ -116,8 +125,7 @@ impl Git {
             None => None,
             Some(host) => Some(host.acquire_owned().await.map_err(closed)?),
         };
-        let process = self.processes.acquire().await.map_err(closed)?;
-        Ok(Leave { _process: process, _host: host })
+        Ok(Leave { _one: all.acquire().await.map_err(closed)?, _host: host })
     }
 
     /// What git must know to reach this remote, and no other.

@@ -27,8 +27,10 @@ pub struct Limits {
     pub max_memory_bytes: usize,
     /// The most git processes of ours at a time (each may start a few of its own).
     pub max_processes: usize,
-    /// The most of them that talk to one host.
+    /// The most of them, and of our own connections that are in use, that talk to one host.
     pub max_processes_per_host: usize,
+    /// The most of our own connections that are in use at a time.
+    pub max_connections: usize,
 }
 
 impl Default for Limits {
@@ -44,6 +46,7 @@ impl Default for Limits {
             max_memory_bytes: 24 << 20,
             max_processes: 32,
             max_processes_per_host: 8,
+            max_connections: 128,
         }
     }
 }
@@ -61,6 +64,8 @@ pub struct Settings {
     pub egress: Egress,
     /// Bounds on every call.
     pub limits: Limits,
+    /// Whether this process itself talks to servers that speak protocol v2 over HTTP; git does all of it otherwise.
+    pub in_process: bool,
 }
 
 impl Settings {
@@ -73,6 +78,7 @@ impl Settings {
             search_path: OsString::from("/usr/local/bin:/usr/bin:/bin:/opt/homebrew/bin"),
             egress: Egress::default(),
             limits: Limits::default(),
+            in_process: true,
         }
     }
 

@@ -5,10 +5,11 @@
 //! verdicts about itself, which gains it nothing.
 
 use base64::Engine as _;
+use http::{HeaderMap, StatusCode};
 use syncline_model::names::ObjectId;
 
 use crate::error::{GitError, Trouble};
-use crate::remote::Credential;
+use crate::remote::{Credential, RemoteUrl};
 
 /// The longest message kept, in characters.
 const MAX_MESSAGE_CHARS: usize = 600;
@@ -80,11 +81,32 @@ pub(crate) fn of_conversation(
             None => GitError::Unavailable { message },
         },
         Some(Verdict::Malformed) => GitError::Malformed { message },
-        Some(Verdict::Throttled) => GitError::Throttled { message },
+        Some(Verdict::Throttled) => GitError::Throttled { message, retry_after_ms: None },
         Some(Verdict::Unavailable) => GitError::Unavailable { message },
         None => return Trouble::BrokenCache(message),
     };
     Trouble::Told(error)
+}
+
+/// What an answer with a status other than 200 means, by its number and what its host says of the time.
+pub(crate) fn of_status(status: StatusCode, headers: &HeaderMap, url: &RemoteUrl) -> GitError {
+    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim);
+    let message = format!("'{url}' answered {status}");
+    // The other form is a date, by the host's clock.
+    let retry_after_s = text("retry-after").and_then(|value| value.parse::<u32>().ok());
+    let retry_after_ms = retry_after_s.map(|seconds| i64::from(seconds) * 1_000);
+    // GitHub's and Gitea's word for a spent budget, which comes with 403 too.
+    let is_spent = text("x-ratelimit-remaining") == Some("0");
+    match status.as_u16() {
+        401 => GitError::Unauthorized { message },
+        404 | 410 => GitError::RepositoryNotFound { message },
+        429 => GitError::Throttled { message, retry_after_ms },
+        400.. if retry_after_ms.is_some() => GitError::Throttled { message, retry_after_ms },
+        403 if is_spent => GitError::Throttled { message, retry_after_ms },
+        403 => GitError::Unauthorized { message },
+        300..400 => GitError::RefusedByPolicy { message: format!("redirects are not followed: {message}") },
+        _ => GitError::Unavailable { message },
+    }
 }
 
 /// git's complaint as one short line without credentials, control characters or noise.
@@ -136,6 +158,7 @@ fn without_userinfo(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use http::{HeaderName, HeaderValue};
     use syncline_seams::Secret;
 
     #[test]
@@ -149,6 +172,40 @@ mod tests {
             scrubbed(&said, Some(&credential)),
             "remote: you sent *** ; fatal: http://***@host/x: Basic ***"
         );
+    }
+
+    #[test]
+    fn statuses_are_decisions() {
+        let url: RemoteUrl = "https://git.example.com/a.git".parse().expect("a url");
+        let check = |status: u16, headers: &[(&'static str, &'static str)], expect: &str| {
+            let headers: HeaderMap = headers
+                .iter()
+                .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)))
+                .collect();
+            let told = of_status(StatusCode::from_u16(status).expect("a status"), &headers, &url);
+            let told = format!("{told:?}");
+            assert!(told.starts_with(expect), "{status} {headers:?}: {told}");
+            assert_eq!(
+                told.contains("retry_after_ms: Some(7000)"),
+                headers.contains_key("retry-after"),
+                "{told}"
+            );
+        };
+        check(204, &[], "Unavailable");
+        check(301, &[], "RefusedByPolicy");
+        check(308, &[], "RefusedByPolicy");
+        check(400, &[], "Unavailable");
+        check(401, &[], "Unauthorized");
+        check(403, &[], "Unauthorized");
+        check(403, &[("x-ratelimit-remaining", "0")], "Throttled");
+        check(403, &[("x-ratelimit-remaining", "1")], "Unauthorized");
+        check(403, &[("retry-after", "7")], "Throttled");
+        check(404, &[], "RepositoryNotFound");
+        check(410, &[], "RepositoryNotFound");
+        check(429, &[], "Throttled");
+        check(429, &[("retry-after", "7")], "Throttled");
+        check(503, &[], "Unavailable");
+        check(503, &[("retry-after", "7")], "Throttled");
     }
 
     #[test]

@@ -2,12 +2,14 @@
 
 #![expect(clippy::disallowed_methods, reason = "tests reach the database behind the store's back")]
 
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::TcpListener;
-use std::process::{Child, Command, Stdio};
+use std::path::Path;
+use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::OnceLock;
 
 use ::postgres::{Client, NoTls};
+use rustix::process::{Pid, Signal};
 
 use crate::client;
 
@@ -135,6 +137,7 @@ pub struct Server {
     /// The URL of its database `postgres`.
     pub url: String,
     child: Child,
+    stdout: BufReader<ChildStdout>,
 }
 
 impl Server {
@@ -145,6 +148,15 @@ impl Server {
     #[must_use]
     pub fn start() -> Option<Self> {
         Self::start_with(&[])
+    }
+
+    /// Starts one that writes to the disk what it says that it has committed, as servers do that are not for tests.
+    ///
+    /// # Panics
+    /// As [`Server::start`].
+    #[must_use]
+    pub fn start_durable() -> Option<Self> {
+        Self::start_with(&[("SYNCLINE_PG_FSYNC", "on")])
     }
 
     /// Starts one that also speaks TLS on a port of 127.0.0.1, which is returned; the certificate and its key are PEM.
@@ -173,11 +185,9 @@ impl Server {
             .stderr(Stdio::piped())
             .spawn()
             .expect("a shell");
-        let mut line = String::new();
-        let stdout = child.stdout.take().expect("it is piped");
-        BufReader::new(stdout).read_line(&mut line).expect("it says something");
-        if let Some(url) = line.trim().strip_prefix("ready ") {
-            return Some(Self { url: url.to_owned(), child });
+        let mut stdout = BufReader::new(child.stdout.take().expect("it is piped"));
+        if let Some(url) = ready(&mut stdout) {
+            return Some(Self { url, child, stdout });
         }
         let ended = child.wait_with_output().expect("it ends");
         let told = String::from_utf8_lossy(&ended.stderr);
@@ -185,6 +195,71 @@ impl Server {
         eprintln!("skipped: {}; `cargo xtask test` installs it", told.trim());
         None
     }
+
+    /// Ends every process of it with SIGKILL, and returns when none is left.
+    ///
+    /// # Panics
+    /// When there is nothing to kill.
+    pub fn kill(&self) {
+        let folder = self.url.split_once("host=").map_or("", |(_, rest)| rest).split('&').next();
+        let folder = Path::new(folder.unwrap_or_default());
+        let file = folder.join("data/postmaster.pid");
+        let text = std::fs::read_to_string(&file).expect("the file of a server that runs");
+        let postmaster: i32 = text.lines().next().and_then(|pid| pid.parse().ok()).expect("its process");
+        // Stopped, it starts no other one meanwhile.
+        signal(postmaster, Signal::STOP);
+        let all: Vec<i32> = children(postmaster).into_iter().chain([postmaster]).collect();
+        for pid in &all {
+            signal(*pid, Signal::KILL);
+        }
+        while all.iter().any(|pid| parent(*pid).is_some()) {
+            std::thread::yield_now();
+        }
+        // In a container whose first process waits for nobody, the dead still look alive to PostgreSQL.
+        let _ = std::fs::remove_file(&file);
+        for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+            if entry.file_name().to_string_lossy().ends_with(".lock") {
+                let _ = std::fs::remove_file(entry.path());
+            }
+        }
+    }
+
+    /// Starts it again after [`Server::kill`], on what it left, and returns when it answers.
+    ///
+    /// # Panics
+    /// When it does not start.
+    pub fn start_again(&mut self) {
+        let orders = self.child.stdin.as_mut().expect("it is piped");
+        orders.write_all(b"start\n").and_then(|()| orders.flush()).expect("its script waits for orders");
+        let url = ready(&mut self.stdout);
+        assert_eq!(url.as_ref(), Some(&self.url), "PostgreSQL does not start again");
+    }
+}
+
+/// The URL that the script prints when the server answers.
+fn ready(stdout: &mut BufReader<ChildStdout>) -> Option<String> {
+    let mut line = String::new();
+    stdout.read_line(&mut line).expect("it says something");
+    line.trim().strip_prefix("ready ").map(str::to_owned)
+}
+
+fn signal(pid: i32, signal: Signal) {
+    // One that has just ended by itself is what was wanted.
+    let _ = Pid::from_raw(pid).map(|pid| rustix::process::kill_process(pid, signal));
+}
+
+fn children(of: i32) -> Vec<i32> {
+    let processes = std::fs::read_dir("/proc").expect("a system that shows its processes");
+    let pids = processes.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+    pids.filter(|pid| parent(*pid) == Some(of)).collect()
+}
+
+/// The parent of a process that has not ended.
+fn parent(of: i32) -> Option<i32> {
+    let stat = std::fs::read_to_string(format!("/proc/{of}/stat")).ok()?;
+    let mut after_name = stat.rsplit_once(')')?.1.split_whitespace();
+    let is_alive = !["Z", "X"].contains(&after_name.next()?);
+    after_name.next()?.parse().ok().filter(|_| is_alive)
 }
 
 impl Drop for Server {

@@ -38,8 +38,8 @@ pub struct AccessKey {
     pub account: AccountId,
     /// Whose it is.
     pub user: User,
-    /// Its secret.
-    pub secret: Secret<Vec<u8>>,
+    /// Its secret, sealed: [`Store::secret_of`] opens it.
+    pub sealed: Vec<u8>,
     /// SHA-256 of its session token in hexadecimal, where it is a temporary one.
     pub token_hash: Option<String>,
     /// When it ends, where it is a temporary one, in milliseconds since the Unix epoch.
@@ -48,6 +48,14 @@ pub struct AccessKey {
     pub is_active: bool,
     /// When it was made, in milliseconds since the Unix epoch.
     pub created_at_ms: i64,
+}
+
+impl AccessKey {
+    /// Bytes that belong to the secret of the key of this id and to no other: whatever it is sealed for, and into.
+    #[must_use]
+    pub fn label(&self, id: &str) -> Vec<u8> {
+        [self.account.as_str().as_bytes(), id.as_bytes(), &self.sealed].join(&b'\n')
+    }
 }
 
 impl std::fmt::Debug for AccessKey {
@@ -135,13 +143,13 @@ fn count_policy_change(tx: &Tx<'_>, user_id: &str) -> StoreResult<()> {
 }
 
 impl Store {
-    /// The access key, whoever's it is. One that does not exist costs as much as one that does.
+    /// The access key, whoever's it is.
     ///
     /// # Errors
-    /// The database's, or the keyring's.
+    /// The database's.
     pub async fn access_key(&self, id: &str) -> StoreResult<Option<AccessKey>> {
         let wanted = id.to_owned();
-        let found = self.read(move |tx| {
+        self.read(move |tx| {
             let row = tx.row(
                 &format!(
                     "SELECT k.account_id, k.secret, k.token_hash, k.expires_at_ms, k.active, k.created_at_ms, {USER}
@@ -154,26 +162,23 @@ impl Store {
                 let sealed = row.opt_bytes()?.unwrap_or_default();
                 let (token_hash, expires_at_ms) = (row.opt_text()?, row.opt_int()?);
                 let (is_active, created_at_ms) = (row.bool()?, row.int()?);
-                let secret = Secret::default();
                 let user = user(&mut row)?;
-                let key =
-                    AccessKey { account, user, secret, token_hash, expires_at_ms, is_active, created_at_ms };
-                Ok((key, sealed))
+                Ok(AccessKey { account, user, sealed, token_hash, expires_at_ms, is_active, created_at_ms })
             })
             .transpose()
-        }).await?;
-        let Some((mut key, sealed)) = found else {
-            drop(self.keyring().open_sealed(&Self::NOBODY, self.decoy()).await?);
-            return Ok(None);
-        };
-        let owner = key_owner(id);
-        let owner = Owner { account: key.account.as_str(), arn: &owner };
-        key.secret = self.keyring().open_sealed(&owner, &sealed).await?;
-        Ok(Some(key))
+        })
+        .await
     }
 
-    /// The row of the secret that is opened for keys that do not exist.
-    pub(crate) const NOBODY: Owner<'static> = Owner { account: "", arn: "access-key/" };
+    /// The secret of the access key of this id.
+    ///
+    /// # Errors
+    /// The keyring's.
+    pub async fn secret_of(&self, id: &str, key: &AccessKey) -> StoreResult<Secret<Vec<u8>>> {
+        let owner = key_owner(id);
+        let owner = Owner { account: key.account.as_str(), arn: &owner };
+        self.keyring().open_sealed(&owner, &key.sealed).await
+    }
 
     /// The name and document of every policy of the user.
     ///

@@ -7,6 +7,7 @@ use syncline_seams::chance;
 use crate::blockers::NewBlocker;
 use crate::events::{self, Of};
 use crate::sql::{Tx, params, to_json};
+use crate::syncs::{self, SyncRecord};
 use crate::work::{self, Claim};
 use crate::{Store, StoreError, StoreResult, blockers};
 
@@ -78,6 +79,9 @@ pub struct Progress {
     pub recovered: bool,
     /// The attempt's commit is gone: a new generation, for which the branch is read whatever of it changed.
     pub read_again: bool,
+    /// Nothing more is done under the claim: it is given back with this, and the sync is due again at this time, in
+    /// milliseconds since the Unix epoch, or at once if it was woken meanwhile.
+    pub due_again_ms: Option<i64>,
 }
 
 /// How an attempt ends.
@@ -155,6 +159,10 @@ fn raise_on_successors(
     Ok(())
 }
 
+/// Whether what an attempt was opened for is what its sync desires.
+const STILL_DESIRED: &str = "SELECT count(*) FROM attempt a JOIN sync_configuration s ON s.id = a.sync_id
+   WHERE a.id = $1 AND s.deleted = 0 AND s.desired_seq = a.desired_seq AND s.desired_generation = a.generation";
+
 fn wake_successors(tx: &mut Tx<'_>, sync_id: &str, role_arn: &str) -> StoreResult<()> {
     for mut successor in tx.rows(SUCCESSORS, params![sync_id, role_arn])? {
         work::wake(tx, &successor.text()?)?;
@@ -181,11 +189,11 @@ fn end_outages(tx: &Tx<'_>, sync_id: &str) -> StoreResult<()> {
 }
 
 impl Store {
-    /// Opens an attempt for what the sync desires.
+    /// Opens an attempt for what the sync desires, and says what is recorded of the sync then.
     ///
     /// # Errors
     /// [`StoreError::Stale`] if the claim was lost.
-    pub async fn open_attempt(&self, claim: &Claim) -> StoreResult<()> {
+    pub async fn open_attempt(&self, claim: &Claim) -> StoreResult<Option<SyncRecord>> {
         let claim = claim.clone();
         self.write("store.open_attempt", move |tx| {
             work::fence(tx, &claim)?;
@@ -240,7 +248,8 @@ impl Store {
                 text: format!("Started syncing commit {} of branch {}", target.sha, target.branch),
                 external_id: Some(target.sha),
             };
-            events::append(tx, Of::Sync, &id, vec![event])
+            events::append(tx, Of::Sync, &id, vec![event])?;
+            syncs::record(tx, sync_id)
         })
         .await
     }
@@ -298,6 +307,9 @@ impl Store {
                 blockers::raise(tx, &claim.id, blocker)?;
                 raise_on_successors(tx, &claim.id, &id, blocker)?;
             }
+            if progress.due_again_ms.is_some() {
+                work::release(tx, &claim, progress.due_again_ms)?;
+            }
             Ok(())
         })
         .await
@@ -319,6 +331,30 @@ impl Store {
     /// # Errors
     /// [`StoreError::Stale`] if the claim was lost.
     pub async fn end_attempt(&self, claim: &Claim, attempt_id: &str, ending: Ending) -> StoreResult<()> {
+        self.end(claim, attempt_id, ending, false).await.map(drop)
+    }
+
+    /// The same; if it succeeded and nothing else is desired, there is nothing more to do until something wakes the
+    /// sync, and the claim is given back with this. Whether it was.
+    ///
+    /// # Errors
+    /// [`StoreError::Stale`] if the claim was lost.
+    pub async fn end_attempt_and_rest(
+        &self,
+        claim: &Claim,
+        attempt_id: &str,
+        ending: Ending,
+    ) -> StoreResult<bool> {
+        self.end(claim, attempt_id, ending, true).await
+    }
+
+    async fn end(
+        &self,
+        claim: &Claim,
+        attempt_id: &str,
+        ending: Ending,
+        may_rest: bool,
+    ) -> StoreResult<bool> {
         let (claim, id) = (claim.clone(), attempt_id.to_owned());
         self.write("store.end_attempt", move |tx| {
             work::fence(tx, &claim)?;
@@ -363,7 +399,13 @@ impl Store {
                     read_again(tx, &claim.id)?;
                 }
             }
-            Ok(())
+            let rests = may_rest
+                && ending.status == AttemptStatus::Succeeded
+                && tx.count(STILL_DESIRED, params![&id])? == 1;
+            if rests {
+                work::release(tx, &claim, None)?;
+            }
+            Ok(rests)
         })
         .await
     }

@@ -48,7 +48,7 @@ mod syncs;
 mod tags;
 mod work;
 
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError};
 
 use syncline_model::names::{AccountId, Region};
@@ -160,6 +160,11 @@ impl From<rusqlite::Error> for StoreError {
 /// A result of the store.
 pub type StoreResult<T> = Result<T, StoreError>;
 
+/// Changes what is stored, as SQLite writes nothing else, and nothing of what it means: without a value a migration works
+/// with its own version.
+const PROBE: &str = "UPDATE schema_migration SET works_with = CASE WHEN works_with IS NULL THEN version END
+   WHERE version = 1";
+
 /// The store; cheap to clone.
 #[derive(Clone)]
 pub struct Store {
@@ -172,14 +177,14 @@ struct Inner {
     location: Location,
     database: Database,
     keys: Arc<keyring::Keys>,
-    // What is opened for access keys that do not exist.
-    decoy: Vec<u8>,
     clock: Arc<dyn Clock>,
     outside: Outside,
     wakes: Arc<Notify>,
     /// Commits that were handed to a writer and have not begun.
     waiting: Arc<AtomicU32>,
     refused_writes: AtomicU64,
+    /// The newest write that ended was not committed, for a reason of the database's.
+    is_write_failing: AtomicBool,
     /// Statements that were run in reads and writes.
     statements: Arc<AtomicU64>,
     /// Notified of each write that is handed over.
@@ -223,18 +228,17 @@ impl Store {
         clock: Arc<dyn Clock>,
         outside: Outside,
     ) -> StoreResult<Self> {
-        let decoy = keys.seal(&Self::NOBODY, &[b'0'; 40])?;
         Ok(Self {
             inner: Arc::new(Inner {
                 location,
                 database,
                 keys: Arc::new(keys),
-                decoy,
                 clock,
                 outside,
                 wakes,
                 waiting: Arc::default(),
                 refused_writes: AtomicU64::new(0),
+                is_write_failing: AtomicBool::new(false),
                 statements: Arc::default(),
                 #[cfg(feature = "simulation")]
                 arrived: Arc::default(),
@@ -309,16 +313,13 @@ impl Store {
         Arc::clone(&self.inner.keys)
     }
 
-    pub(crate) fn decoy(&self) -> &[u8] {
-        &self.inner.decoy
-    }
-
     /// Completes when something may have become due since it was called.
     pub async fn woken(&self) {
         self.inner.wakes.notified().await;
     }
 
-    /// Whether the database answers and something would write to it; for readiness.
+    /// Whether the database answers and something would write to it; for readiness. After a write that the database did
+    /// not commit, as on a full disk, a small one is tried.
     ///
     /// # Errors
     /// Whatever the database says; [`StoreError::Closed`] if the writer is gone.
@@ -328,7 +329,32 @@ impl Store {
         {
             return Err(StoreError::Closed);
         }
-        self.read(move |tx| tx.count("SELECT count(*) FROM schema_migration", &[])).await.map(drop)
+        self.read(move |tx| tx.count("SELECT count(*) FROM schema_migration", &[])).await?;
+        if self.inner.is_write_failing.load(Ordering::Relaxed) {
+            // Small enough that it may fit in where others do not: what it finds does not count for them.
+            let probed = self.line_up("store.probe", |_| true, |tx| tx.execute(PROBE, &[]))?;
+            probed.await.map_err(|_| StoreError::Closed)??;
+        }
+        Ok(())
+    }
+
+    /// Notes whether the database commits.
+    fn noted<T>(&self, written: StoreResult<T>) -> StoreResult<T> {
+        let is_failing = match &written {
+            Ok(_) => Some(false),
+            Err(
+                StoreError::Database(_)
+                | StoreError::Commit(_)
+                | StoreError::Interrupted(_)
+                | StoreError::Open { .. },
+            ) => Some(true),
+            // Said by what is stored, or by nobody.
+            Err(_) => None,
+        };
+        if let Some(is_failing) = is_failing {
+            self.inner.is_write_failing.store(is_failing, Ordering::Relaxed);
+        }
+        written
     }
 
     /// Runs one write and commits it, together with those that wait at the same time: they share an fsync, and each
@@ -340,7 +366,8 @@ impl Store {
         point: &'static str,
         body: impl FnOnce(&mut Tx<'_>) -> StoreResult<T> + Send + 'static,
     ) -> StoreResult<T> {
-        self.line_up(point, |_| true, body)?.await.map_err(|_| StoreError::Closed)?
+        let written = self.line_up(point, |_| true, body)?.await.map_err(|_| StoreError::Closed)?;
+        self.noted(written)
     }
 
     /// The same for what a request asks for: refused while too many commits wait ([`Store::for_requests`]), and
@@ -356,7 +383,8 @@ impl Store {
             return Err(StoreError::Busy { waiting });
         }
         let is_wanted = |answer: &oneshot::Sender<_>| !answer.is_closed();
-        self.line_up(point, is_wanted, body)?.await.map_err(|_| StoreError::Closed)?
+        let written = self.line_up(point, is_wanted, body)?.await.map_err(|_| StoreError::Closed)?;
+        self.noted(written)
     }
 
     /// Hands a transaction to the writer.

@@ -27,6 +27,7 @@ pub(crate) const MIGRATIONS: &[&str] = &[
     include_str!("../migrations/0006_replicas.sql"),
     include_str!("../migrations/0007_scheduler.sql"),
     include_str!("../migrations/0008_path_index.sql"),
+    include_str!("../migrations/0009_stacks_by_name.sql"),
 ];
 
 /// Writes that arrive together and share a commit, and so an fsync; this bounds how long the first of them waits.
@@ -34,7 +35,7 @@ const TOGETHER: usize = 64;
 
 /// How far apart commits are while there are many reads: after each, every reader has to find all its pages anew. Of the
 /// machine's time, by which nothing is decided.
-const APART: Duration = Duration::from_millis(2);
+const APART: Duration = Duration::from_millis(4);
 
 /// So many reads from one commit to the next that it matters.
 const MANY_READS: u64 = 16;
@@ -274,7 +275,8 @@ pub(crate) fn prepare<T>(
 
 /// Takes back the leases that a dead process left; at the start, while nobody else has the database.
 pub(crate) fn void_leases(connection: &rusqlite::Connection) -> StoreResult<()> {
-    connection.execute("UPDATE work SET lease_owner = NULL, lease_until_ms = NULL", [])?;
+    let sql = "UPDATE work SET lease_owner = NULL, lease_until_ms = NULL WHERE lease_until_ms IS NOT NULL";
+    connection.execute(sql, [])?;
     Ok(())
 }
 

@@ -4,9 +4,9 @@ use syncline_model::plan::{Open, Recorded, Wanted};
 use syncline_model::sync::{BlockerKind, Release};
 
 use crate::attempts::{self, OpenAttempt};
-use crate::sql::params;
+use crate::sql::{Tx, params};
 use crate::suspensions::{self, Suspension};
-use crate::{Store, StoreResult, accounts, blockers};
+use crate::{Store, StoreResult, blockers};
 
 /// One sync, as recorded.
 #[derive(Debug, Clone)]
@@ -35,6 +35,76 @@ pub struct SyncRecord {
     pub recorded: Recorded,
 }
 
+/// What is recorded of a sync, but for its open attempt: one statement, because every step begins with it, and on
+/// PostgreSQL each statement is a round trip. Another configuration drives the same stack if it was deleted and not yet
+/// forgotten, or moved to another account while it executes something in this one.
+const RECORD: &str = "SELECT s.account_id, s.region, s.resource_name, s.generation, s.deleted, s.desired_seq,
+        s.desired_generation, s.stack_id, o.external_id, w.due_at_ms,
+        (SELECT max(e.ended_at_ms) FROM attempt e WHERE e.sync_id = s.id AND e.phase = 'EXECUTING'),
+        n.given_up, n.desired_seq, n.generation,
+        (SELECT count(*) FROM sync_configuration d
+          WHERE d.role_account = s.role_account AND d.region = s.region AND d.resource_name = s.resource_name
+            AND d.deleted = 1 AND d.id <> s.id)
+        + (SELECT count(*) FROM sync_configuration m JOIN attempt a ON a.sync_id = m.id
+            WHERE m.resource_name = s.resource_name AND m.region = s.region AND m.id <> s.id
+              AND a.status IN ('INITIATED', 'IN_PROGRESS') AND a.role_arn LIKE '%:' || s.role_account || ':%'),
+        (SELECT count(*) FROM blocker b WHERE b.sync_id = s.id AND b.status = 'ACTIVE'),
+        (SELECT count(*) FROM suspension r WHERE r.account_id = s.account_id AND r.sync_id IN ('', s.id))
+   FROM sync_configuration s
+   LEFT JOIN account o ON o.id = s.account_id
+   LEFT JOIN work w ON w.id = s.id
+   LEFT JOIN attempt n ON n.id = (SELECT f.id FROM attempt f WHERE f.sync_id = s.id
+                                    AND f.status IN ('SUCCEEDED', 'FAILED') ORDER BY f.number DESC LIMIT 1)
+  WHERE s.id = $1";
+
+/// The sync, as the transaction sees it.
+pub(crate) fn record(tx: &Tx<'_>, id: &str) -> StoreResult<Option<SyncRecord>> {
+    let Some(mut row) = tx.row(RECORD, params![id])? else { return Ok(None) };
+    let (account, region, resource_name) = (row.text()?, row.text()?, row.text()?);
+    let (generation, deleted) = (row.int()?, row.bool()?);
+    let desired = wanted(row.opt_int()?, row.opt_int()?);
+    let stack_id = row.opt_text()?;
+    let external_id = row.opt_text()?.unwrap_or_default();
+    let due = row.opt_int()?;
+    let last_executed_at_ms = row.opt_int()?;
+    let given_up = row.opt_int()? == Some(1);
+    // Then what it was opened for is to be done still, unless something newer is wanted meanwhile.
+    let newest = wanted(row.opt_int()?, row.opt_int()?).filter(|_| !given_up);
+    let predecessor = row.int()? > 0;
+    let (is_blocked, is_suspended) = (row.int()? > 0, row.int()? > 0);
+    let open = attempts::open(tx, id)?;
+    let blockers = if is_blocked { blockers::active(tx, id)? } else { Vec::new() };
+    let suspension = if is_suspended { suspensions::find(tx, &account, id)? } else { None };
+    let recorded = Recorded {
+        generation,
+        deleted,
+        desired,
+        open: open.as_ref().map(|open| Open {
+            wanted: open.wanted,
+            phase: open.phase,
+            change_set_seen: open.change_set_arn.is_some(),
+        }),
+        newest,
+        held: blockers.iter().any(|kind| kind.release() == Release::Operator),
+        knows_stack: stack_id.is_some(),
+        predecessor: predecessor && !deleted,
+        suspended: suspension.is_some(),
+    };
+    Ok(Some(SyncRecord {
+        id: id.to_owned(),
+        account,
+        region,
+        resource_name,
+        external_id,
+        due_ms: due.unwrap_or(tx.now_ms()),
+        last_executed_at_ms,
+        open,
+        suspension,
+        blockers,
+        recorded,
+    }))
+}
+
 impl Store {
     /// The sync, deleted or not; `None` once it is forgotten.
     ///
@@ -42,85 +112,7 @@ impl Store {
     /// The database's.
     pub async fn sync_record(&self, id: &str) -> StoreResult<Option<SyncRecord>> {
         let id = id.to_owned();
-        self.read(move |tx| {
-            let id = id.as_str();
-            let found = tx.row(
-                "SELECT account_id, region, resource_name, role_account, generation, deleted, desired_seq,
-                        desired_generation, stack_id
-                   FROM sync_configuration WHERE id = $1",
-                params![id],
-            )?;
-            let Some(mut row) = found else { return Ok(None) };
-            let (account, region, resource_name) = (row.text()?, row.text()?, row.text()?);
-            let role_account = row.text()?;
-            let (generation, deleted) = (row.int()?, row.bool()?);
-            let desired = wanted(row.opt_int()?, row.opt_int()?);
-            let stack_id = row.opt_text()?;
-            let external_id = accounts::external_id(tx, &account)?.unwrap_or_default();
-            let newest = tx.row(
-                "SELECT given_up, desired_seq, generation FROM attempt WHERE sync_id = $1
-                   AND status IN ('SUCCEEDED', 'FAILED') ORDER BY number DESC LIMIT 1",
-                params![id],
-            )?;
-            let newest = match newest {
-                Some(mut row) => {
-                    let given_up = row.bool()?;
-                    // Then what it was opened for is to be done still, unless something newer is wanted meanwhile.
-                    wanted(row.opt_int()?, row.opt_int()?).filter(|_| !given_up)
-                }
-                None => None,
-            };
-            let last_executed_at_ms = tx.row(
-                "SELECT max(ended_at_ms) FROM attempt WHERE sync_id = $1 AND phase = 'EXECUTING'",
-                params![id],
-            )?;
-            let last_executed_at_ms = last_executed_at_ms.map_or(Ok(None), |mut row| row.opt_int())?;
-            let due = tx.row("SELECT due_at_ms FROM work WHERE id = $1", params![id])?;
-            let due = due.map_or(Ok(None), |mut row| row.opt_int())?;
-            let open = attempts::open(tx, id)?;
-            let blockers = blockers::active(tx, id)?;
-            let suspension = suspensions::find(tx, &account, id)?;
-            let predecessor = tx.count(
-                "SELECT count(*) FROM sync_configuration
-                  WHERE role_account = $1 AND region = $2 AND resource_name = $3 AND deleted = 1 AND id <> $4",
-                params![&role_account, &region, &resource_name, id],
-            )? > 0
-                // A configuration that was moved to another account may still execute in this one.
-                || tx.count(
-                    "SELECT count(*) FROM attempt a JOIN sync_configuration s ON s.id = a.sync_id
-                      WHERE a.status IN ('INITIATED', 'IN_PROGRESS') AND a.target = $3 AND s.region = $2
-                        AND a.role_arn LIKE '%:' || $1 || ':%' AND a.sync_id <> $4",
-                    params![&role_account, &region, &resource_name, id],
-                )? > 0;
-            let recorded = Recorded {
-                generation,
-                deleted,
-                desired,
-                open: open.as_ref().map(|open| Open {
-                    wanted: open.wanted,
-                    phase: open.phase,
-                    change_set_seen: open.change_set_arn.is_some(),
-                }),
-                newest,
-                held: blockers.iter().any(|kind| kind.release() == Release::Operator),
-                knows_stack: stack_id.is_some(),
-                predecessor: predecessor && !deleted,
-                suspended: suspension.is_some(),
-            };
-            Ok(Some(SyncRecord {
-                id: id.to_owned(),
-                account,
-                region,
-                resource_name,
-                external_id,
-                due_ms: due.unwrap_or(tx.now_ms()),
-                last_executed_at_ms,
-                open,
-                suspension,
-                blockers,
-                recorded,
-            }))
-        }).await
+        self.read(move |tx| record(tx, &id)).await
     }
 
     /// Forgets a deleted configuration whose attempts have all ended, and wakes the one that took its name.

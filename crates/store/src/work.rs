@@ -9,6 +9,7 @@
 use syncline_model::schedule::Lane;
 
 use crate::sql::{Row, Tx, params};
+use crate::syncs::{self, SyncRecord};
 use crate::{Store, StoreError, StoreResult, audit, lanes};
 
 /// What a piece of work is about.
@@ -115,6 +116,20 @@ pub(crate) fn insert(tx: &mut Tx<'_>, kind: Kind, id: &str, due: bool) -> StoreR
     if due {
         tx.note_wake();
     }
+    Ok(())
+}
+
+/// Gives a claim back within the transaction that writes the last of what was done under it.
+pub(crate) fn release(tx: &mut Tx<'_>, claim: &Claim, due_at_ms: Option<i64>) -> StoreResult<()> {
+    let seen = claim.wake_seq;
+    #[cfg(feature = "mutants")]
+    let seen = if syncline_seams::mutant::is(syncline_seams::mutant::Mutant::ReleaseForgetsWakes) {
+        tx.count("SELECT coalesce(max(wake_seq), 0) FROM work WHERE id = $1", params![&claim.id])?
+    } else {
+        seen
+    };
+    tx.execute(RELEASE, params![&claim.id, &claim.owner, claim.epoch, seen, due_at_ms])?;
+    tx.note_wake();
     Ok(())
 }
 
@@ -251,13 +266,32 @@ impl Store {
         owner: &str,
         lease_ms: i64,
     ) -> StoreResult<Vec<Claim>> {
+        let claims = self.claim_and_look(kind, lanes, owner, lease_ms).await?;
+        Ok(claims.into_iter().map(|(claim, _)| claim).collect())
+    }
+
+    /// The same, with what is recorded of each sync at that moment: whoever claims one asks for it next.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn claim_and_look(
+        &self,
+        kind: Kind,
+        lanes: Vec<(Lane, u32)>,
+        owner: &str,
+        lease_ms: i64,
+    ) -> StoreResult<Vec<(Claim, Option<SyncRecord>)>> {
         let owner = owner.to_owned();
         self.write("store.claim", move |tx| {
             let mut claims = Vec::new();
             for (lane, pieces) in &lanes {
                 claims.extend(claim_in(tx, kind, lane, *pieces, &owner, lease_ms)?);
             }
-            Ok(claims)
+            let look = |claim: Claim| {
+                let record = if kind == Kind::Sync { syncs::record(tx, &claim.id)? } else { None };
+                Ok((claim, record))
+            };
+            claims.into_iter().map(look).collect()
         })
         .await
     }
@@ -284,19 +318,7 @@ impl Store {
     /// # Errors
     /// The database's. A claim that was lost meanwhile is not an error: its new holder decides.
     pub async fn release(&self, claim: Claim, due_at_ms: Option<i64>) -> StoreResult<()> {
-        self.write("store.release", move |tx| {
-            let seen = claim.wake_seq;
-            #[cfg(feature = "mutants")]
-            let seen = if syncline_seams::mutant::is(syncline_seams::mutant::Mutant::ReleaseForgetsWakes) {
-                tx.count("SELECT coalesce(max(wake_seq), 0) FROM work WHERE id = $1", params![&claim.id])?
-            } else {
-                seen
-            };
-            tx.execute(RELEASE, params![claim.id, claim.owner, claim.epoch, seen, due_at_ms])?;
-            tx.note_wake();
-            Ok(())
-        })
-        .await
+        self.write("store.release", move |tx| release(tx, &claim, due_at_ms)).await
     }
 
     /// Gives back everything that `owner` holds, as it is: still due, for anybody else at once. For the end of a worker

@@ -21,6 +21,7 @@ use hyper::body::{Body, Frame, Incoming, SizeHint};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpListener;
+use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::pki_types::pem::PemObject as _;
@@ -44,6 +45,8 @@ pub enum Fault {
     Disconnect,
     /// Answers 302 to this prefix followed by the request's path.
     RedirectTo(String),
+    /// Answers this status with a `Retry-After` of so many seconds.
+    RetryAfter(u16, u32),
 }
 
 /// One request as the host received it.
@@ -80,6 +83,8 @@ pub(crate) struct Inner {
     served: Mutex<BTreeMap<String, Served>>,
     log: Mutex<Vec<LoggedRequest>>,
     received: AtomicUsize,
+    accepted: AtomicUsize,
+    closing: Notify,
 }
 
 impl Inner {
@@ -138,6 +143,8 @@ impl GitHost {
             served: Mutex::default(),
             log: Mutex::default(),
             received: AtomicUsize::new(0),
+            accepted: AtomicUsize::new(0),
+            closing: Notify::new(),
         });
         let accepting = tokio::spawn(accept(listener, tls, Arc::clone(&inner)));
         Self { inner, accepting }
@@ -183,6 +190,17 @@ impl GitHost {
         self.inner.received.load(Ordering::Relaxed)
     }
 
+    /// How many connections were made since the start.
+    #[must_use]
+    pub fn connections(&self) -> usize {
+        self.inner.accepted.load(Ordering::Relaxed)
+    }
+
+    /// Closes every connection that is open now, whatever is under way on it.
+    pub fn close_connections(&self) {
+        self.inner.closing.notify_waiters();
+    }
+
     /// Forgets the requests seen so far.
     pub fn clear_log(&self) {
         lock(&self.inner.log).clear();
@@ -199,16 +217,24 @@ async fn accept(listener: TcpListener, tls: Option<TlsAcceptor>, inner: Arc<Inne
     let mut connections = tokio::task::JoinSet::new();
     loop {
         let Ok((stream, _)) = listener.accept().await else { continue };
+        inner.accepted.fetch_add(1, Ordering::Relaxed);
         let (tls, inner) = (tls.clone(), Arc::clone(&inner));
         connections.spawn(async move {
-            match tls {
-                None => converse(stream, inner).await,
-                Some(tls) => {
-                    // A client that does not trust us hangs up here.
-                    if let Ok(stream) = tls.accept(stream).await {
-                        converse(stream, inner).await;
+            let host = Arc::clone(&inner);
+            let served = async {
+                match tls {
+                    None => converse(stream, inner).await,
+                    Some(tls) => {
+                        // A client that does not trust us hangs up here.
+                        if let Ok(stream) = tls.accept(stream).await {
+                            converse(stream, inner).await;
+                        }
                     }
                 }
+            };
+            tokio::select! {
+                () = served => {}
+                () = host.closing.notified() => {}
             }
         });
         while connections.try_join_next().is_some() {}
@@ -253,6 +279,12 @@ async fn answer(inner: &Inner, request: Request<Incoming>) -> Result<Answer, Una
     match &served.fault {
         Some(Fault::Status(status)) => {
             return Ok(empty(StatusCode::from_u16(*status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)));
+        }
+        Some(Fault::RetryAfter(status, seconds)) => {
+            let mut refused =
+                empty(StatusCode::from_u16(*status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR));
+            let _ = refused.headers_mut().insert(header::RETRY_AFTER, (*seconds).into());
+            return Ok(refused);
         }
         Some(Fault::Hang) => std::future::pending().await,
         Some(Fault::Disconnect) => return Err(Unanswered),

@@ -183,6 +183,25 @@ impl Repository {
         other
     }
 
+    /// The same commits as another repository of the host, `<owner>/<name>`.
+    pub async fn copy(&self, full_name: &str) -> Self {
+        let shared = Shared {
+            host: Arc::clone(&self.shared.host),
+            full_name: full_name.to_owned(),
+            commits: AtomicU64::new(self.shared.commits.load(Ordering::Relaxed)),
+            writing: Mutex::default(),
+        };
+        shared.host.change(full_name, |_| {});
+        let copied = [
+            (self.shared.served_path(), shared.served_path()),
+            (self.shared.clone_path(), shared.clone_path()),
+        ];
+        for (from, to) in &copied {
+            copy_folder(from, to).expect("a copy of the repository's directory");
+        }
+        Self { shared: Arc::new(shared), branch: self.branch.clone() }
+    }
+
     /// Deletes the branch.
     pub async fn delete_branch(&self) {
         let _writing = self.shared.writing.lock().await;
@@ -277,6 +296,20 @@ impl Repository {
             git(&clone, &["update-ref", branch, commit], b"").await;
         }
     }
+}
+
+fn copy_folder(from: &Path, to: &Path) -> std::io::Result<()> {
+    std::fs::create_dir_all(to)?;
+    for entry in std::fs::read_dir(from)? {
+        let entry = entry?;
+        let to = to.join(entry.file_name());
+        if entry.file_type()?.is_dir() {
+            copy_folder(&entry.path(), &to)?;
+        } else {
+            std::fs::copy(entry.path(), to)?;
+        }
+    }
+    Ok(())
 }
 
 /// The change as a line of `git fast-import`'s stream.

@@ -5,7 +5,8 @@
 
 use std::sync::OnceLock;
 
-use regex_lite::Regex;
+use regex_automata::dfa::{Automaton as _, StartKind, dense};
+use regex_automata::{Anchored, Input};
 
 /// A type with its constraints.
 #[derive(Debug)]
@@ -108,7 +109,7 @@ impl Member {
 #[derive(Debug)]
 pub struct Pattern {
     text: &'static str,
-    compiled: OnceLock<Regex>,
+    compiled: OnceLock<dense::DFA<Vec<u32>>>,
 }
 
 impl Pattern {
@@ -135,32 +136,43 @@ impl Pattern {
     /// Panics where the pattern is not a regular expression; a test compiles every generated one.
     #[must_use]
     pub fn matches(&self, value: &str) -> bool {
-        value.len() <= Self::MAX_MATCHED_BYTES && self.regex().is_match(value)
+        let text = Input::new(value).anchored(Anchored::Yes).earliest(true);
+        // The automaton is whole, so that no search of it fails.
+        value.len() <= Self::MAX_MATCHED_BYTES
+            && self.automaton().try_search_fwd(&text).is_ok_and(|found| found.is_some())
     }
 
-    fn regex(&self) -> &Regex {
+    fn automaton(&self) -> &dense::DFA<Vec<u32>> {
         self.compiled.get_or_init(|| {
-            Regex::new(&format!("^(?:{})$", translate(self.text)))
+            dense::Builder::new()
+                .configure(dense::Config::new().start_kind(StartKind::Anchored))
+                .build(&format!("^(?:{})$", translate(self.text)))
                 .unwrap_or_else(|error| panic!("the model's pattern {}: {error}", self.text))
         })
     }
 }
 
-/// Gives `.` Java's meaning.
+/// Gives `.` and the classes of one letter Java's meaning.
 fn translate(java: &str) -> String {
-    let mut translated = String::with_capacity(java.len());
-    let (mut escaped, mut in_class) = (false, false);
-    for c in java.chars() {
+    let mut translated = String::with_capacity(2 * java.len());
+    let mut in_class = false;
+    let mut characters = java.chars();
+    while let Some(c) = characters.next() {
         match c {
-            '.' if !escaped && !in_class => translated.push_str(r"[^\n\r\x{85}\x{2028}\x{2029}]"),
-            _ => translated.push(c),
+            '\\' => match characters.next() {
+                Some('w') => translated.push_str("[0-9A-Za-z_]"),
+                Some('d') => translated.push_str("[0-9]"),
+                Some('s') => translated.push_str(r"[ \t\n\x0B\f\r]"),
+                Some('S') => translated.push_str(r"[^ \t\n\x0B\f\r]"),
+                Some('b') => translated.push_str(r"(?-u:\b)"),
+                escaped => translated.extend(std::iter::once('\\').chain(escaped)),
+            },
+            '.' if !in_class => translated.push_str(r"[^\n\r\x{85}\x{2028}\x{2029}]"),
+            _ => {
+                in_class = c == '[' || in_class && c != ']';
+                translated.push(c);
+            }
         }
-        match c {
-            '[' if !escaped => in_class = true,
-            ']' if !escaped => in_class = false,
-            _ => {}
-        }
-        escaped = c == '\\' && !escaped;
     }
     translated
 }
@@ -187,6 +199,9 @@ mod tests {
         check("ab|cd", "abx", false);
         check(r"\w", "\u{e4}", false);
         check(r"\d", "\u{663}", false);
+        check(r"[\w-]+\d\b", "a-b_9", true);
+        check(r"[\w-]+\d\b", "a-b_", false);
+        check(r"a\b-\bb", "a-b", true);
         check(".*", &"a".repeat(65_536), true);
         check(".*", &"a".repeat(65_537), false);
     }

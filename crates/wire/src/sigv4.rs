@@ -5,8 +5,8 @@
 //! must be among them: `host`, every received `x-amz-*` header, and the date used. The body's hash is always
 //! computed. Unsigned payloads, streaming, presigned queries and SigV4a are refused.
 //!
-//! **Architecture Invariant:** an unknown key takes the same steps as a known one that nobody has signed with in this
-//! scope, and signatures are compared in constant time.
+//! **Architecture Invariant:** an unknown key takes the same steps as a known one that is in use, and signatures are
+//! compared in constant time.
 
 mod authorization;
 mod canonical;
@@ -164,28 +164,54 @@ impl Presented {
         &self.access_key_id
     }
 
-    /// Compares the signature with that of `secret`, the secret of [`Presented::access_key_id`], or `None` where
-    /// there is no such key. Both cost the same, unless the known key's owner has signed in this scope of late.
+    /// Compares the signature with that of `secret`, the secret of [`Presented::access_key_id`].
     ///
     /// # Errors
     ///
-    /// `UnrecognizedClientException` where the key is unknown, `InvalidSignatureException` where the signature differs.
-    pub fn verify(&self, secret: Option<&[u8]>, keys: &SigningKeys) -> Result<Verified, WireError> {
-        let Some(secret) = secret else {
-            let computed = keys::hmac(&keys.nobodys(&self.scope)[..], self.string_to_sign.as_bytes());
-            let _ = bool::from(computed.ct_eq(&self.signature));
-            return Err(WireError::unknown_key());
-        };
-        let derived = keys.derive(secret, &self.scope);
-        let computed = keys::hmac(&derived.key[..], self.string_to_sign.as_bytes());
-        let same = bool::from(computed.ct_eq(&self.signature));
-        if !same {
+    /// `InvalidSignatureException` where the signature differs.
+    pub fn verify(&self, secret: &[u8], keys: &SigningKeys) -> Result<Verified, WireError> {
+        self.verify_as(secret, secret, keys)
+    }
+
+    /// Compares the signature with that of `secret`; if it is right, what is derived is kept for
+    /// [`Presented::verify_kept`] under `label`.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidSignatureException` where the signature differs.
+    pub fn verify_as(&self, label: &[u8], secret: &[u8], keys: &SigningKeys) -> Result<Verified, WireError> {
+        let derived = keys.derive(label, secret, &self.scope);
+        let verified = self.compare(&derived.key)?;
+        keys.keep(derived);
+        Ok(verified)
+    }
+
+    /// Compares the signature without the secret, if somebody has signed with it in this scope of late: `label` is what
+    /// the signing key was kept under, and belongs to this secret and no other. `None` where none is kept.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidSignatureException` where the signature differs.
+    pub fn verify_kept(&self, label: &[u8], keys: &SigningKeys) -> Option<Result<Verified, WireError>> {
+        keys.find(label, &self.scope).map(|key| self.compare(&key))
+    }
+
+    /// The refusal of a key that does not exist, at the cost of one that is in use.
+    #[must_use]
+    pub fn unknown(&self, keys: &SigningKeys) -> WireError {
+        let computed = keys::hmac(&keys.nobodys(&self.scope)[..], self.string_to_sign.as_bytes());
+        let _ = bool::from(computed.ct_eq(&self.signature));
+        WireError::unknown_key()
+    }
+
+    fn compare(&self, key: &keys::SigningKey) -> Result<Verified, WireError> {
+        let computed = keys::hmac(&key[..], self.string_to_sign.as_bytes());
+        if !bool::from(computed.ct_eq(&self.signature)) {
             return Err(invalid(
                 "The request signature we calculated does not match the signature you provided. Check your secret \
                  access key and signing method.",
             ));
         }
-        keys.keep(derived);
         Ok(Verified {
             access_key_id: self.access_key_id.clone(),
             region: self.scope.region.clone(),

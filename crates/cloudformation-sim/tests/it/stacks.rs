@@ -437,3 +437,33 @@ async fn a_clock_that_is_set_back_stops_nothing() {
     world.clock.advance_ms(100);
     assert_eq!(world.stack("web").status, "CREATE_COMPLETE");
 }
+
+#[tokio::test]
+async fn other_peoples_tools_create_and_update_a_stack_in_one_call() {
+    let world = World::slow().await;
+    let create = || world.cloudformation.create_stack().stack_name("web").template_body(TWO);
+    let stack_id = create().send().await.expect("accepted").stack_id.expect("an id");
+    assert_eq!(world.stack("web").status, "CREATE_IN_PROGRESS");
+    assert_eq!(refused(create().send().await.expect_err("there is one")).0, "AlreadyExistsException");
+    world.clock.advance_ms(10_000);
+    assert_eq!(world.stack("web").status, "CREATE_COMPLETE");
+
+    let update =
+        |template: &str| world.cloudformation.update_stack().stack_name("web").template_body(template);
+    let summary = world.cloudformation.get_template_summary();
+    summary.clone().stack_name("web").send().await.expect("told");
+    summary.clone().template_body(TWO).send().await.expect("told");
+    let unknown = refused(summary.stack_name("other").send().await.expect_err("there is none"));
+    assert_eq!(unknown.1, "Stack with id other does not exist");
+
+    let nothing = update(TWO).send().await.expect_err("it has that already");
+    assert_eq!(
+        refused(nothing),
+        ("ValidationError".to_owned(), "No updates are to be performed.".to_owned())
+    );
+    let updated = update(TOPIC).send().await.expect("accepted");
+    assert_eq!(updated.stack_id.as_deref(), Some(&*stack_id));
+    world.clock.advance_ms(10_000);
+    assert_eq!(world.stack("web").status, "UPDATE_COMPLETE");
+    assert_eq!(world.simulator.counts()["UpdateStack"], 2);
+}

@@ -9,7 +9,17 @@ use std::sync::{Arc, Mutex};
 use syncline_git::{Egress, Git, GitError, RemoteUrl, Resolve, Settings};
 use syncline_seams::{Outside, Secret};
 
-use crate::world::{KEY, World, branch, id, path, remote};
+use crate::world::{KEY, Way, World, both_ways, branch, id, path, remote};
+
+both_ways! {
+    inner_addresses_are_refused_and_nothing_is_sent,
+    plain_http_is_for_allowed_networks_only,
+    a_name_is_resolved_once_and_the_address_checked_is_the_one_dialled,
+    one_inner_address_among_public_ones_is_enough_to_refuse,
+    a_proxy_is_used_when_the_operator_names_one,
+    without_an_address_nothing_is_sent,
+    file_remotes_stay_below_their_directories,
+}
 
 /// Answers what it was given, one answer a question, the last one for ever.
 #[derive(Debug)]
@@ -43,6 +53,7 @@ impl Resolve for Scripted {
 
 fn git(world: &World, egress: Egress) -> Git {
     let mut settings = Settings::new(world.directory.path().join("other-cache"));
+    settings.in_process = world.way.is_direct();
     settings.egress = egress;
     Git::new(settings, Outside::default())
 }
@@ -51,9 +62,8 @@ async fn heads(git: &Git, url: &str) -> Result<usize, GitError> {
     git.heads(&remote(url), &[branch("main")]).await.map(|heads| heads.len())
 }
 
-#[tokio::test]
-async fn inner_addresses_are_refused_and_nothing_is_sent() {
-    let world = World::start().await;
+async fn inner_addresses_are_refused_and_nothing_is_sent(way: Way) {
+    let world = World::start_by(way).await;
     let repo = world.host.repository("acme/infra").await;
     repo.commit("a", "1").await;
     let git = git(&world, Egress::default());
@@ -127,9 +137,8 @@ async fn addresses_in_disguise_are_no_urls() {
     }
 }
 
-#[tokio::test]
-async fn plain_http_is_for_allowed_networks_only() {
-    let world = World::start().await;
+async fn plain_http_is_for_allowed_networks_only(way: Way) {
+    let world = World::start_by(way).await;
     let git = git(&world, Egress::default());
     let refused = heads(&git, "http://1.1.1.1/acme/infra.git").await;
     assert!(
@@ -138,9 +147,8 @@ async fn plain_http_is_for_allowed_networks_only() {
     );
 }
 
-#[tokio::test]
-async fn a_name_is_resolved_once_and_the_address_checked_is_the_one_dialled() {
-    let world = World::start().await;
+async fn a_name_is_resolved_once_and_the_address_checked_is_the_one_dialled(way: Way) {
+    let world = World::start_by(way).await;
     let repo = world.host.repository("acme/infra").await;
     let commit = repo.commit("prod.yaml", "v1").await;
     let port = world.host.address().port();
@@ -156,9 +164,8 @@ async fn a_name_is_resolved_once_and_the_address_checked_is_the_one_dialled() {
     assert!(matches!(rebound, Err(GitError::RefusedByPolicy { .. })), "{rebound:?}");
 }
 
-#[tokio::test]
-async fn one_inner_address_among_public_ones_is_enough_to_refuse() {
-    let world = World::start().await;
+async fn one_inner_address_among_public_ones_is_enough_to_refuse(way: Way) {
+    let world = World::start_by(way).await;
     for answer in [vec!["1.1.1.1", "127.0.0.1"], vec!["2606:4700::1111", "::ffff:10.0.0.1"]] {
         let git = git(&world, Egress::default().with_resolver(Scripted::new([Ok(answer)])));
         let refused = heads(&git, "https://git.example.test/acme/infra.git").await;
@@ -166,9 +173,8 @@ async fn one_inner_address_among_public_ones_is_enough_to_refuse() {
     }
 }
 
-#[tokio::test]
-async fn a_proxy_is_used_when_the_operator_names_one() {
-    let world = World::start().await;
+async fn a_proxy_is_used_when_the_operator_names_one(way: Way) {
+    let world = World::start_by(way).await;
     let repo = world.host.repository("acme/infra").await;
     repo.commit("a", "1").await;
     let proxy = syncline_testkit::git_host::GitHost::start().await;
@@ -184,9 +190,8 @@ async fn a_proxy_is_used_when_the_operator_names_one() {
     assert_eq!(proxy.requests().len(), 2);
 }
 
-#[tokio::test]
-async fn without_an_address_nothing_is_sent() {
-    let world = World::start().await;
+async fn without_an_address_nothing_is_sent(way: Way) {
+    let world = World::start_by(way).await;
     let port = world.host.address().port();
     for answer in [Ok(vec![]), Err(io::ErrorKind::TimedOut), Err(io::ErrorKind::NotFound)] {
         let git = git(&world, world.egress().with_resolver(Scripted::new([answer])));
@@ -197,9 +202,8 @@ async fn without_an_address_nothing_is_sent() {
     assert_eq!(world.host.requests(), []);
 }
 
-#[tokio::test]
-async fn file_remotes_stay_below_their_directories() {
-    let world = World::start().await;
+async fn file_remotes_stay_below_their_directories(way: Way) {
+    let world = World::start_by(way).await;
     let repo = world.host.repository("acme/infra").await;
     repo.commit("a", "1").await;
     let served = world.host.directory();

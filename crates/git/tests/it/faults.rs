@@ -6,7 +6,17 @@ use syncline_git::{Git, GitError, Settings};
 use syncline_seams::{FaultPlan, Injected, Moment, Outside};
 use syncline_testkit::git_host::Fault;
 
-use crate::world::{KEY, World, branch, http, id, impatient, path};
+use crate::world::{KEY, Way, World, both_ways, branch, http, id, impatient, path};
+
+both_ways! {
+    each_fault_of_a_remote_is_one_decision,
+    a_repository_or_host_that_is_not_there,
+    an_empty_repository_has_no_heads,
+    a_server_that_hangs_is_cut_off_and_its_git_ends,
+    force_pushed_and_pruned_commits_are_gone,
+    deleted_branches_are_absent_and_return,
+    every_operation_has_a_fault_point_on_either_side,
+}
 
 /// The variant's name: what the caller decides by.
 fn decision<T: std::fmt::Debug>(result: Result<T, GitError>) -> &'static str {
@@ -22,9 +32,8 @@ fn decision<T: std::fmt::Debug>(result: Result<T, GitError>) -> &'static str {
     }
 }
 
-#[tokio::test]
-async fn each_fault_of_a_remote_is_one_decision() {
-    let world = World::start().await;
+async fn each_fault_of_a_remote_is_one_decision(way: Way) {
+    let world = World::start_by(way).await;
     let elsewhere = world.host.repository("evil/elsewhere").await;
     elsewhere.commit("a", "1").await;
     let cases = [
@@ -33,6 +42,7 @@ async fn each_fault_of_a_remote_is_one_decision() {
         (Fault::Status(404), "RepositoryNotFound"),
         (Fault::Status(410), "RepositoryNotFound"),
         (Fault::Status(429), "Throttled"),
+        (Fault::RetryAfter(429, 7), "Throttled"),
         (Fault::Status(500), "Unavailable"),
         (Fault::Status(502), "Unavailable"),
         (Fault::Status(503), "Unavailable"),
@@ -48,8 +58,12 @@ async fn each_fault_of_a_remote_is_one_decision() {
         let (remote, key) = (http(&repo), format!("r{number}"));
         repo.fail(fault.clone());
         let check = |what, result| assert_eq!(result, expected, "{what} under {fault:?}");
-        let heads = world.git.heads(&remote, &[branch("main")]).await;
-        check("heads", decision(heads));
+        let heads = async || world.git.heads(&remote, &[branch("main")]).await;
+        check("heads", decision(heads().await));
+        repo.recover();
+        assert_eq!(decision(heads().await), "Ok");
+        repo.fail(fault.clone());
+        check("heads of a remote that answered before", decision(heads().await));
         check("fetch", decision(world.git.fetch(&remote, &key, &commit).await));
 
         // The commit is in the cache, its file is not.
@@ -64,9 +78,8 @@ async fn each_fault_of_a_remote_is_one_decision() {
     assert!(!world.host.requests().iter().any(|request| request.target.contains("/evil/")));
 }
 
-#[tokio::test]
-async fn a_repository_or_host_that_is_not_there() {
-    let world = World::start().await;
+async fn a_repository_or_host_that_is_not_there(way: Way) {
+    let world = World::start_by(way).await;
     let repo = world.host.repository("acme/infra").await;
     let unknown = crate::world::remote(&repo.url().replace("infra", "other"));
     assert_eq!(decision(world.head(&unknown, "main").await), "RepositoryNotFound");
@@ -79,16 +92,14 @@ async fn a_repository_or_host_that_is_not_there() {
     assert_eq!(decision(world.head(&nobody, "main").await), "Unavailable");
 }
 
-#[tokio::test]
-async fn an_empty_repository_has_no_heads() {
-    let world = World::start().await;
+async fn an_empty_repository_has_no_heads(way: Way) {
+    let world = World::start_by(way).await;
     let repo = world.host.repository("acme/empty").await;
     assert_eq!(world.head(&http(&repo), "main").await, Ok(None));
 }
 
-#[tokio::test]
-async fn a_server_that_hangs_is_cut_off_and_its_git_ends() {
-    let world = World::with(|settings| settings.limits = impatient()).await;
+async fn a_server_that_hangs_is_cut_off_and_its_git_ends(way: Way) {
+    let world = World::by(way, |settings| settings.limits = impatient()).await;
     let repo = world.host.repository("acme/infra").await;
     let commit = id(&repo.commit("prod.yaml", "v1").await);
     repo.fail(Fault::Hang);
@@ -106,9 +117,8 @@ async fn a_server_that_hangs_is_cut_off_and_its_git_ends() {
     outside.call("test", std::time::Duration::from_secs(30), gone).await.expect("no git is left");
 }
 
-#[tokio::test]
-async fn force_pushed_and_pruned_commits_are_gone() {
-    let world = World::start().await;
+async fn force_pushed_and_pruned_commits_are_gone(way: Way) {
+    let world = World::start_by(way).await;
     let repo = world.host.repository("acme/infra").await;
     let lost = repo.commit("prod.yaml", "v1").await;
     let kept = repo.rewrite(&[syncline_testkit::repository::Change::File("prod.yaml", b"v2")]).await;
@@ -123,9 +133,8 @@ async fn force_pushed_and_pruned_commits_are_gone() {
     }
 }
 
-#[tokio::test]
-async fn deleted_branches_are_absent_and_return() {
-    let world = World::start().await;
+async fn deleted_branches_are_absent_and_return(way: Way) {
+    let world = World::start_by(way).await;
     let repo = world.host.repository("acme/infra").await;
     repo.commit("prod.yaml", "v1").await;
     let feature = repo.branch("feature").await;
@@ -152,9 +161,8 @@ impl FaultPlan for FailAt {
     }
 }
 
-#[tokio::test]
-async fn every_operation_has_a_fault_point_on_either_side() {
-    let world = World::start().await;
+async fn every_operation_has_a_fault_point_on_either_side(way: Way) {
+    let world = World::start_by(way).await;
     let repo = world.host.repository("acme/infra").await;
     let commit = id(&repo.commit("prod.yaml", "v1").await);
     for point in ["git.heads", "git.fetch", "git.read_tree", "git.read_blob"] {
@@ -162,6 +170,7 @@ async fn every_operation_has_a_fault_point_on_either_side() {
             let plan = Arc::new(FailAt { point, moment, asked: Mutex::default() });
             let directory = tempfile::tempdir().expect("a temporary directory");
             let mut settings = Settings::new(directory.path());
+            settings.in_process = way.is_direct();
             settings.egress = world.egress();
             let git = Git::new(settings, Outside::with_faults(plan.clone()));
             let remote = http(&repo);

@@ -9,7 +9,16 @@ use syncline_model::names::{BranchName, RepoPath};
 use syncline_seams::Outside;
 use syncline_testkit::repository::Repository;
 
-use crate::world::{KEY, World, http, id, path, remote};
+use crate::world::{KEY, Way, World, both_ways, http, id, path, remote};
+
+both_ways! {
+    trees_that_only_an_attacker_makes_are_malformed,
+    submodules_are_never_followed,
+    pointers_of_large_files_are_read_as_they_are,
+    odd_names_of_files_and_branches_are_only_names,
+    the_repository_around_the_cache_and_the_one_read_configure_nothing,
+    a_directory_named_like_a_command_is_only_a_directory,
+}
 
 /// Puts a commit of one raw tree on main; `entries` are lines as `git mktree` takes them, `BLOB` standing for
 /// a blob.
@@ -23,9 +32,8 @@ pub(crate) async fn commit_raw(repo: &Repository, entries: &str) -> String {
     commit
 }
 
-#[tokio::test]
-async fn trees_that_only_an_attacker_makes_are_malformed() {
-    let world = World::start().await;
+async fn trees_that_only_an_attacker_makes_are_malformed(way: Way) {
+    let world = World::start_by(way).await;
     let cases = [
         "100644 blob BLOB\t.git\n",
         "100644 blob BLOB\t.GIT\n",
@@ -41,9 +49,8 @@ async fn trees_that_only_an_attacker_makes_are_malformed() {
     }
 }
 
-#[tokio::test]
-async fn submodules_are_never_followed() {
-    let world = World::start().await;
+async fn submodules_are_never_followed(way: Way) {
+    let world = World::start_by(way).await;
     let repo = world.host.repository("acme/infra").await;
     let canary = world.directory.path().join("canary");
     let modules = format!(
@@ -62,9 +69,8 @@ async fn submodules_are_never_followed() {
     assert!(world.host.requests().iter().all(|request| request.target.starts_with("/acme/infra.git/")));
 }
 
-#[tokio::test]
-async fn pointers_of_large_files_are_read_as_they_are() {
-    let world = World::start().await;
+async fn pointers_of_large_files_are_read_as_they_are(way: Way) {
+    let world = World::start_by(way).await;
     let repo = world.host.repository("acme/infra").await;
     let pointer =
         format!("version https://git-lfs.github.com/spec/v1\noid sha256:{}\nsize 5\n", "a".repeat(64));
@@ -73,9 +79,8 @@ async fn pointers_of_large_files_are_read_as_they_are() {
     assert_eq!(world.read(&http(&repo), &commit, "prod.yaml").await.expect("read"), pointer.as_bytes());
 }
 
-#[tokio::test]
-async fn odd_names_of_files_and_branches_are_only_names() {
-    let world = World::start().await;
+async fn odd_names_of_files_and_branches_are_only_names(way: Way) {
+    let world = World::start_by(way).await;
     let repo = world.host.repository("acme/infra").await;
     let names = ["-x", "--upload-pack=x", "a b", "ä/ö", "a\"b", "$(x)", "*", ":(exclude)*", "%2e", "'"];
     for name in names {
@@ -94,9 +99,8 @@ async fn odd_names_of_files_and_branches_are_only_names() {
     }
 }
 
-#[tokio::test]
-async fn the_repository_around_the_cache_and_the_one_read_configure_nothing() {
-    let world = World::start().await;
+async fn the_repository_around_the_cache_and_the_one_read_configure_nothing(way: Way) {
+    let world = World::start_by(way).await;
     let repo = world.host.repository("acme/infra").await;
     let commit = repo.commit("prod.yaml", "v1").await;
     let canary = world.directory.path().join("canary");
@@ -115,6 +119,7 @@ async fn the_repository_around_the_cache_and_the_one_read_configure_nothing() {
     );
     std::fs::write(around.join(".git/config"), config).expect("written");
     let mut settings = Settings::new(around.join("data"));
+    settings.in_process = way.is_direct();
     settings.egress = world.egress();
     let git = Git::new(settings, Outside::default());
     for remote in [http(&repo), remote(&repo.file_url())] {
@@ -152,11 +157,17 @@ fn hostile_text() -> impl Strategy<Value = String> {
     proptest::collection::vec(piece, 1..4).prop_map(|pieces| pieces.concat())
 }
 
-/// Whatever parses is handed to every operation; nothing may run or be written outside the cache.
 #[test]
 fn no_text_becomes_an_option_or_a_command() {
+    for way in [Way::Direct, Way::Command] {
+        every_operation_with_hostile_texts(way);
+    }
+}
+
+/// Whatever parses is handed to every operation; nothing may run or be written outside the cache.
+fn every_operation_with_hostile_texts(way: Way) {
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
-    let world = runtime.block_on(World::start());
+    let world = runtime.block_on(World::start_by(way));
     let repo = runtime.block_on(world.host.repository("acme/infra"));
     let commit = id(&runtime.block_on(repo.commit("prod.yaml", "v1")));
     let canary = world.directory.path().join("canary");
@@ -195,15 +206,15 @@ fn no_text_becomes_an_option_or_a_command() {
     outcome.expect("no canary");
 }
 
-#[tokio::test]
-async fn a_directory_named_like_a_command_is_only_a_directory() {
-    let world = World::start().await;
+async fn a_directory_named_like_a_command_is_only_a_directory(way: Way) {
+    let world = World::start_by(way).await;
     let repo = world.host.repository("acme/infra").await;
     let commit = repo.commit("prod.yaml", "v1").await;
     let odd = world.directory.path().join("a';touch canary;'$(touch canary)%20 b.git");
     let copied = std::process::Command::new("cp").arg("-r").arg(repo.path()).arg(&odd).status();
     assert!(copied.expect("cp runs").success());
     let mut settings = Settings::new(world.directory.path().join("cache"));
+    settings.in_process = way.is_direct();
     settings.egress = Egress::new(Vec::new(), vec![world.directory.path().to_owned()]);
     let git = Git::new(settings, Outside::default());
     let name = odd.file_name().expect("a name").to_string_lossy();

@@ -1,10 +1,12 @@
 //! `syncline-git` against real Git servers on loopback.
 
 mod cache;
+mod direct;
 mod egress;
 mod faults;
 mod hostile;
 mod many;
+mod odd;
 mod secrets;
 mod servers;
 mod tls;

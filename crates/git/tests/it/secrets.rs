@@ -4,7 +4,12 @@ use syncline_git::{Credential, GitError, Remote};
 use syncline_seams::Secret;
 use syncline_testkit::git_host::Fault;
 
-use crate::world::{KEY, World, branch, http, id, impatient, with_token};
+use crate::world::{KEY, Way, World, both_ways, branch, http, id, impatient, with_token};
+
+both_ways! {
+    the_host_gets_the_credential_and_errors_do_not,
+    a_token_is_never_written_to_the_cache,
+}
 
 const CANARY: &str = "canary-7d1f-token";
 
@@ -31,8 +36,29 @@ fn holders(text: &str) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn a_token_is_on_no_command_line_and_only_in_gits_environment() {
+async fn a_poll_of_our_own_gives_the_token_to_no_process() {
     let world = World::start().await;
+    let repo = world.host.repository("acme/infra").await;
+    repo.commit("prod.yaml", "v1").await;
+    repo.fail(Fault::Hang);
+    let (remote, asked) = (with_token(&repo, "canary-20c9-token"), [branch("main")]);
+    let looked = async {
+        while world.host.received() == 0 {
+            tokio::task::yield_now().await;
+        }
+        // base64 of the end of "x-access-token:canary-20c9-token".
+        [holders("canary-20c9-token"), holders("Y2FuYXJ5LTIwYzktdG9rZW4=")].concat()
+    };
+    let holders = tokio::select! {
+        answer = world.git.heads(&remote, &asked) => panic!("the host hangs: {answer:?}"),
+        holders = looked => holders,
+    };
+    assert_eq!(holders, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_token_is_on_no_command_line_and_only_in_gits_environment() {
+    let world = World::start_by(Way::Command).await;
     let repo = world.host.repository("acme/infra").await;
     repo.commit("prod.yaml", "v1").await;
     repo.fail(Fault::Hang);
@@ -59,9 +85,8 @@ async fn a_token_is_on_no_command_line_and_only_in_gits_environment() {
     assert!(holders.iter().all(|name| name.starts_with("git")), "{holders:?}");
 }
 
-#[tokio::test]
-async fn the_host_gets_the_credential_and_errors_do_not() {
-    let world = World::with(|settings| settings.limits = impatient()).await;
+async fn the_host_gets_the_credential_and_errors_do_not(way: Way) {
+    let world = World::by(way, |settings| settings.limits = impatient()).await;
     let repo = world.host.repository("acme/infra").await;
     let commit = id(&repo.commit("prod.yaml", "v1").await);
     repo.require_tokens(&["another"]);
@@ -87,9 +112,8 @@ async fn the_host_gets_the_credential_and_errors_do_not() {
     assert!(!format!("{remote:?}").contains(CANARY), "{remote:?}");
 }
 
-#[tokio::test]
-async fn a_token_is_never_written_to_the_cache() {
-    let world = World::start().await;
+async fn a_token_is_never_written_to_the_cache(way: Way) {
+    let world = World::start_by(way).await;
     let repo = world.host.repository("acme/infra").await;
     let commit = repo.commit("prod.yaml", "v1").await;
     repo.require_tokens(&[CANARY]);

@@ -9,12 +9,22 @@ use syncline_testkit::repository::Change;
 
 use crate::egress::Scripted;
 use crate::hostile::commit_raw;
-use crate::world::{KEY, World, branch, http, id, path, remote};
+use crate::world::{KEY, Way, World, both_ways, branch, http, id, path, remote};
 
-#[tokio::test]
-async fn servers_without_protocol_v2_or_filters_work() {
+both_ways! {
+    servers_without_protocol_v2_or_filters_work,
+    an_old_server_keeps_commits_that_are_not_heads_to_itself,
+    five_thousand_branches_and_tags_cost_nothing,
+    a_listing_beyond_its_limit_is_cut_off,
+    a_file_beyond_its_limit_is_refused_before_it_is_read,
+    a_commit_beyond_the_limit_is_refused,
+    repositories_of_sha_256_work_and_may_follow_one_of_sha_1,
+    a_host_that_hangs_holds_up_nobody_but_itself,
+}
+
+async fn servers_without_protocol_v2_or_filters_work(way: Way) {
     for (protocol_v0, filter) in [(false, "false"), (true, "false"), (true, "true")] {
-        let world = World::start().await;
+        let world = World::start_by(way).await;
         let repo = world.host.repository("acme/infra").await;
         repo.configure("uploadpack.allowFilter", filter).await;
         if protocol_v0 {
@@ -34,9 +44,8 @@ async fn servers_without_protocol_v2_or_filters_work() {
     }
 }
 
-#[tokio::test]
-async fn an_old_server_keeps_commits_that_are_not_heads_to_itself() {
-    let world = World::start().await;
+async fn an_old_server_keeps_commits_that_are_not_heads_to_itself(way: Way) {
+    let world = World::start_by(way).await;
     let repo = world.host.repository("acme/infra").await;
     repo.speak_only_v0();
     let old = repo.commit("prod.yaml", "v1").await;
@@ -45,9 +54,8 @@ async fn an_old_server_keeps_commits_that_are_not_heads_to_itself() {
     assert_eq!(refused, Err(GitError::CommitGone { commit: old }));
 }
 
-#[tokio::test]
-async fn five_thousand_branches_and_tags_cost_nothing() {
-    let world = World::start().await;
+async fn five_thousand_branches_and_tags_cost_nothing(way: Way) {
+    let world = World::start_by(way).await;
     let repo = world.host.repository("acme/infra").await;
     let commit = repo.commit("prod.yaml", "v1").await;
     let mut refs = String::new();
@@ -68,10 +76,9 @@ async fn five_thousand_branches_and_tags_cost_nothing() {
     assert_eq!(world.git.heads(&remote(&repo.file_url()), &all).await.expect("heads").len(), 600);
 }
 
-#[tokio::test]
-async fn a_listing_beyond_its_limit_is_cut_off() {
+async fn a_listing_beyond_its_limit_is_cut_off(way: Way) {
     let limits = Limits { max_heads_bytes: 10_000, ..Limits::default() };
-    let world = World::with(|settings| settings.limits = limits).await;
+    let world = World::by(way, |settings| settings.limits = limits).await;
     let repo = world.host.repository("acme/infra").await;
     let commit = repo.commit("prod.yaml", "v1").await;
     let mut refs = String::new();
@@ -89,9 +96,8 @@ async fn a_listing_beyond_its_limit_is_cut_off() {
     }
 }
 
-#[tokio::test]
-async fn a_file_beyond_its_limit_is_refused_before_it_is_read() {
-    let world = World::start().await;
+async fn a_file_beyond_its_limit_is_refused_before_it_is_read(way: Way) {
+    let world = World::start_by(way).await;
     let repo = world.host.repository("acme/infra").await;
     let mut state = 1_u32;
     let noise: Vec<u8> = std::iter::repeat_with(|| {
@@ -118,10 +124,9 @@ async fn a_file_beyond_its_limit_is_refused_before_it_is_read() {
     assert!(left.is_empty(), "{left:?}");
 }
 
-#[tokio::test]
-async fn a_commit_beyond_the_limit_is_refused() {
+async fn a_commit_beyond_the_limit_is_refused(way: Way) {
     let limits = Limits { max_pack_bytes: 4_096, ..Limits::default() };
-    let world = World::with(|settings| settings.limits = limits).await;
+    let world = World::by(way, |settings| settings.limits = limits).await;
     let repo = world.host.repository("acme/infra").await;
     let names: Vec<_> = (0..500).map(|number| format!("stack-{number:03}/template-{number}.yaml")).collect();
     let files: Vec<_> = names.iter().map(|name| (name.as_str(), name.as_str())).collect();
@@ -130,11 +135,11 @@ async fn a_commit_beyond_the_limit_is_refused() {
     assert_eq!(refused, Err(GitError::CommitTooLarge { limit: 4_096 }));
 }
 
-#[tokio::test]
-async fn repositories_of_sha_256_work_and_may_follow_one_of_sha_1() {
-    let world = World::start().await;
+async fn repositories_of_sha_256_work_and_may_follow_one_of_sha_1(way: Way) {
+    let world = World::start_by(way).await;
     let repo = world.host.repository("acme/infra").await;
     let old = repo.commit("prod.yaml", "v1").await;
+    assert_eq!(world.head(&http(&repo), "main").await, Ok(Some(id(&old))));
     assert_eq!(world.read(&http(&repo), &old, "prod.yaml").await.expect("sha-1"), b"v1");
     std::fs::remove_dir_all(repo.path()).expect("deleted");
     std::fs::create_dir(repo.path()).expect("made");
@@ -149,14 +154,14 @@ async fn repositories_of_sha_256_work_and_may_follow_one_of_sha_1() {
     }
 }
 
-#[tokio::test]
-async fn a_host_that_hangs_holds_up_nobody_but_itself() {
-    let world = World::start().await;
+async fn a_host_that_hangs_holds_up_nobody_but_itself(way: Way) {
+    let world = World::start_by(way).await;
     let slow = world.host.repository("slow/infra").await;
     let quick = world.host.repository("quick/infra").await;
     let commit = id(&quick.commit("prod.yaml", "v1").await);
     slow.fail(Fault::Hang);
     let mut settings = Settings::new(world.directory.path().join("other-cache"));
+    settings.in_process = way.is_direct();
     settings.egress = world.egress().with_resolver(Scripted::new([Ok(vec!["127.0.0.1"])]));
     settings.limits = Limits { max_processes: 2, max_processes_per_host: 1, ..Limits::default() };
     let git = Git::new(settings, Outside::default());

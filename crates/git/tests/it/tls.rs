@@ -6,7 +6,13 @@ use syncline_seams::Outside;
 use syncline_testkit::git_host::GitHost;
 
 use crate::egress::Scripted;
-use crate::world::{KEY, branch, id, path, remote};
+use crate::world::{KEY, Way, both_ways, branch, id, path, remote};
+
+both_ways! {
+    a_private_authority_is_trusted_for_its_remote_alone,
+    wrong_certificates_are_refused,
+    what_is_no_certificate_is_refused_before_anything_is_sent,
+}
 
 const NAME: &str = "git.example.test";
 
@@ -36,8 +42,9 @@ impl Authority {
     }
 }
 
-fn git(directory: &tempfile::TempDir, host: &GitHost) -> Git {
+fn git(way: Way, directory: &tempfile::TempDir, host: &GitHost) -> Git {
     let mut settings = Settings::new(directory.path());
+    settings.in_process = way.is_direct();
     let egress =
         syncline_git::Egress::new(vec!["127.0.0.1".parse().expect("a network")], vec![host.directory()]);
     settings.egress = egress.with_resolver(Scripted::new([Ok(vec!["127.0.0.1"])]));
@@ -49,14 +56,13 @@ fn named(host: &GitHost, extra_root: Option<&str>) -> Remote {
     Remote { extra_root_pem: extra_root.map(str::to_owned), ..remote(&url) }
 }
 
-#[tokio::test]
-async fn a_private_authority_is_trusted_for_its_remote_alone() {
+async fn a_private_authority_is_trusted_for_its_remote_alone(way: Way) {
     let directory = tempfile::tempdir().expect("a temporary directory");
     let authority = Authority::new();
     let host = authority.host(NAME, 2100).await;
     let repo = host.repository("acme/infra").await;
     let commit = id(&repo.commit("prod.yaml", "v1").await);
-    let git = git(&directory, &host);
+    let git = git(way, &directory, &host);
     let trusting = named(&host, Some(&authority.pem));
     let heads = git.heads(&trusting, &[branch("main")]).await.expect("heads");
     assert_eq!(heads.get(&branch("main")), Some(&commit));
@@ -67,8 +73,7 @@ async fn a_private_authority_is_trusted_for_its_remote_alone() {
     assert!(matches!(doubting, Err(GitError::Unavailable { .. })), "{doubting:?}");
 }
 
-#[tokio::test]
-async fn wrong_certificates_are_refused() {
+async fn wrong_certificates_are_refused(way: Way) {
     let authority = Authority::new();
     let another = Authority::new();
     let cases = [
@@ -80,7 +85,7 @@ async fn wrong_certificates_are_refused() {
         let directory = tempfile::tempdir().expect("a temporary directory");
         host.repository("acme/infra").await.commit("a", "1").await;
         let remote = named(&host, Some(&trusted.pem));
-        let refused = git(&directory, &host).heads(&remote, &[branch("main")]).await;
+        let refused = git(way, &directory, &host).heads(&remote, &[branch("main")]).await;
         assert!(
             matches!(&refused, Err(GitError::Unavailable { message }) if message.contains("certificate")),
             "{what}: {refused:?}"
@@ -89,11 +94,52 @@ async fn wrong_certificates_are_refused() {
     }
 }
 
-#[tokio::test]
-async fn what_is_no_certificate_is_refused_before_anything_is_sent() {
+async fn what_is_no_certificate_is_refused_before_anything_is_sent(way: Way) {
     let directory = tempfile::tempdir().expect("a temporary directory");
     let host = Authority::new().host(NAME, 2100).await;
-    let refused = git(&directory, &host).heads(&named(&host, Some("not a pem")), &[branch("main")]).await;
+    let refused =
+        git(way, &directory, &host).heads(&named(&host, Some("not a pem")), &[branch("main")]).await;
     assert!(matches!(refused, Err(GitError::Internal { .. })), "{refused:?}");
     assert_eq!(host.requests(), []);
+}
+
+#[tokio::test]
+async fn our_own_connection_is_kept_for_those_who_trust_the_same() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let authority = Authority::new();
+    let host = authority.host(NAME, 2100).await;
+    host.repository("acme/infra").await.commit("prod.yaml", "v1").await;
+    let mut settings = Settings::new(directory.path());
+    settings.program = "/nowhere/git".into();
+    settings.egress = syncline_git::Egress::new(vec!["127.0.0.1".parse().expect("a network")], Vec::new())
+        .with_resolver(Scripted::new([Ok(vec!["127.0.0.1"])]));
+    let git = Git::new(settings, Outside::default());
+    let heads = async |extra_root| git.heads(&named(&host, extra_root), &[branch("main")]).await;
+    for _ in 0..2 {
+        assert_eq!(heads(Some(&authority.pem)).await.expect("heads").len(), 1);
+    }
+    assert_eq!((host.connections(), host.requests().len()), (1, 3));
+    let others = [Authority::new().pem, format!("{}{}", Authority::new().pem, authority.pem)];
+    let doubting = [heads(None).await, heads(Some(&others[0])).await];
+    // Who is not trusted by us is left to git, which is not there.
+    for refused in doubting {
+        assert!(matches!(refused, Err(GitError::Internal { .. })), "{refused:?}");
+    }
+    assert_eq!((host.connections(), host.requests().len()), (3, 3));
+    assert_eq!(heads(Some(&others[1])).await.expect("heads").len(), 1);
+    assert_eq!(host.connections(), 4);
+}
+
+/// rustls takes no authority for a server, git does.
+#[tokio::test]
+async fn a_server_that_is_its_own_authority_is_left_to_git() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let mut params = CertificateParams::new(vec![NAME.to_owned()]).expect("parameters");
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let key = KeyPair::generate().expect("a key");
+    let pem = params.self_signed(&key).expect("a certificate").pem();
+    let host = GitHost::start_tls(&pem, &key.serialize_pem()).await;
+    host.repository("acme/infra").await.commit("prod.yaml", "v1").await;
+    let git = git(Way::Direct, &directory, &host);
+    assert_eq!(git.heads(&named(&host, Some(&pem)), &[branch("main")]).await.expect("heads").len(), 1);
 }

@@ -12,7 +12,47 @@ use tempfile::TempDir;
 /// Where the tests' repositories are cached.
 pub(crate) const KEY: &str = "link-1";
 
+/// Who talks to the servers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Way {
+    /// This process, where it can.
+    Direct,
+    /// git, always.
+    Command,
+}
+
+impl Way {
+    pub(crate) fn is_direct(self) -> bool {
+        self == Self::Direct
+    }
+}
+
+/// Each story is told both ways: what a remote does is the same decision, whoever talked to it.
+macro_rules! both_ways {
+    ($($story:ident),* $(,)?) => {
+        mod directly {
+            $(
+                #[tokio::test]
+                async fn $story() {
+                    super::$story(crate::world::Way::Direct).await;
+                }
+            )*
+        }
+
+        mod by_command {
+            $(
+                #[tokio::test]
+                async fn $story() {
+                    super::$story(crate::world::Way::Command).await;
+                }
+            )*
+        }
+    };
+}
+pub(crate) use both_ways;
+
 pub(crate) struct World {
+    pub(crate) way: Way,
     pub(crate) host: GitHost,
     pub(crate) directory: TempDir,
     pub(crate) git: Git,
@@ -21,6 +61,19 @@ pub(crate) struct World {
 impl World {
     pub(crate) async fn start() -> Self {
         Self::with(|_| {}).await
+    }
+
+    pub(crate) async fn start_by(way: Way) -> Self {
+        Self::with(|settings| settings.in_process = way.is_direct()).await
+    }
+
+    /// As [`World::with`], and whoever talks is chosen.
+    pub(crate) async fn by(way: Way, change: impl FnOnce(&mut Settings)) -> Self {
+        Self::with(|settings| {
+            settings.in_process = way.is_direct();
+            change(settings);
+        })
+        .await
     }
 
     /// A world whose settings were changed by `change`, but that nothing is remembered: what the cache on disk is good
@@ -38,7 +91,8 @@ impl World {
             Egress::new(vec!["127.0.0.1/32".parse().expect("a network")], vec![host.directory()]);
         change(&mut settings);
         settings.limits.max_memory_bytes = bytes;
-        Self { host, directory, git: Git::new(settings, Outside::default()) }
+        let way = if settings.in_process { Way::Direct } else { Way::Command };
+        Self { way, host, directory, git: Git::new(settings, Outside::default()) }
     }
 
     pub(crate) fn egress(&self) -> Egress {

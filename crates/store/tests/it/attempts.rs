@@ -151,7 +151,7 @@ async fn only_the_holder_of_the_claim_writes_attempts() {
     let more = || Progress { events: vec![event("late")], ..Progress::default() };
     stale(world.store.record_progress("store.progress", &lost, &id, more()).await);
     stale(world.store.end_attempt(&lost, &id, ending(AttemptStatus::Succeeded)).await);
-    stale(world.store.open_attempt(&lost).await);
+    stale(world.store.open_attempt(&lost).await.map(drop));
     stale(world.store.forget_sync(&lost).await);
     assert_eq!(status(&world).await, before);
 
@@ -314,4 +314,57 @@ async fn the_change_set_executed_last_is_known_once_its_attempt_has_ended() {
     assert_eq!(world.record(&sync.id).await.last_executed_at_ms, Some(crate::world::START_MS + 5));
     assert!(world.store.has_executed(&sync.id, "cs-0").await.expect("read"));
     assert!(!world.store.has_executed(&sync.id, "somebody else's").await.expect("read"));
+}
+
+async fn nothing_is_due(world: &World) -> bool {
+    world.store.claim(Kind::Sync, "worker", LEASE_MS).await.expect("asked").is_none()
+}
+
+#[tokio::test]
+async fn a_claim_is_given_back_with_the_success_that_leaves_nothing_to_do() {
+    let (world, ..) = World::followed("web").await;
+    let (claim, id) = opened(&world, &sha('a')).await;
+    let success = ending(AttemptStatus::Succeeded);
+    assert!(world.store.end_attempt_and_rest(&claim, &id, success).await.expect("ended"));
+    assert!(nothing_is_due(&world).await);
+    let late = world.store.record_progress("store.progress", &claim, &id, Progress::default()).await;
+    assert!(matches!(late, Err(StoreError::Stale(_))), "{late:?}");
+    // Its holder need not know: to give it back again does nothing.
+    world.store.release(claim, Some(0)).await.expect("released");
+    assert!(nothing_is_due(&world).await);
+}
+
+#[tokio::test]
+async fn a_claim_is_kept_where_something_is_left_to_do() {
+    let failed = ending(AttemptStatus::Failed);
+    let (world, ..) = World::followed("web").await;
+    let (claim, id) = opened(&world, &sha('a')).await;
+    assert!(!world.store.end_attempt_and_rest(&claim, &id, failed).await.expect("ended"), "it failed");
+
+    let (world, ..) = World::followed("web").await;
+    let (claim, id) = opened(&world, &sha('a')).await;
+    world.store.sync_now(&ours(), CFN, "web", Change::unrecorded()).await.expect("wakes the link");
+    world.pushed(&sha('b')).await;
+    let success = ending(AttemptStatus::Succeeded);
+    assert!(
+        !world.store.end_attempt_and_rest(&claim, &id, success).await.expect("ended"),
+        "it is not the newest"
+    );
+    world.store.open_attempt(&claim).await.expect("the claim still stands");
+}
+
+#[tokio::test]
+async fn a_sync_that_was_woken_before_its_claim_was_given_back_is_due_at_once() {
+    let (world, ..) = World::followed("web").await;
+    let (claim, id) = opened(&world, &sha('a')).await;
+    let progress = Progress { due_again_ms: Some(crate::world::START_MS + 500), ..Progress::default() };
+    world.store.record_progress("store.progress", &claim, &id, progress.clone()).await.expect("recorded");
+    assert!(nothing_is_due(&world).await);
+    world.clock.advance_ms(500);
+    let claim = world.claim(Kind::Sync).await;
+
+    world.store.sync_now(&ours(), CFN, "web", Change::unrecorded()).await.expect("woken");
+    let progress = Progress { due_again_ms: Some(crate::world::START_MS + 9_000), ..progress };
+    world.store.record_progress("store.progress", &claim, &id, progress).await.expect("recorded");
+    world.claim(Kind::Sync).await;
 }

@@ -50,6 +50,29 @@ async fn before_a_commit_nothing_is_there_and_after_it_everything() {
 }
 
 #[tokio::test]
+async fn a_store_whose_commits_fail_is_not_ready_until_one_works_again() {
+    let world = World::new();
+    let is_ready = async || world.store.ping().await.is_ok();
+    let create = async |name: &str| {
+        world.store.create_connection(&ours(), connection(name), 100, Change::unrecorded()).await.is_ok()
+    };
+    world.faults.clear();
+    assert!(is_ready().await && create("good").await && is_ready().await);
+    let is_probe = |(point, _): &(&str, Moment)| *point == "store.probe";
+    assert!(!world.faults.seen().iter().any(is_probe), "a store that works is not written to");
+
+    world.faults.inject("store.create_connection", Moment::Before, Injected::Fail, 1);
+    world.faults.inject("store.probe", Moment::Before, Injected::Fail, 2);
+    assert!(!create("first").await && !is_ready().await && !is_ready().await);
+    assert!(is_ready().await, "nobody else had to write anything");
+
+    world.faults.inject("store.create_connection", Moment::Before, Injected::Fail, 1);
+    assert!(!create("second").await && create("third").await);
+    world.faults.inject("store.probe", Moment::Before, Injected::Fail, 1);
+    assert!(is_ready().await, "what works needs no trial");
+}
+
+#[tokio::test]
 async fn a_read_meets_no_commit_and_no_fault() {
     let (world, link, sync) = World::followed("web").await;
     world.faults.clear();

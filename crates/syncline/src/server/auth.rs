@@ -49,7 +49,7 @@ async fn prove(front: &Front, parts: &Parts, body: &[u8], service: &str) -> Answ
     let id = presented.access_key_id();
     let (caller, verified) = if id == front.root.access_key_id {
         let verified =
-            presented.verify(Some(front.root.secret_access_key.expose().as_bytes()), &front.signing_keys)?;
+            presented.verify(front.root.secret_access_key.expose().as_bytes(), &front.signing_keys)?;
         if verified.session_token.is_some() {
             return Err(unknown());
         }
@@ -62,9 +62,19 @@ async fn prove(front: &Front, parts: &Parts, body: &[u8], service: &str) -> Answ
         (caller, verified)
     } else {
         let key = front.store.access_key(id).await?;
-        let secret = key.as_ref().map(|key| key.secret.expose().as_slice());
-        let verified = presented.verify(secret, &front.signing_keys)?;
-        let key = key.filter(|key| key.is_active).ok_or_else(unknown)?;
+        let Some(key) = key else { return Err(presented.unknown(&front.signing_keys).into()) };
+        // What a secret is sealed into is no other secret's, and found without opening it.
+        let label = key.label(id);
+        let verified = match presented.verify_kept(&label, &front.signing_keys) {
+            Some(verified) => verified?,
+            None => {
+                let secret = front.store.secret_of(id, &key).await?;
+                presented.verify_as(&label, secret.expose(), &front.signing_keys)?
+            }
+        };
+        if !key.is_active {
+            return Err(unknown());
+        }
         if !is_token_of(verified.session_token.as_ref(), key.token_hash.as_deref()) {
             return Err(unknown());
         }

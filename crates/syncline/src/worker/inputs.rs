@@ -18,7 +18,7 @@ use super::remote::trouble_of;
 const MOST_BASES: usize = 8;
 
 /// Files that are read ahead at once.
-const AHEAD_AT_ONCE: usize = 100;
+const AHEAD_AT_ONCE: usize = 400;
 /// The largest file that is read ahead, in bytes: a little more than the largest template that is sent.
 const MAX_AHEAD_BYTES_EACH: u64 = 64 << 10;
 /// What is read ahead for one commit, in bytes: less than git remembers.

@@ -27,7 +27,7 @@ use syncline_git::Repositories;
 use syncline_model::plan::Trouble;
 use syncline_model::schedule::Turns;
 use syncline_seams::{Clock, Outside, chance};
-use syncline_store::{Claim, Kind, Store, StoreError};
+use syncline_store::{Claim, Kind, Store, StoreError, SyncRecord};
 use syncline_targets::Target;
 use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
@@ -45,6 +45,9 @@ const RENEW_EVERY: Duration = Duration::from_secs(5);
 const AUDIT_PLACES: u32 = 2;
 /// The longest the loop waits without looking, so that a lost wake costs no more than this.
 const LONGEST_WAIT_MS: i64 = 1_000;
+/// How far apart looks for due work are, so that what ends and what is woken in between is claimed in one commit. Who
+/// wakes a worker that has not looked for so long waits for nothing.
+const LOOKS_APART_MS: i64 = 2;
 /// How long work that failed in a way nobody foresaw is left alone.
 const AFTER_ERROR_MS: i64 = 5_000;
 
@@ -96,7 +99,8 @@ pub enum Turn {
 
 /// What was begun of one kind, and when there may be more.
 struct Begun {
-    claims: Vec<Claim>,
+    /// Each with what was recorded of it then, if it is a sync's.
+    claims: Vec<(Claim, Option<SyncRecord>)>,
     /// When something else may begin, bounds aside; `None` if nothing is known of.
     next_ms: Option<i64>,
 }
@@ -159,8 +163,8 @@ impl Worker {
         for kind in [Kind::Link, Kind::Branch, Kind::Sync, Kind::Audit] {
             let begun = self.claim(kind, 1).await?;
             next_ms = next_ms.into_iter().chain(begun.next_ms).min();
-            for claim in begun.claims {
-                self.work(claim).await;
+            for (claim, record) in begun.claims {
+                self.work(claim, record).await;
                 worked = true;
             }
         }
@@ -173,6 +177,7 @@ impl Worker {
         let mut running = JoinSet::new();
         let mut busy = HashMap::new();
         while !*stop.borrow() {
+            let looked_ms = self.clock.now_ms();
             let wait = match self.start_due(&mut busy, &mut running).await {
                 Ok(next_ms) => self.until(next_ms),
                 Err(error) => {
@@ -186,6 +191,13 @@ impl Worker {
                 () = self.clock.sleep(wait) => {}
                 Some(ended) = running.join_next_with_id() => free(&mut busy, ended),
                 _ = stop.changed() => {}
+            }
+            let pause_ms = (looked_ms + LOOKS_APART_MS - self.clock.now_ms()).clamp(0, LOOKS_APART_MS);
+            if pause_ms > 0 && !*stop.borrow() {
+                tokio::select! {
+                    () = self.clock.sleep(Duration::from_millis(pause_ms.unsigned_abs())) => {}
+                    _ = stop.changed() => {}
+                }
             }
             while let Some(ended) = running.try_join_next_with_id() {
                 free(&mut busy, ended);
@@ -238,9 +250,9 @@ impl Worker {
                     next_ms = next_ms.into_iter().chain(begun.next_ms).min();
                     break;
                 }
-                for claim in begun.claims {
+                for (claim, record) in begun.claims {
                     let worker = Arc::clone(self);
-                    let task = running.spawn(async move { worker.work(claim).await });
+                    let task = running.spawn(async move { worker.work(claim, record).await });
                     busy.insert(task.id(), kind);
                 }
             }
@@ -253,7 +265,7 @@ impl Worker {
         let Some(bounds) = self.places.bounds(kind) else {
             let claim = self.store.claim(kind, &self.owner, LEASE_MS).await?;
             let next_ms = self.store.next_due_ms(Some(kind)).await?;
-            return Ok(Begun { claims: claim.into_iter().collect(), next_ms });
+            return Ok(Begun { claims: claim.into_iter().map(|claim| (claim, None)).collect(), next_ms });
         };
         let backlog = self.store.backlog(kind).await?;
         let now_ms = self.clock.now_ms();
@@ -271,7 +283,7 @@ impl Worker {
             let waits = (!backlog.due.is_empty()).then_some(now_ms + LONGEST_WAIT_MS);
             return Ok(Begun { claims: Vec::new(), next_ms: next_ms.into_iter().chain(waits).min() });
         }
-        let claims = self.store.claim_in(kind, lanes, &self.owner, LEASE_MS).await?;
+        let claims = self.store.claim_and_look(kind, lanes, &self.owner, LEASE_MS).await?;
         Ok(Begun { claims, next_ms })
     }
 
@@ -282,15 +294,16 @@ impl Worker {
     }
 
     /// Does one claimed piece of work and gives the claim back.
-    async fn work(&self, claim: Claim) {
+    async fn work(&self, claim: Claim, record: Option<SyncRecord>) {
         let worked = tokio::select! {
             // In this order, so that what a simulation does follows from its seed.
             biased;
-            worked = self.work_on(&claim) => worked,
+            worked = self.work_on(&claim, record) => worked,
             lost = self.keep(&claim) => Err(lost),
         };
         let due = match worked {
-            Ok(due) => due,
+            Ok(Some(due)) => due,
+            Ok(None) => return,
             Err(StoreError::Stale(what)) => {
                 debug!(%what, "a lease was lost; its new holder goes on");
                 return;
@@ -305,14 +318,15 @@ impl Worker {
         }
     }
 
-    async fn work_on(&self, claim: &Claim) -> Result<Due, StoreError> {
+    /// When it is due again; `None` if the claim was given back already.
+    async fn work_on(&self, claim: &Claim, record: Option<SyncRecord>) -> Result<Option<Due>, StoreError> {
         match claim.kind {
-            Kind::Link => self.work_on_link(claim).await,
-            Kind::Branch => self.work_on_branch(claim).await,
-            Kind::Sync => self.work_on_sync(claim).await,
+            Kind::Link => self.work_on_link(claim).await.map(Some),
+            Kind::Branch => self.work_on_branch(claim).await.map(Some),
+            Kind::Sync => self.work_on_sync(claim, record).await,
             Kind::Audit => {
                 while self.store.sequence_audit(claim).await? {}
-                Ok(None)
+                Ok(Some(None))
             }
         }
     }

@@ -78,9 +78,11 @@ pub(crate) fn trouble_of(error: &GitError) -> Trouble {
         GitError::Unavailable { .. } | GitError::CommitGone { .. } | GitError::Internal { .. } => {
             outage(BlockerKind::RepositoryUnavailable, reason)
         }
-        GitError::Throttled { .. } => {
-            Trouble::Outage { blocker: BlockerKind::RepositoryUnavailable, reason, retry_after_ms: Some(0) }
-        }
+        GitError::Throttled { retry_after_ms, .. } => Trouble::Outage {
+            blocker: BlockerKind::RepositoryUnavailable,
+            reason,
+            retry_after_ms: Some(retry_after_ms.unwrap_or(0)),
+        },
         GitError::Unauthorized { .. } => outage(BlockerKind::CredentialRefused, reason),
         GitError::RepositoryNotFound { .. } | GitError::RefusedByPolicy { .. } => {
             outage(BlockerKind::RepositoryNotFound, reason)

@@ -30,6 +30,8 @@ enum Next {
     At(i64),
     /// Nothing to do until something wakes the sync.
     Rest,
+    /// The claim was given back with the last commit.
+    Released,
 }
 
 /// What was observed for a decision, with what the decision does not need but its performance does.
@@ -67,27 +69,50 @@ struct Open<'a> {
     access: Access,
 }
 
+impl Open<'_> {
+    /// Whether the end of an outage is still to be told.
+    fn is_after_outage(&self) -> bool {
+        self.attempt.failures > 0 || self.record.blockers.iter().copied().any(is_outage)
+    }
+}
+
 impl Worker {
-    pub(super) async fn work_on_sync(&self, claim: &Claim) -> Result<Due, StoreError> {
+    /// Takes the steps of a sync that can be taken now. When it is due again; `None` if its claim was given back already.
+    /// `known` is what was recorded when it was claimed.
+    pub(super) async fn work_on_sync(
+        &self,
+        claim: &Claim,
+        mut known: Option<SyncRecord>,
+    ) -> Result<Option<Due>, StoreError> {
         for _ in 0..STEPS_AT_ONCE {
-            let Some(record) = self.store.sync_record(&claim.id).await? else { return Ok(None) };
+            let record = match known.take() {
+                Some(record) => Some(record),
+                None => self.store.sync_record(&claim.id).await?,
+            };
+            let Some(record) = record else { return Ok(Some(None)) };
             let next = match &record.open {
-                None => self.without_attempt(claim, &record).await?,
+                None => self.without_attempt(claim, &record, &mut known).await?,
                 Some(attempt) => self.with_attempt(claim, &record, attempt).await?,
             };
             match next {
                 Next::Now => {}
-                Next::At(due) => return Ok(Some(due)),
-                Next::Rest => return Ok(None),
+                Next::At(due) => return Ok(Some(Some(due))),
+                Next::Rest => return Ok(Some(None)),
+                Next::Released => return Ok(None),
             }
         }
-        Ok(Some(self.clock.now_ms()))
+        Ok(Some(Some(self.clock.now_ms())))
     }
 
-    async fn without_attempt(&self, claim: &Claim, record: &SyncRecord) -> Result<Next, StoreError> {
+    async fn without_attempt(
+        &self,
+        claim: &Claim,
+        record: &SyncRecord,
+        known: &mut Option<SyncRecord>,
+    ) -> Result<Next, StoreError> {
         match plan::next_step(&record.recorded, &Seen::Nothing) {
             Step::Open => {
-                self.store.open_attempt(claim).await?;
+                *known = self.store.open_attempt(claim).await?;
                 Ok(Next::Now)
             }
             Step::Forget => {
@@ -124,8 +149,7 @@ impl Worker {
         let (seen, observation) = self.observe(open).await?;
         let next = self.perform(open, &seen, observation).await?;
         // Only a step that was taken to its end shows that what failed works again.
-        let after_outage = open.attempt.failures > 0 || open.record.blockers.iter().copied().any(is_outage);
-        if after_outage && seen != Seen::Nothing && matches!(next, Next::At(_)) {
+        if open.is_after_outage() && seen != Seen::Nothing && matches!(next, Next::At(_)) {
             let recovered = Progress {
                 failures: Some(0),
                 recovered: true,
@@ -334,8 +358,13 @@ impl Worker {
         };
         match self.target.create_change_set(&open.access, &request).await {
             Ok(made) => {
-                self.record_change_set(open, &made).await?;
-                Ok(self.soon(0))
+                let next = self.soon(0);
+                let due_again_ms = match next {
+                    Next::At(due_ms) if !open.is_after_outage() => Some(due_ms),
+                    _ => None,
+                };
+                self.record_change_set(open, &made, due_again_ms).await?;
+                Ok(if due_again_ms.is_some() { Next::Released } else { next })
             }
             // An earlier request arrived after all: it will be seen.
             Err(TargetError::AlreadyExists) => {
@@ -354,10 +383,17 @@ impl Worker {
         }
     }
 
-    async fn record_change_set(&self, open: &Open<'_>, made: &ChangeSetRef) -> Result<(), Failure> {
+    /// Records what was made. With `due_again_ms` the claim is given back.
+    async fn record_change_set(
+        &self,
+        open: &Open<'_>,
+        made: &ChangeSetRef,
+        due_again_ms: Due,
+    ) -> Result<(), Failure> {
         let progress = Progress {
             change_set_arn: Some(made.change_set_arn.clone()),
             stack_id: Some(made.stack_id.clone()),
+            due_again_ms,
             ..Progress::default()
         };
         self.record("store.record_change_set", open, progress).await
@@ -476,7 +512,7 @@ impl Worker {
                     change_set_arn: change_set.arn.clone(),
                     stack_id: change_set.stack_id.clone(),
                 };
-                self.record_change_set(open, &made).await?;
+                self.record_change_set(open, &made, None).await?;
             }
             // Only a failed change set of no use; a stack holds so many of them and no more.
             self.delete_change_set(open).await?;
@@ -498,9 +534,9 @@ impl Worker {
         }
         let text = format!("Stack {name} is at commit {sha}");
         events.push(self.event(EventKind::Succeeded, text, Some(sha.clone())));
-        self.end(open, AttemptStatus::Succeeded, events, None, seen).await?;
+        let next = self.end(open, AttemptStatus::Succeeded, events, None, seen).await?;
         info!(stack = name, commit = sha, attempt = open.attempt.id, "synced");
-        Ok(Next::Now)
+        Ok(next)
     }
 
     async fn fail(
@@ -548,9 +584,9 @@ impl Worker {
         );
         events.push(self.event(EventKind::Failed, text, Some(open.attempt.target.sha.clone())));
         let blocker = NewBlocker { kind, reason: reason.clone(), contexts: contexts(open, seen) };
-        self.end(open, AttemptStatus::Failed, events, Some(blocker), seen).await?;
+        let next = self.end(open, AttemptStatus::Failed, events, Some(blocker), seen).await?;
         info!(stack = open.record.resource_name, attempt = open.attempt.id, reason, "a sync failed");
-        Ok(Next::Now)
+        Ok(next)
     }
 
     async fn supersede(&self, open: &Open<'_>) -> Result<Next, Failure> {
@@ -568,8 +604,7 @@ impl Worker {
             "The sync configuration was changed or is synced again"
         };
         let event = self.event(EventKind::Superseded, text, None);
-        self.end(open, AttemptStatus::Failed, vec![event], None, &Observation::default()).await?;
-        Ok(Next::Now)
+        self.end(open, AttemptStatus::Failed, vec![event], None, &Observation::default()).await
     }
 
     async fn end(
@@ -579,7 +614,7 @@ impl Worker {
         events: Vec<SyncEvent>,
         blocker: Option<NewBlocker>,
         seen: &Observation,
-    ) -> Result<(), Failure> {
+    ) -> Result<Next, Failure> {
         self.watching.forget(&open.access, &open.attempt.id);
         let last_stack_event = seen.new_events.last().map(|event| event.id.clone());
         // Whatever CloudFormation said of the content, it answered.
@@ -594,7 +629,8 @@ impl Worker {
         });
         let recovered = answered || status == AttemptStatus::Succeeded;
         let ending = Ending { status, events, last_stack_event, blocker, recovered };
-        Ok(self.store.end_attempt(open.claim, &open.attempt.id, ending).await?)
+        let given_back = self.store.end_attempt_and_rest(open.claim, &open.attempt.id, ending).await?;
+        Ok(if given_back { Next::Released } else { Next::Now })
     }
 
     async fn record(&self, point: &'static str, open: &Open<'_>, progress: Progress) -> Result<(), Failure> {
@@ -614,7 +650,8 @@ impl Worker {
                 let nothing = Observation::default();
                 match self.end(open, AttemptStatus::Failed, vec![event], None, &nothing).await {
                     Err(Failure::Store(error)) => Err(error),
-                    Ok(()) | Err(Failure::Trouble(_)) => Ok(Next::Now),
+                    Ok(next) => Ok(next),
+                    Err(Failure::Trouble(_)) => Ok(Next::Now),
                 }
             }
             AfterTrouble::Fail { blocker, reason } => {

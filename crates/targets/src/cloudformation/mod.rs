@@ -10,7 +10,7 @@ mod sessions;
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use aws_config::Region as SdkRegion;
@@ -41,6 +41,9 @@ const MAX_CHANGE_PAGES: usize = 100;
 
 /// The most pages of stacks in progress: 10,000 stacks. Those beyond are described one by one.
 const MAX_LIST_PAGES: usize = 100;
+
+/// The most clients that are kept.
+const MAX_CLIENTS: usize = 1_000;
 
 /// The statuses of stacks that are being changed. One under review is not.
 const IN_PROGRESS: [StackStatus; 9] = [
@@ -99,6 +102,9 @@ impl Default for Settings {
     }
 }
 
+/// Clients by their session, which is told apart by its access key and token, and their region.
+type Clients = Mutex<HashMap<(String, String, Region), Guarded<Client>>>;
+
 /// The real CloudFormation, or whatever speaks like it at the endpoint given.
 pub struct CloudFormation {
     config: aws_sdk_cloudformation::Config,
@@ -108,6 +114,7 @@ pub struct CloudFormation {
     endpoint: Option<String>,
     identity: Identity,
     sessions: Sessions,
+    clients: Clients,
     listings: Listings,
     guard: Guard,
     settings: Settings,
@@ -139,7 +146,8 @@ impl CloudFormation {
             .identity_cache(IdentityCache::no_cache())
             .build();
         let endpoint = sdk.endpoint_url().map(without_userinfo);
-        Self { config, sts, home, endpoint, identity, sessions, listings, guard, settings }
+        let clients = Clients::default();
+        Self { config, sts, home, endpoint, identity, sessions, clients, listings, guard, settings }
     }
 
     /// Who we are to AWS before assuming a role: whom a role's trust policy must name.
@@ -219,14 +227,29 @@ impl CloudFormation {
         Ok(Arc::new(listed))
     }
 
+    /// The client of a session in a region, made once: the SDK puts a client together from hundreds of parts.
     fn client(&self, session: &Session, region: &Region) -> Guarded<Client> {
+        let credentials = &session.credentials;
+        let token = credentials.session_token().unwrap_or_default().to_owned();
+        let key = (credentials.access_key_id().to_owned(), token, region.clone());
+        let clients = || self.clients.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(client) = clients().get(&key) {
+            return client.clone();
+        }
         let config = self
             .config
             .to_builder()
             .region(SdkRegion::new(region.to_string()))
             .credentials_provider(session.credentials.clone())
             .build();
-        self.guard.cloudformation(config)
+        let client = self.guard.cloudformation(config);
+        let mut clients = clients();
+        // Those of sessions that have ended are never asked for again.
+        if clients.len() >= MAX_CLIENTS {
+            clients.clear();
+        }
+        clients.insert(key, client.clone());
+        client
     }
 
     fn whereabouts(&self, service: &str, region: &str) -> String {

@@ -10,12 +10,13 @@ use zeroize::Zeroizing;
 use super::NOBODYS_SECRET;
 use super::authorization::Scope;
 
-type SigningKey = Zeroizing<[u8; 32]>;
+pub(super) type SigningKey = Zeroizing<[u8; 32]>;
 
 /// The signing keys derived of late: a key is good for one date, region and service.
 ///
-/// They are kept under a hash of secret and scope, so that a key whose secret was replaced is not found. Only a
-/// signature that proved right adds one: who cannot sign drives nobody's out. What is derived for keys that do not
+/// They are kept under a hash of scope and label, which is the secret, or what else belongs to no other secret (as what it
+/// was sealed into), so that a key whose secret was replaced is not found. Only a signature that proved right adds one:
+/// who cannot sign drives nobody's out. What is derived for keys that do not
 /// exist is kept apart, so that they cost what a key costs that is in use.
 #[derive(Debug)]
 pub struct SigningKeys {
@@ -34,7 +35,7 @@ struct Kept {
     in_order: VecDeque<Id>,
 }
 
-/// A hash of secret and scope.
+/// A hash of label and scope.
 type Id = [u8; 32];
 
 /// A signing key that may not be kept yet.
@@ -51,11 +52,20 @@ impl SigningKeys {
         Self { capacity, kept: Mutex::default(), nobodys: Mutex::default() }
     }
 
-    /// The signing key of secret and scope; derived, while nobody else waits for it, if it is not kept.
-    pub(super) fn derive(&self, secret: &[u8], scope: &Scope) -> Derived {
-        let id = id(secret, scope);
+    /// The signing key that is kept under label and scope.
+    pub(super) fn find(&self, label: &[u8], scope: &Scope) -> Option<SigningKey> {
+        self.found(&id(label, scope))
+    }
+
+    fn found(&self, id: &Id) -> Option<SigningKey> {
         // Both parts are whole again before anything can panic.
-        let found = self.kept.lock().unwrap_or_else(PoisonError::into_inner).by_id.get(&id).cloned();
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner).by_id.get(id).cloned()
+    }
+
+    /// The signing key of secret and scope; derived, while nobody else waits for it, if it is not kept.
+    pub(super) fn derive(&self, label: &[u8], secret: &[u8], scope: &Scope) -> Derived {
+        let id = id(label, scope);
+        let found = self.found(&id);
         let is_kept = found.is_some();
         Derived { id, key: found.unwrap_or_else(|| derive(secret, scope)), is_kept }
     }
@@ -95,10 +105,10 @@ impl Kept {
     }
 }
 
-fn id(secret: &[u8], scope: &Scope) -> Id {
+fn id(label: &[u8], scope: &Scope) -> Id {
     let mut hasher = Sha256::new();
-    hasher.update((secret.len() as u64).to_be_bytes());
-    hasher.update(secret);
+    hasher.update((label.len() as u64).to_be_bytes());
+    hasher.update(label);
     hasher.update(scope.text().as_bytes());
     hasher.finalize().into()
 }
@@ -155,28 +165,28 @@ mod tests {
     #[test]
     fn the_cache_is_bounded_and_forgets_the_oldest_and_replaced_secrets() {
         let keys = SigningKeys::new(4);
-        let is_kept = |secret: &[u8], region: &str| keys.derive(secret, &scope(region)).is_kept;
-        let first = keys.derive(b"one", &scope("r0"));
+        let is_kept = |secret: &[u8], region: &str| keys.derive(secret, secret, &scope(region)).is_kept;
+        let first = keys.derive(b"one", b"one", &scope("r0"));
         let key = first.key.clone();
         assert!(!is_kept(b"one", "r0"), "nobody has proved anything with it");
         keys.keep(first);
-        keys.keep(keys.derive(b"one", &scope("r0")));
+        keys.keep(keys.derive(b"one", b"one", &scope("r0")));
         assert!(is_kept(b"one", "r0") && !is_kept(b"two", "r0"));
-        assert_eq!(key, keys.derive(b"one", &scope("r0")).key);
-        assert_ne!(key, keys.derive(b"two", &scope("r0")).key);
+        assert_eq!(key, keys.derive(b"one", b"one", &scope("r0")).key);
+        assert_ne!(key, keys.derive(b"two", b"two", &scope("r0")).key);
         for i in 1..100 {
-            keys.keep(keys.derive(b"one", &scope(&format!("r{i}"))));
+            keys.keep(keys.derive(b"one", b"one", &scope(&format!("r{i}"))));
             let kept = keys.kept.lock().expect("not poisoned");
             assert_eq!((kept.by_id.len(), kept.in_order.len()), (4.min(i + 1), 4.min(i + 1)));
         }
         assert_eq!([96, 95, 0].map(|i| is_kept(b"one", &format!("r{i}"))), [true, false, false]);
-        assert_eq!(key, keys.derive(b"one", &scope("r0")).key);
+        assert_eq!(key, keys.derive(b"one", b"one", &scope("r0")).key);
     }
 
     #[test]
     fn two_who_derive_the_same_key_keep_it_once() {
         let keys = SigningKeys::new(4);
-        let [one, other] = [(), ()].map(|()| keys.derive(b"one", &scope("r0")));
+        let [one, other] = [(), ()].map(|()| keys.derive(b"one", b"one", &scope("r0")));
         keys.keep(one);
         keys.keep(other);
         let kept = keys.kept.lock().expect("not poisoned");
@@ -196,17 +206,26 @@ mod tests {
             signature: hmac(&derive(secret, &scope("r0"))[..], message.as_bytes()),
         };
         let kept = || keys.kept.lock().expect("not poisoned").by_id.len();
-        assert!(presented(b"a guess").verify(Some(b"a secret"), &keys).is_err());
-        assert!(presented(b"a guess").verify(None, &keys).is_err());
-        assert!(presented(NOBODYS_SECRET).verify(None, &keys).is_err());
+        assert!(presented(b"a guess").verify(b"a secret", &keys).is_err());
+        let _ = presented(b"a guess").unknown(&keys);
+        let _ = presented(NOBODYS_SECRET).unknown(&keys);
         assert_eq!(kept(), 0);
-        assert!(presented(b"a secret").verify(Some(b"a secret"), &keys).is_ok());
-        assert!(presented(b"a secret").verify(Some(b"a secret"), &keys).is_ok());
+        assert!(presented(b"a secret").verify(b"a secret", &keys).is_ok());
         assert_eq!(kept(), 1);
+        assert!(presented(b"a guess").verify_as(b"sealed", b"a secret", &keys).is_err());
+        assert!(presented(b"a secret").verify_kept(b"sealed", &keys).is_none());
+        assert!(presented(b"a secret").verify_as(b"sealed", b"a secret", &keys).is_ok());
+        let found = |signed_with| {
+            let verified = presented(signed_with).verify_kept(b"sealed", &keys);
+            verified.map(|verified| verified.is_ok())
+        };
+        assert_eq!((found(b"a secret"), found(b"a guess")), (Some(true), Some(false)));
+        assert!(presented(b"a secret").verify_kept(b"sealed anew", &keys).is_none());
+        assert_eq!(kept(), 2);
         for i in 0..2 * NOBODYS {
             keys.nobodys(&scope(&format!("r{i}")));
         }
         assert_eq!(keys.nobodys.lock().expect("not poisoned").by_id.len(), NOBODYS);
-        assert_eq!(kept(), 1, "keys that do not exist drive none out");
+        assert_eq!(kept(), 2, "keys that do not exist drive none out");
     }
 }

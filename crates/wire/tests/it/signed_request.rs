@@ -111,9 +111,9 @@ impl Request {
     /// With a key store that holds one key.
     pub(crate) fn verify(&self, now_ms: i64) -> Option<Result<Verified, WireError>> {
         let keys = SigningKeys::default();
-        Some(self.presented(now_ms)?.and_then(|presented| {
-            let secret = (presented.access_key_id() == "AKIDEXAMPLE").then_some(SECRET.as_bytes());
-            presented.verify(secret, &keys)
+        Some(self.presented(now_ms)?.and_then(|presented| match presented.access_key_id() {
+            "AKIDEXAMPLE" => presented.verify(SECRET.as_bytes(), &keys),
+            _ => Err(presented.unknown(&keys)),
         }))
     }
 

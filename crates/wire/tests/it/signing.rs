@@ -55,7 +55,7 @@ fn boto3s_signature_is_verified_and_its_body_read() {
     let expected =
         Expected { service: routed.service.signing_name(), now_ms: 1_795_407_240_000, normalize_path: true };
     let presented = Presented::parse(parts, expected).expect("well-formed");
-    presented.verify(Some(SECRET.as_bytes()), &SigningKeys::default()).expect("verified");
+    presented.verify(SECRET.as_bytes(), &SigningKeys::default()).expect("verified");
     let input: CreateConnectionInput = decode(routed.protocol, &request.body).expect("read");
     assert_eq!(
         input,
@@ -317,11 +317,10 @@ fn an_unknown_key_is_told_apart_only_after_the_same_work() {
     let presented = Request::of_the_sdk().presented(NOW_MS).expect("HTTP").expect("well-formed");
     assert_eq!(presented.access_key_id(), "AKIDEXAMPLE");
     let keys = SigningKeys::default();
-    let error = presented.verify(None, &keys).expect_err("unknown");
-    assert_eq!(error.code, ErrorCode::UnrecognizedClient);
-    let error = presented.verify(Some(b"other"), &keys).expect_err("another secret");
+    assert_eq!(presented.unknown(&keys).code, ErrorCode::UnrecognizedClient);
+    let error = presented.verify(b"other", &keys).expect_err("another secret");
     assert_eq!(error.code, ErrorCode::InvalidSignature);
-    assert!(presented.verify(Some(SECRET.as_bytes()), &keys).is_ok());
+    assert!(presented.verify(SECRET.as_bytes(), &keys).is_ok());
 }
 
 /// Path segments as clients send them: unreserved characters, and others percent-encoded.

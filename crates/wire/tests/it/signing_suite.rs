@@ -59,7 +59,12 @@ impl Request {
         };
         let expected =
             Expected { service: &context.service, now_ms: context.now_ms, normalize_path: context.normalize };
-        Presented::parse(parts, expected)?.verify(secret.map(str::as_bytes), &SigningKeys::default())
+        let presented = Presented::parse(parts, expected)?;
+        let keys = SigningKeys::default();
+        match secret {
+            Some(secret) => presented.verify(secret.as_bytes(), &keys),
+            None => Err(presented.unknown(&keys)),
+        }
     }
 }
 

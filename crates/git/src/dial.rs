@@ -1,0 +1,293 @@
+//! HTTP to Git servers from this process: connections to admitted addresses, kept for the next call.
+//!
+//! **Architecture Invariants:** the only addresses dialled, and the only connections used again, are those to an
+//! address that [`crate::Egress`] admitted for this very call · a connection is used again only with the
+//! certificates it was made with · nothing is redirected, decompressed or read from the environment · bodies
+//! are read up to a limit.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::future::select_ok;
+use http::{Request, Response};
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::Incoming;
+use hyper::client::conn::http1::{SendRequest, handshake};
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio::time::Instant;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::rustls::pki_types::pem::PemObject as _;
+use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
+use tokio_rustls::rustls::{self, ClientConfig, RootCertStore};
+
+use crate::egress::Route;
+use crate::error::{GitError, internal};
+use crate::remote::Remote;
+
+/// The most connections that are kept though nobody uses them.
+const MAX_IDLE: usize = 64;
+
+/// How long a connection is kept unused: less than what lies between usually forgets it after.
+const LONGEST_IDLE: Duration = Duration::from_secs(90);
+
+/// The most sets of roots that are remembered; each has the machine's, some 100 KB.
+const MAX_ROOTS: usize = 32;
+
+/// The most addresses of a host that are tried, at the same time.
+const MAX_DIALS: usize = 4;
+
+/// Why there is no answer.
+#[derive(Debug)]
+pub(crate) enum NoAnswer {
+    /// The connection cannot be made or ended too early: why.
+    Broken(String),
+    /// TLS could not be agreed on, for a reason that another program may see otherwise.
+    Tls(String),
+    /// This machine is at fault.
+    Here(GitError),
+}
+
+/// Who a connection is with, and what made it trusted.
+#[derive(Debug, Clone)]
+struct Peer {
+    host: String,
+    port: u16,
+    /// `None` without TLS.
+    tls: Option<Arc<ClientConfig>>,
+}
+
+impl Peer {
+    fn is(&self, other: &Self) -> bool {
+        let same_tls = match (&self.tls, &other.tls) {
+            (None, None) => true,
+            (Some(one), Some(two)) => Arc::ptr_eq(one, two),
+            _ => false,
+        };
+        same_tls && self.port == other.port && self.host == other.host
+    }
+}
+
+/// An open connection.
+#[derive(Debug)]
+struct Connection {
+    peer: Peer,
+    address: SocketAddr,
+    sender: SendRequest<Full<Bytes>>,
+    since: Instant,
+}
+
+/// An answer whose body is still to be read.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    response: Response<Incoming>,
+    connection: Connection,
+}
+
+/// The connections of one [`crate::Git`].
+#[derive(Debug, Default)]
+pub(crate) struct Connections {
+    /// The one used last is at the end.
+    idle: Mutex<Vec<Connection>>,
+    /// By the extra roots.
+    tls: Mutex<HashMap<Option<String>, Arc<ClientConfig>>>,
+    system: OnceLock<RootCertStore>,
+}
+
+impl Connections {
+    /// Sends what `request` makes to where `route` leads and awaits the head of the answer. A request that finds its kept
+    /// connection closed is sent once more, on a new one: what is asked here may be asked twice.
+    pub(crate) async fn send(
+        &self,
+        remote: &Remote,
+        route: &Route,
+        request: impl Fn() -> Request<Full<Bytes>>,
+    ) -> Result<Answer, NoAnswer> {
+        let tls = match route.protocol {
+            "https" => Some(self.tls(remote.extra_root_pem.as_deref())?),
+            _ => None,
+        };
+        let peer = Peer { host: route.host.clone(), port: route.port, tls };
+        if let Some(mut kept) = self.take(&peer, &route.addresses)
+            && kept.sender.ready().await.is_ok()
+            && let Ok(response) = kept.sender.send_request(request()).await
+        {
+            return Ok(Answer { response, connection: kept });
+        }
+        let mut connection = connect(peer, &route.addresses).await?;
+        let response = connection.sender.send_request(request()).await.map_err(|error| broken(&error))?;
+        Ok(Answer { response, connection })
+    }
+
+    /// The body of an answer, `limit` bytes of it at most, and whether that is all of it; then its connection is kept.
+    pub(crate) async fn read(&self, answer: Answer, limit: usize) -> Result<(Bytes, bool), NoAnswer> {
+        let mut reading = answer.reading();
+        let mut read = Vec::new();
+        while let Some(data) = reading.more().await? {
+            let room = limit - read.len();
+            read.extend_from_slice(&data[..data.len().min(room)]);
+            if data.len() > room {
+                return Ok((read.into(), false));
+            }
+        }
+        self.keep(reading.connection);
+        Ok((read.into(), true))
+    }
+
+    fn idle(&self) -> MutexGuard<'_, Vec<Connection>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A kept connection with the peer, at one of the addresses.
+    fn take(&self, peer: &Peer, addresses: &[SocketAddr]) -> Option<Connection> {
+        let mut idle = self.idle();
+        idle.retain(|kept| !kept.sender.is_closed() && kept.since.elapsed() < LONGEST_IDLE);
+        let found = idle.iter().rposition(|kept| kept.peer.is(peer) && addresses.contains(&kept.address))?;
+        Some(idle.remove(found))
+    }
+
+    fn keep(&self, mut connection: Connection) {
+        if connection.sender.is_closed() {
+            return;
+        }
+        connection.since = Instant::now();
+        let mut idle = self.idle();
+        if idle.len() >= MAX_IDLE {
+            idle.remove(0);
+        }
+        idle.push(connection);
+    }
+
+    /// The machine's roots with these.
+    fn tls(&self, extra: Option<&str>) -> Result<Arc<ClientConfig>, NoAnswer> {
+        let mut made = self.tls.lock().unwrap_or_else(PoisonError::into_inner);
+        // Cloned, since a map of options cannot be asked by a reference to what is in them.
+        let key = extra.map(str::to_owned);
+        if let Some(config) = made.get(&key) {
+            return Ok(Arc::clone(config));
+        }
+        let system = || {
+            let mut roots = RootCertStore::empty();
+            roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+            roots
+        };
+        let mut roots = self.system.get_or_init(system).clone();
+        if let Some(extra) = extra {
+            let unusable =
+                |why: &str| NoAnswer::Here(internal("the extra root certificate cannot be used", why));
+            let certificates: Vec<_> = CertificateDer::pem_slice_iter(extra.as_bytes())
+                .collect::<Result<_, _>>()
+                .map_err(|_| unusable("it is not in PEM"))?;
+            if certificates.is_empty() {
+                return Err(unusable("it is not in PEM"));
+            }
+            roots.add_parsable_certificates(certificates);
+        }
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .map_err(|error| NoAnswer::Here(internal("TLS cannot be used", error)))?
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        if made.len() >= MAX_ROOTS {
+            made.clear();
+        }
+        let config = Arc::new(config);
+        made.insert(key, Arc::clone(&config));
+        Ok(config)
+    }
+}
+
+/// An answer whose body is being read.
+#[derive(Debug)]
+pub(crate) struct Reading {
+    body: Incoming,
+    connection: Connection,
+}
+
+impl Reading {
+    /// More of the body; `None` at its end.
+    pub(crate) async fn more(&mut self) -> Result<Option<Bytes>, NoAnswer> {
+        while let Some(frame) = self.body.frame().await {
+            if let Ok(data) = frame.map_err(|error| broken(&error))?.into_data() {
+                return Ok(Some(data));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Keeps the connection, if nothing is left of the body.
+    pub(crate) async fn keep(mut self, connections: &Connections) {
+        if let Ok(None) = self.more().await {
+            connections.keep(self.connection);
+        }
+    }
+}
+
+impl Answer {
+    /// Begins to read the body.
+    pub(crate) fn reading(self) -> Reading {
+        Reading { body: self.response.into_body(), connection: self.connection }
+    }
+
+    /// The answer's status and headers.
+    pub(crate) fn head(&self) -> &Response<Incoming> {
+        &self.response
+    }
+}
+
+/// Dials the first addresses at the same time and takes who answers first, so that one that is unreachable costs
+/// nothing.
+async fn connect(peer: Peer, addresses: &[SocketAddr]) -> Result<Connection, NoAnswer> {
+    let dials = addresses.iter().take(MAX_DIALS).map(|&address| Box::pin(TcpStream::connect(address)));
+    let unreachable = |error: &io::Error| {
+        NoAnswer::Broken(format!("{}:{} cannot be reached: {error}", peer.host, peer.port))
+    };
+    let (stream, _) = select_ok(dials).await.map_err(|error| unreachable(&error))?;
+    let address = stream.peer_addr().map_err(|error| unreachable(&error))?;
+    // It only saves time.
+    let _ = stream.set_nodelay(true);
+    let sender = match &peer.tls {
+        None => talk(stream).await?,
+        Some(config) => {
+            let name = ServerName::try_from(peer.host.clone())
+                .map_err(|error| NoAnswer::Tls(format!("'{}' is no name for TLS: {error}", peer.host)))?;
+            let agreed = TlsConnector::from(Arc::clone(config)).connect(name, stream).await;
+            talk(agreed.map_err(|error| no_tls(&error))?).await?
+        }
+    };
+    Ok(Connection { peer, address, sender, since: Instant::now() })
+}
+
+/// Begins to speak HTTP; the connection's task ends with its sender, or when the server closes it.
+async fn talk(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+) -> Result<SendRequest<Full<Bytes>>, NoAnswer> {
+    let (sender, connection) = handshake(TokioIo::new(stream)).await.map_err(|error| broken(&error))?;
+    // How it ends is told to whoever waits for an answer.
+    drop(tokio::spawn(async move { drop(connection.await) }));
+    Ok(sender)
+}
+
+fn no_tls(error: &io::Error) -> NoAnswer {
+    match error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
+        Some(disagreed) => NoAnswer::Tls(disagreed.to_string()),
+        None => NoAnswer::Broken(format!("TLS was broken off: {error}")),
+    }
+}
+
+/// Why hyper gave up, with what made it.
+fn broken(error: &hyper::Error) -> NoAnswer {
+    let mut text = error.to_string();
+    let mut source = std::error::Error::source(error);
+    while let Some(cause) = source {
+        text.push_str(&format!(": {cause}"));
+        source = cause.source();
+    }
+    NoAnswer::Broken(text)
+}
