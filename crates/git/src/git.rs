@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use syncline_model::names::{BranchName, ObjectId, RepoPath};
 use syncline_seams::Outside;
-use tokio::sync::{OnceCell, Semaphore};
+use tokio::sync::{OnceCell, OwnedMutexGuard, Semaphore};
 
 use crate::asking::Asking;
 use crate::cache::Cache;
@@ -85,10 +85,7 @@ impl Git {
     /// [`GitError::CommitGone`] when the remote does not have it or does not give it out; otherwise any error
     /// about the remote as a whole, [`GitError::CommitTooLarge`] and [`GitError::Malformed`].
     pub async fn fetch(&self, remote: &Remote, repository: &str, commit: &ObjectId) -> Result<(), GitError> {
-        let at = self.place(remote, repository, commit)?;
-        self.check_program().await?;
-        let lock = self.lock(repository);
-        let _serialised = lock.lock().await;
+        let (at, _serialised) = self.hold(remote, repository, commit).await?;
         self.outside.call("git.fetch", self.settings.limits.fetch_timeout, self.ensure(&at)).await
     }
 
@@ -104,15 +101,8 @@ impl Git {
         commit: &ObjectId,
         path: &RepoPath,
     ) -> Result<Entry, GitError> {
-        if let Some(entry) = self.recent.entry(repository, commit, path) {
-            return Ok(entry);
-        }
-        let at = self.place(remote, repository, commit)?;
-        self.check_program().await?;
-        let lock = self.lock(repository);
-        let _serialised = lock.lock().await;
-        let healed = self.healed(&at, || self.look_up(&at, path));
-        self.outside.call("git.read_tree", self.settings.limits.read_timeout, healed).await
+        let found = self.entries(remote, repository, commit, std::slice::from_ref(path)).await?;
+        Ok(found.into_iter().next().unwrap_or(Entry::Missing))
     }
 
     /// What each of `paths` names in `commit`, in their order, as [`Git::entry`] says it of one.
@@ -129,10 +119,7 @@ impl Git {
         if let Some(entries) = self.recent.all_entries(repository, commit, paths) {
             return Ok(entries);
         }
-        let at = self.place(remote, repository, commit)?;
-        self.check_program().await?;
-        let lock = self.lock(repository);
-        let _serialised = lock.lock().await;
+        let (at, _serialised) = self.hold(remote, repository, commit).await?;
         let healed = self.healed(&at, || self.look_up_all(&at, paths));
         self.outside.call("git.read_tree", self.settings.limits.read_timeout, healed).await
     }
@@ -150,10 +137,7 @@ impl Git {
         from: &ObjectId,
         to: &ObjectId,
     ) -> Result<Option<BTreeMap<String, Entry>>, GitError> {
-        let at = self.place(remote, repository, to)?;
-        self.check_program().await?;
-        let lock = self.lock(repository);
-        let _serialised = lock.lock().await;
+        let (at, _serialised) = self.hold(remote, repository, to).await?;
         let compared = async {
             self.ensure(&at).await?;
             if !at.cache.has(from) {
@@ -186,10 +170,7 @@ impl Git {
         if let Some(file) = self.recent.file(repository, commit, path, max_bytes) {
             return file;
         }
-        let at = self.place(remote, repository, commit)?;
-        self.check_program().await?;
-        let lock = self.lock(repository);
-        let _serialised = lock.lock().await;
+        let (at, _serialised) = self.hold(remote, repository, commit).await?;
         let healed = self.healed(&at, || self.read_file(&at, path, max_bytes));
         self.outside.call("git.read_blob", self.settings.limits.read_timeout, healed).await
     }
@@ -207,10 +188,7 @@ impl Git {
         paths: &[RepoPath],
         max_bytes: u64,
     ) -> Result<Vec<Option<Vec<u8>>>, GitError> {
-        let at = self.place(remote, repository, commit)?;
-        self.check_program().await?;
-        let lock = self.lock(repository);
-        let _serialised = lock.lock().await;
+        let (at, _serialised) = self.hold(remote, repository, commit).await?;
         let healed = self.healed(&at, || self.read_files(&at, paths, max_bytes));
         self.outside.call("git.read_blob", self.settings.limits.read_timeout, healed).await
     }
@@ -228,13 +206,16 @@ impl Git {
         deleted
     }
 
-    fn place<'a>(
+    /// A commit and where it is cached, for this caller alone as long as he has the guard.
+    async fn hold<'a>(
         &self,
         remote: &'a Remote,
         repository: &str,
         commit: &'a ObjectId,
-    ) -> Result<Place<'a>, GitError> {
-        Ok(Place { remote, cache: Cache::of(&self.settings.cache_dir, repository)?, commit })
+    ) -> Result<(Place<'a>, OwnedMutexGuard<()>), GitError> {
+        let at = Place { remote, cache: Cache::of(&self.settings.cache_dir, repository)?, commit };
+        self.check_program().await?;
+        Ok((at, self.lock(repository).lock_owned().await))
     }
 
     fn lock(&self, repository: &str) -> Arc<tokio::sync::Mutex<()>> {

@@ -32,6 +32,9 @@ impl Git {
         at: &Place<'_>,
         paths: &[RepoPath],
     ) -> Result<Vec<Entry>, Trouble> {
+        if let Some(entries) = self.recent.all_entries(at.cache.key(), at.commit, paths) {
+            return Ok(entries);
+        }
         let mut found: HashMap<String, Entry> = HashMap::new();
         let mut rest = paths;
         while !rest.is_empty() {
@@ -109,10 +112,7 @@ impl Git {
         paths: &[RepoPath],
         max_bytes: u64,
     ) -> Result<Vec<Option<Vec<u8>>>, Trouble> {
-        let entries = match self.recent.all_entries(at.cache.key(), at.commit, paths) {
-            Some(entries) => entries,
-            None => self.look_up_all(at, paths).await?,
-        };
+        let entries = self.look_up_all(at, paths).await?;
         let blob_of = |entry: &Entry| match entry {
             Entry::File { blob } => Some(blob.clone()),
             Entry::Missing | Entry::NotAFile(_) => None,

@@ -78,7 +78,7 @@ impl Recent {
     }
 
     /// What a path names in a commit, if that is remembered.
-    pub(crate) fn entry(&self, repository: &str, commit: &ObjectId, path: &RepoPath) -> Option<Entry> {
+    fn entry(&self, repository: &str, commit: &ObjectId, path: &RepoPath) -> Option<Entry> {
         self.lock().entries.get(&(repository.into(), commit.clone(), path.clone()))
     }
 

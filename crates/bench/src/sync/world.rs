@@ -63,10 +63,9 @@ impl Around {
         self.runtime.block_on(repository.commit_files(&files))
     }
 
-    /// How many times heads were asked for since the last time this was called.
+    /// How many requests the Git host had since the last time this was called.
     pub(crate) fn remote_calls(&self) -> usize {
-        let asked = |target: &str| target.contains("/info/refs?");
-        let count = self.host.requests().iter().filter(|request| asked(&request.target)).count();
+        let count = self.host.requests().len();
         self.host.clear_log();
         count
     }
