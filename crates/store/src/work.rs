@@ -275,22 +275,7 @@ impl Store {
     }
 
     /// Claims the most overdue work of lanes for `lease_ms` milliseconds, up to so many pieces of each; fewer where
-    /// others were faster.
-    ///
-    /// # Errors
-    /// The database's.
-    pub async fn claim_in(
-        &self,
-        kind: Kind,
-        lanes: Vec<(Lane, u32)>,
-        owner: &str,
-        lease_ms: i64,
-    ) -> StoreResult<Vec<Claim>> {
-        let claims = self.claim_and_look(kind, lanes, owner, lease_ms).await?;
-        Ok(claims.into_iter().map(|(claim, _)| claim).collect())
-    }
-
-    /// The same, with what is recorded of each sync at that moment: whoever claims one asks for it next.
+    /// others were faster. With what is recorded of each sync at that moment: whoever claims one asks for it next.
     ///
     /// # Errors
     /// The database's.

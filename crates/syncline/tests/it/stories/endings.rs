@@ -34,6 +34,8 @@ async fn a_commit_that_is_gone_gives_way_to_a_head_with_the_same_files() {
     repo.prune().await;
     std::fs::remove_dir_all(world.data_dir().join("git-cache")).expect("the cache");
     unreachable.clear();
+    // What it has read is in its memory, too.
+    let world = world.restart(unreachable).await;
     world.clock.advance_ms(15 * 60 * 1000);
     world.settle().await;
     assert_snapshot!(world.attempts("web", &repo).await, @r"
