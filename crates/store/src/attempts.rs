@@ -5,8 +5,8 @@ use syncline_model::sync::{AttemptStatus, BlockerKind, EventKind, Release, Revis
 use syncline_seams::chance;
 
 use crate::blockers::NewBlocker;
-use crate::events::{self, Of};
-use crate::sql::{Tx, params, to_json};
+use crate::events::{self, Added, Of, has_room, with_events};
+use crate::sql::{Row, Tx, params, to_json};
 use crate::syncs::{self, SyncRecord};
 use crate::work::{self, Claim};
 use crate::{Store, StoreError, StoreResult, blockers};
@@ -99,18 +99,17 @@ pub struct Ending {
     pub recovered: bool,
 }
 
-/// The attempt of a sync that has not ended.
-pub(crate) fn open(tx: &Tx<'_>, sync_id: &str) -> StoreResult<Option<OpenAttempt>> {
-    let found = tx.row(
-        "SELECT a.id, a.desired_seq, a.generation, a.phase, a.phase_since_ms, a.target_revision, a.role_arn,
-                a.link_id, a.config_file, a.plan_number, a.change_set_arn, a.stack_id, a.last_stack_event, a.failures,
-                a.events
-           FROM attempt a
-          WHERE a.sync_id = $1 AND a.status IN ('INITIATED', 'IN_PROGRESS')
-          ORDER BY a.number DESC LIMIT 1",
-        params![sync_id],
-    )?;
-    let Some(mut row) = found else { return Ok(None) };
+/// The columns of an attempt `a` that [`open`] reads.
+macro_rules! open_columns {
+    () => {
+        "a.id, a.desired_seq, a.generation, a.phase, a.phase_since_ms, a.target_revision, a.role_arn, a.link_id,
+         a.config_file, a.plan_number, a.change_set_arn, a.stack_id, a.last_stack_event, a.failures, a.events"
+    };
+}
+pub(crate) use open_columns;
+
+/// The attempt of a row with the columns of [`open_columns!`].
+pub(crate) fn open(row: &mut Row) -> StoreResult<OpenAttempt> {
     let mut attempt = OpenAttempt {
         id: row.text()?,
         wanted: Wanted { seq: row.int()?, generation: row.int()? },
@@ -131,7 +130,7 @@ pub(crate) fn open(tx: &Tx<'_>, sync_id: &str) -> StoreResult<Option<OpenAttempt
     if let Some(last) = events::last(&row.text()?)? {
         (attempt.last_event, attempt.last_event_text) = (Some(last.kind), Some(last.text));
     }
-    Ok(Some(attempt))
+    Ok(attempt)
 }
 
 /// The other configurations that drive the stack this attempt had: they waited for its end.
@@ -159,9 +158,39 @@ fn raise_on_successors(
     Ok(())
 }
 
-/// Whether what an attempt was opened for is what its sync desires.
-const STILL_DESIRED: &str = "SELECT count(*) FROM attempt a JOIN sync_configuration s ON s.id = a.sync_id
-   WHERE a.id = $1 AND s.deleted = 0 AND s.desired_seq = a.desired_seq AND s.desired_generation = a.generation";
+/// A step of an open attempt, with events that have room.
+const PROGRESS: &str = concat!(
+    "UPDATE attempt SET
+         phase_since_ms = CASE WHEN CAST($2 AS TEXT) IS NULL THEN phase_since_ms ELSE $3 END,
+         phase = coalesce($2, phase),
+         status = CASE WHEN CAST($4 AS BIGINT) = 1 THEN 'IN_PROGRESS' ELSE status END,
+         change_set_arn = CASE WHEN CAST($5 AS BIGINT) IS NULL THEN coalesce($6, change_set_arn) ELSE $6 END,
+         plan_number = coalesce($5, plan_number),
+         stack_id = coalesce($7, stack_id),
+         last_stack_event = coalesce($8, last_stack_event),
+         failures = coalesce($9, failures), ",
+    with_events!("$11", "$12"),
+    " WHERE id = $1 AND sync_id = $10 AND status IN ('INITIATED', 'IN_PROGRESS') AND ",
+    has_room!("$11")
+);
+
+/// The end of an open attempt, with events that have room. What follows from it is said with it: whether what it was opened
+/// for is what its sync desires, how many blockers stand, and how many others drive its stack ([`SUCCESSORS`]).
+const END: &str = concat!(
+    "UPDATE attempt SET status = $2, ended_at_ms = $3, last_stack_event = coalesce($4, last_stack_event),
+         given_up = $6, ",
+    with_events!("$7", "$8"),
+    " WHERE id = $1 AND sync_id = $5 AND status IN ('INITIATED', 'IN_PROGRESS') AND ",
+    has_room!("$7"),
+    " RETURNING target_revision, stack_id, role_arn,
+         (SELECT count(*) FROM sync_configuration s WHERE s.id = attempt.sync_id AND s.deleted = 0
+             AND s.desired_seq = attempt.desired_seq AND s.desired_generation = attempt.generation),
+         (SELECT count(*) FROM blocker b WHERE b.sync_id = attempt.sync_id AND b.status = 'ACTIVE'),
+         (SELECT count(*) FROM sync_configuration n JOIN sync_configuration o
+              ON n.region = o.region AND n.resource_name = o.resource_name AND n.id <> o.id
+            WHERE o.id = attempt.sync_id AND n.deleted = 0
+              AND attempt.role_arn LIKE '%:' || n.role_account || ':%')"
+);
 
 fn wake_successors(tx: &mut Tx<'_>, sync_id: &str, role_arn: &str) -> StoreResult<()> {
     for mut successor in tx.rows(SUCCESSORS, params![sync_id, role_arn])? {
@@ -199,9 +228,13 @@ impl Store {
             work::fence(tx, &claim)?;
             let sync_id = &claim.id;
             let found = tx.row(
-                "SELECT desired_revision, desired_seq, desired_generation, desired_inputs, applied_revision,
-                        resource_name, role_arn, link_id, config_file, stack_id
-                   FROM sync_configuration WHERE id = $1 AND desired_revision IS NOT NULL",
+                "SELECT s.desired_revision, s.desired_seq, s.desired_generation, s.desired_inputs,
+                        s.applied_revision, s.resource_name, s.role_arn, s.link_id, s.config_file, s.stack_id,
+                        a.number, a.status
+                   FROM sync_configuration s
+                   LEFT JOIN attempt a ON a.sync_id = s.id
+                         AND a.number = (SELECT max(x.number) FROM attempt x WHERE x.sync_id = s.id)
+                  WHERE s.id = $1 AND s.desired_revision IS NOT NULL",
                 params![sync_id],
             )?;
             let Some(mut row) = found else {
@@ -212,19 +245,25 @@ impl Store {
             let initial: Revision = row.opt_json()?.unwrap_or_else(|| target.clone());
             let (name, role_arn, link_id, config_file) = (row.text()?, row.text()?, row.text()?, row.text()?);
             let stack_id = row.opt_text()?;
-            if open(tx, sync_id)?.is_some() {
+            let (newest, status) = (row.opt_int()?, row.opt_text()?);
+            if status.is_some_and(|status| status == "INITIATED" || status == "IN_PROGRESS") {
                 return Err(StoreError::Corrupt(format!("sync {sync_id} has an open attempt")));
             }
-            let number =
-                tx.count("SELECT coalesce(max(number), 0) + 1 FROM attempt WHERE sync_id = $1", params![sync_id])?;
+            let number = newest.unwrap_or_default() + 1;
             let id = format!("syncline-{}", chance::uuid());
             let now = tx.now_ms();
+            let event = SyncEvent {
+                time_ms: now,
+                kind: EventKind::AttemptStarted,
+                text: format!("Started syncing commit {} of branch {}", target.sha, target.branch),
+                external_id: Some(target.sha.clone()),
+            };
             tx.execute(
                 "INSERT INTO attempt (id, sync_id, number, status, phase, phase_since_ms, started_at_ms,
                      initial_revision, target_revision, target, desired_seq, generation, inputs, role_arn, link_id,
-                     config_file, plan_number, stack_id, failures, event_count)
+                     config_file, plan_number, stack_id, failures, event_count, events)
                    VALUES ($1, $2, $3, 'INITIATED', 'OPENED', $4, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, 0,
-                           $14, 0, 0)",
+                           $14, 0, 1, $15)",
                 params![
                     &id,
                     sync_id,
@@ -239,16 +278,10 @@ impl Store {
                     role_arn,
                     link_id,
                     config_file,
-                    stack_id
+                    stack_id,
+                    events::write(&[event])?
                 ],
             )?;
-            let event = SyncEvent {
-                time_ms: now,
-                kind: EventKind::AttemptStarted,
-                text: format!("Started syncing commit {} of branch {}", target.sha, target.branch),
-                external_id: Some(target.sha),
-            };
-            events::append(tx, Of::Sync, &id, vec![event])?;
             syncs::record(tx, sync_id)
         })
         .await
@@ -268,35 +301,30 @@ impl Store {
         let (claim, id) = (claim.clone(), attempt_id.to_owned());
         self.write(point, move |tx| {
             work::fence(tx, &claim)?;
-            let changed = tx.execute(
-                "UPDATE attempt SET
-                     phase_since_ms = CASE WHEN CAST($2 AS TEXT) IS NULL THEN phase_since_ms ELSE $3 END,
-                     phase = coalesce($2, phase),
-                     status = CASE WHEN CAST($4 AS BIGINT) = 1 THEN 'IN_PROGRESS' ELSE status END,
-                     change_set_arn = CASE WHEN CAST($5 AS BIGINT) IS NULL THEN coalesce($6, change_set_arn)
-                                           ELSE $6 END,
-                     plan_number = coalesce($5, plan_number),
-                     stack_id = coalesce($7, stack_id),
-                     last_stack_event = coalesce($8, last_stack_event),
-                     failures = coalesce($9, failures)
-                   WHERE id = $1 AND sync_id = $10 AND status IN ('INITIATED', 'IN_PROGRESS')",
-                params![
-                    &id,
-                    progress.phase.map(Phase::as_str),
-                    tx.now_ms(),
-                    progress.in_progress,
-                    progress.plan_number,
-                    progress.change_set_arn,
-                    progress.stack_id,
-                    progress.last_stack_event,
-                    progress.failures,
-                    &claim.id
-                ],
-            )?;
-            if changed == 0 {
-                return Err(StoreError::Stale(format!("attempt {id}, which has ended")));
+            let added = Added::of(&progress.events)?;
+            let mut params = params![
+                &id,
+                progress.phase.map(Phase::as_str),
+                tx.now_ms(),
+                progress.in_progress,
+                progress.plan_number,
+                progress.change_set_arn,
+                progress.stack_id,
+                progress.last_stack_event,
+                progress.failures,
+                &claim.id,
+                added.count,
+                added.json
+            ]
+            .clone();
+            if tx.execute(PROGRESS, &params)? == 0 {
+                // It has ended, or its events need another page.
+                [params[10], params[11]] = [0.into(), "".into()];
+                if tx.execute(PROGRESS, &params)? == 0 {
+                    return Err(StoreError::Stale(format!("attempt {id}, which has ended")));
+                }
+                events::append(tx, Of::Sync, &id, progress.events)?;
             }
-            events::append(tx, Of::Sync, &id, progress.events)?;
             if progress.recovered {
                 end_outages(tx, &claim.id)?;
             }
@@ -359,18 +387,33 @@ impl Store {
         self.write("store.end_attempt", move |tx| {
             work::fence(tx, &claim)?;
             let given_up = ending.events.last().is_some_and(|event| event.kind == EventKind::Superseded);
-            let ended = tx.row(
-                "UPDATE attempt SET status = $2, ended_at_ms = $3, last_stack_event = coalesce($4, last_stack_event),
-                     given_up = $6
-                   WHERE id = $1 AND sync_id = $5 AND status IN ('INITIATED', 'IN_PROGRESS')
-                 RETURNING target_revision, stack_id, role_arn",
-                params![&id, ending.status.as_str(), tx.now_ms(), ending.last_stack_event, &claim.id, given_up],
-            )?;
+            let added = Added::of(&ending.events)?;
+            let mut params = params![
+                &id,
+                ending.status.as_str(),
+                tx.now_ms(),
+                ending.last_stack_event,
+                &claim.id,
+                given_up,
+                added.count,
+                added.json
+            ]
+            .clone();
+            let mut ended = tx.row(END, &params)?;
+            if ended.is_none() {
+                // It has ended before, or its events need another page.
+                [params[6], params[7]] = [0.into(), "".into()];
+                ended = tx.row(END, &params)?;
+                if ended.is_some() {
+                    events::append(tx, Of::Sync, &id, ending.events)?;
+                }
+            }
             let Some(mut ended) = ended else {
                 return Err(StoreError::Stale(format!("attempt {id}, which has ended")));
             };
             let (target, stack_id, role_arn) = (ended.text()?, ended.opt_text()?, ended.text()?);
-            events::append(tx, Of::Sync, &id, ending.events)?;
+            let is_still_desired = ended.int()? == 1;
+            let (is_blocked, has_successors) = (ended.int()? > 0, ended.int()? > 0);
             if ending.status == AttemptStatus::Succeeded {
                 // A role of another account since then means another stack: this one's fate says nothing of it.
                 tx.execute(
@@ -378,20 +421,27 @@ impl Store {
                       WHERE id = $1 AND $4 LIKE '%:' || role_account || ':%'",
                     params![&claim.id, target, stack_id, &role_arn],
                 )?;
-                blockers::resolve_where(tx, &claim.id, "a newer sync succeeded", |kind| {
-                    kind.release() == Release::Success
-                })?;
+                if is_blocked {
+                    blockers::resolve_where(tx, &claim.id, "a newer sync succeeded", |kind| {
+                        kind.release() == Release::Success
+                    })?;
+                }
             }
-            if ending.recovered {
+            if ending.recovered && is_blocked {
                 end_outages(tx, &claim.id)?;
             }
-            wake_successors(tx, &claim.id, &role_arn)?;
+            if has_successors {
+                wake_successors(tx, &claim.id, &role_arn)?;
+            }
             if let Some(blocker) = &ending.blocker {
                 if blocker.kind == BlockerKind::InvalidFile {
                     // An earlier attempt met them. Nobody asks the target now, so nobody would find them over.
-                    blockers::resolve_where(tx, &claim.id, "the newest revision asks nothing of the target", |kind| {
-                        kind.release() == Release::Recovery && !kind.is_of_repository()
-                    })?;
+                    blockers::resolve_where(
+                        tx,
+                        &claim.id,
+                        "the newest revision asks nothing of the target",
+                        |kind| kind.release() == Release::Recovery && !kind.is_of_repository(),
+                    )?;
                 }
                 blockers::raise(tx, &claim.id, blocker)?;
                 if blocker.kind.is_of_repository() {
@@ -399,9 +449,7 @@ impl Store {
                     read_again(tx, &claim.id)?;
                 }
             }
-            let rests = may_rest
-                && ending.status == AttemptStatus::Succeeded
-                && tx.count(STILL_DESIRED, params![&id])? == 1;
+            let rests = may_rest && ending.status == AttemptStatus::Succeeded && is_still_desired;
             if rests {
                 work::release(tx, &claim, None)?;
             }

@@ -574,26 +574,24 @@ fn consider(tx: &mut Tx<'_>, branch: &BranchRecord, consideration: &Consideratio
         consideration.generation,
         branch.head_seq
     ];
-    let considered = tx.execute(
+    let considered = tx.row(
         "UPDATE sync_configuration SET considered_seq = $5, considered_generation = $4
-          WHERE id = $1 AND link_id = $2 AND branch = $3 AND generation = $4 AND deleted = 0",
+          WHERE id = $1 AND link_id = $2 AND branch = $3 AND generation = $4 AND deleted = 0
+         RETURNING (SELECT count(*) FROM blocker b WHERE b.sync_id = $1 AND b.status = 'ACTIVE')",
         still,
     )?;
-    if considered == 0 {
-        return Ok(());
+    let Some(mut considered) = considered else { return Ok(()) };
+    if considered.int()? > 0 {
+        let reason = "the branch was read";
+        blockers::resolve_where(tx, &consideration.sync_id, reason, BlockerKind::is_of_repository)?;
     }
-    blockers::resolve_where(
-        tx,
-        &consideration.sync_id,
-        "the branch was read",
-        BlockerKind::is_of_repository,
-    )?;
     let Some((revision, inputs)) = &consideration.desired else {
-        return paths::index(tx, branch, consideration, true);
+        paths::set_indexed(tx, branch, consideration, true)?;
+        return paths::index(tx, branch, consideration);
     };
     let wanted = tx.execute(
         "UPDATE sync_configuration SET desired_revision = $2, desired_seq = $3, desired_generation = $4,
-                desired_inputs = $5
+                desired_inputs = $5, indexed_sha = $6
           WHERE id = $1 AND (desired_seq IS NULL OR desired_generation < $4
                 OR (desired_generation = $4 AND desired_seq < $3))",
         params![
@@ -601,14 +599,16 @@ fn consider(tx: &mut Tx<'_>, branch: &BranchRecord, consideration: &Consideratio
             to_json(revision)?,
             branch.head_seq,
             consideration.generation,
-            inputs
+            inputs,
+            branch.head_sha.as_deref()
         ],
     )?;
-    if wanted > 0 {
-        work::wake(tx, &consideration.sync_id)?;
+    if wanted == 0 {
+        // What is desired of a newer head stays, and with it what its files were there.
+        return paths::set_indexed(tx, branch, consideration, false);
     }
-    // What is desired of a newer head stays, and with it what its files were there.
-    paths::index(tx, branch, consideration, wanted > 0)
+    work::wake(tx, &consideration.sync_id)?;
+    paths::index(tx, branch, consideration)
 }
 
 fn branch_missing(tx: &mut Tx<'_>, link_id: &str, branch: &BranchRow) -> StoreResult<()> {

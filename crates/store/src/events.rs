@@ -84,11 +84,78 @@ pub(crate) fn write(events: &[SyncEvent]) -> StoreResult<String> {
     to_json(&events.iter().map(stored).collect::<Vec<_>>())
 }
 
+/// Sets the columns of an attempt whose document has room for more events to what they are with these, unread: how many
+/// they are and their JSON, as [`Added`] has them, are the parameters of these names.
+macro_rules! with_events {
+    ($count:literal, $json:literal) => {
+        concat!(
+            "event_count = event_count + CAST(",
+            $count,
+            " AS BIGINT), events = CASE WHEN CAST(",
+            $count,
+            " AS BIGINT) = 0 THEN events WHEN event_count = 0 THEN '[' || CAST(",
+            $json,
+            " AS TEXT) || ']' ELSE substr(events, 1, length(events) - 1) || ',' || CAST(",
+            $json,
+            " AS TEXT) || ']' END"
+        )
+    };
+}
+
+/// Whether the document of an attempt has room for so many more events ([`PAGE_EVENTS`]).
+macro_rules! has_room {
+    ($count:literal) => {
+        concat!(
+            "(CASE WHEN event_count = 0 THEN 0 ELSE (event_count - 1) % 100 + 1 END + CAST(",
+            $count,
+            " AS BIGINT) <= 100)"
+        )
+    };
+}
+pub(crate) use {has_room, with_events};
+
+/// Events to be added to a document.
+pub(crate) struct Added {
+    /// How many.
+    pub(crate) count: i64,
+    /// Their JSON, without the brackets of a list.
+    pub(crate) json: String,
+}
+
+impl Added {
+    pub(crate) fn of(events: &[SyncEvent]) -> StoreResult<Self> {
+        let list = write(events)?;
+        let json =
+            list.strip_prefix('[').and_then(|list| list.strip_suffix(']')).unwrap_or_default().to_owned();
+        Ok(Self { count: i64::try_from(events.len()).unwrap_or(i64::MAX), json })
+    }
+}
+
 /// Adds events behind those that an attempt has.
 pub(crate) fn append(tx: &Tx<'_>, of: Of, attempt_id: &str, events: Vec<SyncEvent>) -> StoreResult<()> {
     if events.is_empty() {
         return Ok(());
     }
+    let one_document = match of {
+        Of::Sync => {
+            concat!("UPDATE attempt SET ", with_events!("$2", "$3"), " WHERE id = $1 AND ", has_room!("$2"))
+        }
+        Of::Repository => concat!(
+            "UPDATE repository_attempt SET ",
+            with_events!("$2", "$3"),
+            " WHERE id = $1 AND ",
+            has_room!("$2")
+        ),
+    };
+    let added = Added::of(&events)?;
+    if tx.execute(one_document, params![attempt_id, added.count, added.json])? == 1 {
+        return Ok(());
+    }
+    append_in_pages(tx, of, attempt_id, events)
+}
+
+/// The same where a document becomes full.
+fn append_in_pages(tx: &Tx<'_>, of: Of, attempt_id: &str, events: Vec<SyncEvent>) -> StoreResult<()> {
     let (select, update) = match of {
         Of::Sync => (
             "SELECT event_count, events FROM attempt WHERE id = $1",

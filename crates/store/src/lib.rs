@@ -77,7 +77,7 @@ pub use hosts::{CreateHost, DeleteHost, Host, HostChange, NewHost, UpdateHost};
 pub use keyring::{
     DataKeyStatus, KeyId, KeySource, Keyring, KeyringStatus, MasterKeys, MasterStatus, Owner, Rotation,
 };
-pub use lanes::Backlog;
+pub use lanes::{Backlog, Glance};
 pub use links::{CreateLink, DeleteLink, Link, LinkChange, LinkConnection, LinkRecord, NewLink, UpdateLink};
 pub use location::{Location, Server};
 pub use migrations::Schema;

@@ -206,6 +206,13 @@ fn reconnect(
     Ok(None)
 }
 
+/// The branches of a link that syncs follow. By the branches, because every attempt asks when it reads its files, and a
+/// link may have thousands of syncs.
+const BRANCHES: &str = "SELECT b.name FROM branch b
+   WHERE b.link_id = $1
+     AND EXISTS (SELECT 1 FROM sync_configuration s WHERE s.link_id = $1 AND s.deleted = 0 AND s.branch = b.name)
+   ORDER BY b.name";
+
 impl Store {
     /// Makes a repository link on an AVAILABLE connection.
     ///
@@ -414,7 +421,7 @@ impl Store {
                 .transpose()?;
             let branches = tx
                 .rows(
-                    "SELECT DISTINCT branch FROM sync_configuration WHERE link_id = $1 AND deleted = 0 ORDER BY branch",
+                    BRANCHES,
                     params![id],
                 )?
                 .iter_mut()

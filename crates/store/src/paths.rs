@@ -217,17 +217,25 @@ impl Store {
     }
 }
 
-/// Writes what is known now of the files of a sync that considers the head.
-pub(crate) fn index(
+/// Notes that the files of a sync are known at the head it considers, or that they are not known.
+pub(crate) fn set_indexed(
     tx: &Tx<'_>,
     branch: &BranchRecord,
     consideration: &Consideration,
     is_current: bool,
 ) -> StoreResult<()> {
-    let sync_id = &consideration.sync_id;
     let sha = branch.head_sha.as_deref().filter(|_| is_current);
-    tx.execute("UPDATE sync_configuration SET indexed_sha = $2 WHERE id = $1", params![sync_id, sha])?;
-    let Some(files) = consideration.files.as_ref().filter(|_| is_current) else { return Ok(()) };
+    tx.execute(
+        "UPDATE sync_configuration SET indexed_sha = $2 WHERE id = $1",
+        params![&consideration.sync_id, sha],
+    )?;
+    Ok(())
+}
+
+/// Writes what is known now of the files of a sync that considers the head.
+pub(crate) fn index(tx: &Tx<'_>, branch: &BranchRecord, consideration: &Consideration) -> StoreResult<()> {
+    let sync_id = &consideration.sync_id;
+    let Some(files) = &consideration.files else { return Ok(()) };
     forget(tx, sync_id)?;
     for (position, file) in (0_i64..).zip(files) {
         tx.execute(

@@ -1,10 +1,12 @@
 //! What the worker must know of one sync to decide its next step.
 
+use std::collections::HashMap;
+
 use syncline_model::plan::{Open, Recorded, Wanted};
 use syncline_model::sync::{BlockerKind, Release};
 
 use crate::attempts::{self, OpenAttempt};
-use crate::sql::{Tx, params};
+use crate::sql::{Row, Tx, Value, params};
 use crate::suspensions::{self, Suspension};
 use crate::{Store, StoreResult, blockers};
 
@@ -25,6 +27,8 @@ pub struct SyncRecord {
     pub due_ms: i64,
     /// When the last attempt that executed something ended, in milliseconds since the Unix epoch.
     pub last_executed_at_ms: Option<i64>,
+    /// The ARN of what that attempt executed.
+    pub last_executed: Option<String>,
     /// The attempt that has not ended.
     pub open: Option<OpenAttempt>,
     /// Why the operator told it, or its account, to rest, if so.
@@ -35,12 +39,14 @@ pub struct SyncRecord {
     pub recorded: Recorded,
 }
 
-/// What is recorded of a sync, but for its open attempt: one statement, because every step begins with it, and on
-/// PostgreSQL each statement is a round trip. Another configuration drives the same stack if it was deleted and not yet
-/// forgotten, or moved to another account while it executes something in this one.
-const RECORD: &str = "SELECT s.account_id, s.region, s.resource_name, s.generation, s.deleted, s.desired_seq,
-        s.desired_generation, s.stack_id, o.external_id, w.due_at_ms,
-        (SELECT max(e.ended_at_ms) FROM attempt e WHERE e.sync_id = s.id AND e.phase = 'EXECUTING'),
+/// What is recorded of syncs: one statement, because every step begins with it, and on PostgreSQL each statement is a round
+/// trip. Another configuration drives the same stack if it was deleted and not yet forgotten, or moved to another
+/// account while it executes something in this one. Of attempts, only the newest can be open.
+macro_rules! records {
+    ($which:literal) => {
+        concat!(
+            "SELECT s.id, s.account_id, s.region, s.resource_name, s.generation, s.deleted, s.desired_seq,
+        s.desired_generation, s.stack_id, o.external_id, w.due_at_ms, e.ended_at_ms, e.change_set_arn,
         n.given_up, n.desired_seq, n.generation,
         (SELECT count(*) FROM sync_configuration d
           WHERE d.role_account = s.role_account AND d.region = s.region AND d.resource_name = s.resource_name
@@ -49,32 +55,73 @@ const RECORD: &str = "SELECT s.account_id, s.region, s.resource_name, s.generati
             WHERE m.resource_name = s.resource_name AND m.region = s.region AND m.id <> s.id
               AND a.status IN ('INITIATED', 'IN_PROGRESS') AND a.role_arn LIKE '%:' || s.role_account || ':%'),
         (SELECT count(*) FROM blocker b WHERE b.sync_id = s.id AND b.status = 'ACTIVE'),
-        (SELECT count(*) FROM suspension r WHERE r.account_id = s.account_id AND r.sync_id IN ('', s.id))
-   FROM sync_configuration s
+        (SELECT count(*) FROM suspension r WHERE r.account_id = s.account_id AND r.sync_id IN ('', s.id)),
+        a.status, ",
+            attempts::open_columns!(),
+            " FROM sync_configuration s
    LEFT JOIN account o ON o.id = s.account_id
    LEFT JOIN work w ON w.id = s.id
+   LEFT JOIN attempt a ON a.sync_id = s.id
+         AND a.number = (SELECT max(x.number) FROM attempt x WHERE x.sync_id = s.id)
    LEFT JOIN attempt n ON n.id = (SELECT f.id FROM attempt f WHERE f.sync_id = s.id
                                     AND f.status IN ('SUCCEEDED', 'FAILED') ORDER BY f.number DESC LIMIT 1)
-  WHERE s.id = $1";
+   LEFT JOIN attempt e ON e.id = (SELECT f.id FROM attempt f WHERE f.sync_id = s.id AND f.phase = 'EXECUTING'
+                                    AND f.ended_at_ms IS NOT NULL ORDER BY f.number DESC LIMIT 1)
+  WHERE s.id ",
+            $which
+        )
+    };
+}
+
+/// Syncs that one statement looks up.
+const AT_ONCE: usize = 16;
 
 /// The sync, as the transaction sees it.
 pub(crate) fn record(tx: &Tx<'_>, id: &str) -> StoreResult<Option<SyncRecord>> {
-    let Some(mut row) = tx.row(RECORD, params![id])? else { return Ok(None) };
+    tx.row(records!("= $1"), params![id])?.map(|row| read(tx, row)).transpose()
+}
+
+/// Those of the syncs that are there, by their ids.
+pub(crate) fn records(tx: &Tx<'_>, ids: &[&str]) -> StoreResult<HashMap<String, SyncRecord>> {
+    let mut found = HashMap::with_capacity(ids.len());
+    for ids in ids.chunks(AT_ONCE) {
+        let [one] = ids else {
+            // Always as many places, so that there is one statement.
+            let last = ids.last().copied().unwrap_or_default();
+            let places = ids.iter().copied().chain(std::iter::repeat(last)).take(AT_ONCE);
+            let params: Vec<Value> = places.map(Value::from).collect();
+            let sql = records!("IN ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)");
+            for row in tx.rows(sql, &params)? {
+                let record = read(tx, row)?;
+                found.insert(record.id.clone(), record);
+            }
+            continue;
+        };
+        found.extend(record(tx, one)?.map(|record| (record.id.clone(), record)));
+    }
+    Ok(found)
+}
+
+/// The record of a row of [`records!`].
+fn read(tx: &Tx<'_>, mut row: Row) -> StoreResult<SyncRecord> {
+    let id = row.text()?;
     let (account, region, resource_name) = (row.text()?, row.text()?, row.text()?);
     let (generation, deleted) = (row.int()?, row.bool()?);
     let desired = wanted(row.opt_int()?, row.opt_int()?);
     let stack_id = row.opt_text()?;
     let external_id = row.opt_text()?.unwrap_or_default();
     let due = row.opt_int()?;
-    let last_executed_at_ms = row.opt_int()?;
+    let (last_executed_at_ms, last_executed) = (row.opt_int()?, row.opt_text()?);
     let given_up = row.opt_int()? == Some(1);
     // Then what it was opened for is to be done still, unless something newer is wanted meanwhile.
     let newest = wanted(row.opt_int()?, row.opt_int()?).filter(|_| !given_up);
     let predecessor = row.int()? > 0;
     let (is_blocked, is_suspended) = (row.int()? > 0, row.int()? > 0);
-    let open = attempts::open(tx, id)?;
-    let blockers = if is_blocked { blockers::active(tx, id)? } else { Vec::new() };
-    let suspension = if is_suspended { suspensions::find(tx, &account, id)? } else { None };
+    let status = row.opt_text()?;
+    let is_open = status.is_some_and(|status| status == "INITIATED" || status == "IN_PROGRESS");
+    let open = if is_open { Some(attempts::open(&mut row)?) } else { None };
+    let blockers = if is_blocked { blockers::active(tx, &id)? } else { Vec::new() };
+    let suspension = if is_suspended { suspensions::find(tx, &account, &id)? } else { None };
     let recorded = Recorded {
         generation,
         deleted,
@@ -90,19 +137,20 @@ pub(crate) fn record(tx: &Tx<'_>, id: &str) -> StoreResult<Option<SyncRecord>> {
         predecessor: predecessor && !deleted,
         suspended: suspension.is_some(),
     };
-    Ok(Some(SyncRecord {
-        id: id.to_owned(),
+    Ok(SyncRecord {
+        id,
         account,
         region,
         resource_name,
         external_id,
         due_ms: due.unwrap_or(tx.now_ms()),
         last_executed_at_ms,
+        last_executed,
         open,
         suspension,
         blockers,
         recorded,
-    }))
+    })
 }
 
 impl Store {

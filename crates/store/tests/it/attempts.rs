@@ -219,6 +219,31 @@ async fn an_answer_holds_the_newest_hundred_events() {
 }
 
 #[tokio::test]
+async fn events_that_need_another_page_are_told_with_the_step_or_the_end_that_brings_them() {
+    // The document holds a hundred: with the one of its beginning it has room for 99 more.
+    for (before, with_the_end) in [(98, 1), (98, 2), (99, 1), (99, 3), (0, 100), (150, 99)] {
+        let (world, _, _) = World::followed("web").await;
+        let (claim, id) = opened(&world, &sha('a')).await;
+        let events = (0..before).map(|n| event(&n.to_string())).collect();
+        let progress = Progress { events, in_progress: true, ..Progress::default() };
+        world.store.record_progress("store.progress", &claim, &id, progress).await.expect("recorded");
+        let mut last = ending(AttemptStatus::Failed);
+        last.events = (before..before + with_the_end).map(|n| event(&n.to_string())).collect();
+        world.store.end_attempt(&claim, &id, last.clone()).await.expect("ended");
+        let latest = status(&world).await.latest;
+        assert_eq!(latest.status, AttemptStatus::Failed);
+        let told: i32 = before + with_the_end;
+        let expected: Vec<_> = (0..told).map(|n| n.to_string()).collect();
+        let newest = texts(&latest);
+        let newest: Vec<_> = newest.into_iter().filter(|text| text.parse::<i32>().is_ok()).collect();
+        assert!(expected.ends_with(&newest) && newest.len() >= 99.min(expected.len()), "{newest:?}");
+        let again = world.store.end_attempt(&claim, &id, last).await;
+        assert!(matches!(again, Err(StoreError::Stale(_))), "{again:?}");
+        assert_eq!(status(&world).await.latest, latest, "an ended attempt does not change");
+    }
+}
+
+#[tokio::test]
 async fn an_attempt_keeps_the_configuration_it_was_opened_with() {
     let (world, _, sync) = World::followed("web").await;
     let (_, _) = opened(&world, &sha('a')).await;

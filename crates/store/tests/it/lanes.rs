@@ -129,3 +129,22 @@ async fn a_worker_that_stops_gives_back_what_it_holds_and_nothing_else() {
     store.renew(&theirs, LEASE_MS).await.expect("still held");
     assert_eq!(world.claim(Kind::Link).await.id, link, "due at once");
 }
+
+#[tokio::test]
+async fn a_glance_tells_what_is_due_and_when_the_next_piece_is() {
+    let (world, _) = hosted().await;
+    let glance = async || {
+        let glance = world.store.glance().await.expect("read");
+        [Kind::Link, Kind::Branch, Kind::Sync].map(|kind| (glance.is_due(kind), glance.next_ms(kind)))
+    };
+    let nothing = (false, None);
+    assert_eq!(glance().await, [(true, None), nothing, nothing], "a new link is asked at once");
+    let claim = world.claim(Kind::Link).await;
+    assert_eq!(glance().await, [nothing; 3], "somebody is at it");
+    world.store.release(claim, Some(START_MS + 60_000)).await.expect("released");
+    assert_eq!(glance().await, [(false, Some(START_MS + 60_000)), nothing, nothing]);
+    world.clock.advance_ms(60_000);
+    assert_eq!(glance().await, [(true, None), nothing, nothing]);
+    let audit = world.store.glance().await.expect("read").is_due(Kind::Audit);
+    assert_eq!(audit, world.store.next_due_ms(Some(Kind::Audit)).await.expect("read").is_some());
+}

@@ -238,7 +238,12 @@ impl Worker {
         running: &mut JoinSet<()>,
     ) -> Result<Option<i64>, StoreError> {
         let mut next_ms = None;
+        let glance = self.store.glance().await?;
         for kind in [Kind::Audit, Kind::Sync, Kind::Branch, Kind::Link] {
+            if !glance.is_due(kind) {
+                next_ms = next_ms.into_iter().chain(glance.next_ms(kind)).min();
+                continue;
+            }
             loop {
                 let taken = busy.values().filter(|of| **of == kind).count();
                 let free = self.places.total(kind).saturating_sub(u32::try_from(taken).unwrap_or(u32::MAX));

@@ -740,6 +740,7 @@ impl Worker {
             return Ok(None);
         };
         let by_another = match &stack.change_set_arn {
+            Some(newest) if open.record.last_executed.as_ref() == Some(newest) => false,
             Some(newest) => !self.store.has_executed(&open.record.id, newest).await?,
             None => false,
         };
