@@ -207,12 +207,13 @@ impl Store {
                 tx.count("SELECT coalesce(max(number), 0) + 1 FROM attempt WHERE sync_id = $1", params![sync_id])?;
             let id = format!("syncline-{}", Uuid::new_v4());
             let now = tx.now_ms();
-            tx.execute(
+            let inserted = tx.row(
                 "INSERT INTO attempt (id, sync_id, number, status, phase, phase_since_ms, started_at_ms,
                      initial_revision, target_revision, target, desired_seq, generation, inputs, role_arn, link_id,
                      config_file, plan_number, stack_id, failures, event_count)
                    VALUES ($1, $2, $3, 'INITIATED', 'OPENED', $4, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, 0,
-                           $14, 0, 0)",
+                           $14, 0, 0)
+                 RETURNING seq",
                 params![
                     &id,
                     sync_id,
@@ -229,6 +230,11 @@ impl Store {
                     config_file,
                     stack_id
                 ],
+            )?;
+            let seq = inserted.map_or(Err(StoreError::Corrupt("no attempt was inserted".into())), |mut row| row.int())?;
+            tx.execute(
+                "UPDATE sync_configuration SET newest_attempt = $2 WHERE id = $1",
+                params![sync_id, seq],
             )?;
             let event = SyncEvent {
                 time_ms: now,
@@ -348,20 +354,26 @@ impl Store {
                 "UPDATE attempt SET status = $2, ended_at_ms = $3, last_stack_event = coalesce($4, last_stack_event),
                      given_up = $6
                    WHERE id = $1 AND sync_id = $5 AND status IN ('INITIATED', 'IN_PROGRESS')
-                 RETURNING target_revision, stack_id, role_arn",
+                 RETURNING target_revision, stack_id, role_arn, seq",
                 params![&id, ending.status.as_str(), tx.now_ms(), ending.last_stack_event, &claim.id, given_up],
             )?;
             let Some(mut ended) = ended else {
                 return Err(StoreError::Stale(format!("attempt {id}, which has ended")));
             };
             let (target, stack_id, role_arn) = (ended.text()?, ended.opt_text()?, ended.text()?);
+            let seq = ended.int()?;
             events::append(tx, Of::Sync, &id, ending.events)?;
             if ending.status == AttemptStatus::Succeeded {
                 // A role of another account since then means another stack: this one's fate says nothing of it.
                 tx.execute(
-                    "UPDATE sync_configuration SET applied_revision = $2, stack_id = coalesce($3, stack_id)
-                      WHERE id = $1 AND $4 LIKE '%:' || role_account || ':%'",
-                    params![&claim.id, target, stack_id, &role_arn],
+                    "UPDATE sync_configuration SET
+                         newest_success = $5,
+                         applied_revision = CASE WHEN $4 LIKE '%:' || role_account || ':%' THEN $2
+                                                 ELSE applied_revision END,
+                         stack_id = CASE WHEN $4 LIKE '%:' || role_account || ':%' THEN coalesce($3, stack_id)
+                                         ELSE stack_id END
+                       WHERE id = $1",
+                    params![&claim.id, target, stack_id, &role_arn, seq],
                 )?;
                 blockers::resolve_where(tx, &claim.id, "a newer sync succeeded", |kind| {
                     kind.release() == Release::Success

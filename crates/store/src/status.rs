@@ -59,8 +59,24 @@ pub struct RepositoryStatus {
     pub events: EventDocument,
 }
 
-const ATTEMPT: &str = "a.id, a.status, a.started_at_ms, a.initial_revision, a.target_revision, a.target,
-    a.event_count, a.events";
+/// The columns that [`attempt`] reads.
+macro_rules! attempt_columns {
+    () => {
+        "a.id, a.status, a.started_at_ms, a.initial_revision, a.target_revision, a.target, a.event_count, a.events"
+    };
+}
+
+const STATUS: &str = concat!(
+    "SELECT s.desired_revision, s.newest_success, ",
+    attempt_columns!(),
+    " FROM sync_configuration s JOIN attempt a ON a.seq = s.newest_attempt
+     WHERE s.account_id = $1 AND s.region = $2 AND s.sync_type = $3 AND s.resource_name = $4 AND s.deleted = 0"
+);
+
+const ATTEMPT: &str = concat!("SELECT ", attempt_columns!(), " FROM attempt a WHERE a.seq = $1");
+
+const ATTEMPTS: &str =
+    concat!("SELECT ", attempt_columns!(), " FROM attempt a WHERE a.sync_id = $1 ORDER BY a.number");
 
 impl AttemptStatusRow<EventDocument> {
     /// The same with its events read.
@@ -101,32 +117,16 @@ impl Store {
         let (scope, sync_type, name) = (scope.clone(), sync_type.to_owned(), name.to_owned());
         self.read(move |tx| {
             let (scope, sync_type, name) = (&scope, sync_type.as_str(), name.as_str());
-            let found = tx.row(
-                &format!(
-                    "SELECT s.id, s.desired_revision, {ATTEMPT}
-                       FROM sync_configuration s JOIN attempt a ON a.sync_id = s.id
-                      WHERE s.account_id = $1 AND s.region = $2 AND s.sync_type = $3 AND s.resource_name = $4
-                        AND s.deleted = 0
-                      ORDER BY a.number DESC LIMIT 1"
-                ),
-                params![scope.account.as_str(), scope.region.as_str(), sync_type, name],
-            )?;
+            let found =
+                tx.row(STATUS, params![scope.account.as_str(), scope.region.as_str(), sync_type, name])?;
             let Some(mut row) = found else { return Ok(None) };
-            let sync_id = row.text()?;
-            let desired = row.opt_json()?;
+            let (desired, newest_success) = (row.opt_json()?, row.opt_int()?);
             let latest = attempt(tx, &mut row)?;
-            let earlier_success = if latest.status == AttemptStatus::Succeeded {
-                None
-            } else {
-                tx.row(
-                    &format!(
-                        "SELECT {ATTEMPT} FROM attempt a WHERE a.sync_id = $1 AND a.status = 'SUCCEEDED'
-                          ORDER BY a.number DESC LIMIT 1"
-                    ),
-                    params![&sync_id],
-                )?
-                .map(|mut row| attempt(tx, &mut row))
-                .transpose()?
+            let earlier_success = match newest_success {
+                Some(seq) if latest.status != AttemptStatus::Succeeded => {
+                    tx.row(ATTEMPT, params![seq])?.map(|mut row| attempt(tx, &mut row)).transpose()?
+                }
+                _ => None,
             };
             Ok(Some(SyncStatus { desired, latest, earlier_success }))
         })
@@ -194,14 +194,11 @@ impl Store {
             let Some(configuration) = crate::configurations::find(tx, scope, sync_type, name)? else {
                 return Ok(None);
             };
-            tx.rows(
-                &format!("SELECT {ATTEMPT} FROM attempt a WHERE a.sync_id = $1 ORDER BY a.number"),
-                params![&configuration.id],
-            )?
-            .iter_mut()
-            .map(|row| attempt(tx, row)?.with_events())
-            .collect::<StoreResult<Vec<_>>>()
-            .map(Some)
+            tx.rows(ATTEMPTS, params![&configuration.id])?
+                .iter_mut()
+                .map(|row| attempt(tx, row)?.with_events())
+                .collect::<StoreResult<Vec<_>>>()
+                .map(Some)
         })
         .await
     }
