@@ -7,7 +7,8 @@
 # With a certificate and its key in SYNCLINE_PG_CERTIFICATE and SYNCLINE_PG_KEY (PEM) it speaks TLS, too, on the port
 # SYNCLINE_PG_PORT of 127.0.0.1.
 #
-# What it commits reaches the disk only with SYNCLINE_PG_FSYNC=on.
+# What it commits reaches the disk only with SYNCLINE_PG_FSYNC=on. SYNCLINE_PG_BUFFERS is how much of its files it keeps in
+# memory itself, 64MB unless given.
 #
 # Usage: postgres_for_tests.sh [<folder of PostgreSQL's programs>]
 # Exit status 3: no PostgreSQL is installed that is new enough.
@@ -57,7 +58,7 @@ max_connections = 400
 # Unless somebody measures, what is lost in a crash of the machine is lost with the tests.
 fsync = ${SYNCLINE_PG_FSYNC:-off}
 full_page_writes = ${SYNCLINE_PG_FSYNC:-off}
-shared_buffers = 64MB
+shared_buffers = ${SYNCLINE_PG_BUFFERS:-64MB}
 max_wal_size = 256MB
 autovacuum = off
 log_min_messages = fatal

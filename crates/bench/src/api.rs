@@ -9,6 +9,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use clap::Args;
 use serde_json::Value;
+use syncline_peers::postgres;
 use syncline_seams::{Clock as _, SystemClock};
 use syncline_store::Seed;
 
@@ -52,6 +53,9 @@ pub(crate) struct ApiArgs {
     /// Measure no other servers.
     #[arg(long)]
     no_peers: bool,
+    /// Measure no reads on PostgreSQL, whose database is copied anew for each run.
+    #[arg(long)]
+    no_postgres: bool,
     /// Fail if a ratio is not what is wanted.
     #[arg(long)]
     check: bool,
@@ -65,6 +69,7 @@ const WARM_UP_SECONDS: f64 = 10.0;
 
 const CONSTANT: &str = "constant answer of equal length, not authenticated";
 const READS: &str = "GetResourceSyncStatus";
+const POSTGRES: &str = "GetResourceSyncStatus, on PostgreSQL";
 const MIXED: &str = "GetResourceSyncStatus, 10 % UpdateSyncConfiguration";
 
 /// Something that is measured: a server and the requests it is sent.
@@ -82,10 +87,20 @@ pub(crate) fn run(args: &ApiArgs) -> anyhow::Result<ExitCode> {
     fs::create_dir_all(&args.folder).with_context(|| format!("making {}", args.folder.display()))?;
     let data = seeding::data_dir(&args.folder, args.syncs, args.attempts, args.events)?;
     let bench = std::env::current_exe().context("this program's own path")?;
-    let syncline = serve(args.syncline.as_deref().unwrap_or(&bench), &data, &args.folder)?;
-    let signers = signers(syncline.address);
+    let program = args.syncline.as_deref().unwrap_or(&bench);
+    // Ends after the server that uses it.
+    let database = if args.no_postgres { None } else { postgres::Server::start_large() };
+    let on_postgres = match &database {
+        Some(database) => {
+            let data = seeding::on_postgres(database, &data, &args.folder)?;
+            Some(serve(program, &data, Some(&database.url), &args.folder, "syncline-postgres.log")?)
+        }
+        None => None,
+    };
+    let syncline = serve(program, &data, None, &args.folder, "syncline.log")?;
+    let signed_by = signers(syncline.address);
     let order = shuffled(args.syncs);
-    let reads = sign(&signers, &order, u32::MAX);
+    let reads = sign(&signed_by, &order, u32::MAX);
     check_answer(args, &syncline, &reads)?;
 
     let first = load(args, syncline.address, &reads, 0, 0.2).run()?;
@@ -102,7 +117,7 @@ pub(crate) fn run(args: &ApiArgs) -> anyhow::Result<ExitCode> {
         if args.no_peers { Vec::new() } else { peers::start(&args.folder, args.fakecloud.as_deref())? };
     // A server that has run for a while is measured, not one that touches each page for the first time.
     load(args, syncline.address, &reads, 0, WARM_UP_SECONDS).run()?;
-    let mixed = sign(&signers, &order, WRITE_EVERY);
+    let mixed = sign(&signed_by, &order, WRITE_EVERY);
     let syncline_address = syncline.address;
     let subject = |name: &str, address, server, requests| Subject {
         name: name.to_owned(),
@@ -113,10 +128,16 @@ pub(crate) fn run(args: &ApiArgs) -> anyhow::Result<ExitCode> {
         samples: Vec::new(),
     };
     let mut subjects = vec![
-        subject(CONSTANT, constant.address, Some(constant), sign(&signers, &order, u32::MAX)),
+        subject(CONSTANT, constant.address, Some(constant), sign(&signed_by, &order, u32::MAX)),
         subject(READS, syncline_address, Some(syncline), reads),
         subject(MIXED, syncline_address, None, mixed),
     ];
+    if let Some(server) = on_postgres {
+        let reads = sign(&signers(server.address), &order, u32::MAX);
+        check_answer(args, &server, &reads)?;
+        load(args, server.address, &reads, 0, WARM_UP_SECONDS).run()?;
+        subjects.push(subject(POSTGRES, server.address, Some(server), reads));
+    }
     for round in 1..=args.rounds {
         eprintln!("round {round} of {}", args.rounds);
         for i in 0..subjects.len() {
@@ -149,7 +170,13 @@ pub(crate) fn run(args: &ApiArgs) -> anyhow::Result<ExitCode> {
 }
 
 /// Starts the product on the seeded database.
-fn serve(program: &Path, data: &Path, folder: &Path) -> anyhow::Result<Server> {
+fn serve(
+    program: &Path,
+    data: &Path,
+    database_url: Option<&str>,
+    folder: &Path,
+    log: &str,
+) -> anyhow::Result<Server> {
     // All limits are in force; those on the rates of an account would measure themselves.
     let config = folder.join("syncline.toml");
     let limits = ["reads_per_second", "reads_burst", "writes_per_second", "writes_burst"]
@@ -166,8 +193,9 @@ fn serve(program: &Path, data: &Path, folder: &Path) -> anyhow::Result<Server> {
         "--config".as_ref(),
         config.as_os_str(),
     ];
-    let environment = [("SYNCLINE_ROOT_ACCOUNT_ID", ACCOUNT)];
-    Server::start(program, arguments, &environment, &folder.join("syncline.log"))
+    let mut environment = vec![("SYNCLINE_ROOT_ACCOUNT_ID", ACCOUNT)];
+    environment.extend(database_url.map(|url| ("SYNCLINE_DATABASE_URL", url)));
+    Server::start(program, arguments, &environment, &folder.join(log))
 }
 
 /// The users, each with an access key that is in the database.
@@ -264,12 +292,16 @@ fn report(args: &ApiArgs, answer_bytes: usize, subjects: Vec<Subject>, peers: Ve
     let rates = |over: &[Sample], under: &[Sample]| -> Vec<f64> {
         over.iter().zip(under).map(|(over, under)| over.per_second / under.per_second).collect()
     };
+    let on_postgres = subjects.get(3).map(|subject| rates(&subject.samples, constant));
     let tail = |samples: &[Sample]| samples.iter().map(|sample| sample.p99_ms / sample.p50_ms).collect();
     let mut ratios = vec![
         Ratio::new("reads to constant answers", rates(reads, constant), Bound::AtLeast, 0.5),
         Ratio::new("p99 to p50 of reads", tail(reads), Bound::AtMost, 5.0),
         Ratio::new("with 10 % writes to reads alone", rates(mixed, reads), Bound::AtLeast, 0.7),
     ];
+    if let Some(rates) = on_postgres {
+        ratios.push(Ratio::new("reads on PostgreSQL to constant answers", rates, Bound::AtLeast, 0.3));
+    }
     for peer in &peers {
         let name = format!("reads to {}", peer.name);
         ratios.push(Ratio::new(&name, rates(reads, &peer.samples), Bound::AtLeast, peer.target));

@@ -7,8 +7,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::Context;
+use syncline_peers::postgres;
 use syncline_seams::{Outside, SystemClock};
-use syncline_store::{Scope, Seed, Store};
+use syncline_store::{Location, Scope, Seed, Store};
 
 /// The account whose syncs are read.
 pub(crate) const ACCOUNT: &str = "111111111111";
@@ -48,4 +49,21 @@ pub(crate) fn data_dir(folder: &Path, syncs: u32, attempts: u32, events: u32) ->
     eprintln!("  {} MiB in {:.0} s", size >> 20, begun.elapsed().as_secs_f64());
     fs::write(&seeded, recipe)?;
     Ok(data)
+}
+
+/// The same database on a PostgreSQL server, and a data directory for who serves it; nobody may use the one that it is
+/// copied from.
+pub(crate) fn on_postgres(server: &postgres::Server, data: &Path, folder: &Path) -> anyhow::Result<PathBuf> {
+    eprintln!("copying it to PostgreSQL …");
+    let begun = Instant::now();
+    let source = Location::from(data.join("syncline.db").as_path());
+    let copied = Store::copy(&source, &Location::parse(&server.url)?)?;
+    // As its own housekeeping leaves a database after a while.
+    server.run("VACUUM ANALYZE");
+    server.run("CHECKPOINT");
+    eprintln!("  {} rows in {:.0} s", copied.rows, begun.elapsed().as_secs_f64());
+    let serving = folder.join("data-postgres");
+    fs::create_dir_all(&serving).with_context(|| format!("making {}", serving.display()))?;
+    fs::copy(data.join("keyring"), serving.join("keyring")).context("copying the keyring")?;
+    Ok(serving)
 }

@@ -159,6 +159,23 @@ impl Server {
         Self::start_with(&[("SYNCLINE_PG_FSYNC", "on")])
     }
 
+    /// Starts one that also has memory for a database of some gigabytes.
+    ///
+    /// # Panics
+    /// As [`Server::start`].
+    #[must_use]
+    pub fn start_large() -> Option<Self> {
+        Self::start_with(&[("SYNCLINE_PG_FSYNC", "on"), ("SYNCLINE_PG_BUFFERS", "1GB")])
+    }
+
+    /// Runs statements outside of any store.
+    ///
+    /// # Panics
+    /// When they fail.
+    pub fn run(&self, sql: &str) {
+        run(&self.url, sql);
+    }
+
     /// Starts one that also speaks TLS on a port of 127.0.0.1, which is returned; the certificate and its key are PEM.
     ///
     /// # Panics

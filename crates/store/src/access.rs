@@ -127,6 +127,12 @@ fn user(row: &mut Row) -> StoreResult<User> {
 
 const USER: &str = "p.id, p.name, p.policy_version, p.created_at_ms";
 
+/// A key with its [`USER`].
+const ACCESS_KEY: &str =
+    "SELECT k.account_id, k.secret, k.token_hash, k.expires_at_ms, k.active, k.created_at_ms,
+        p.id, p.name, p.policy_version, p.created_at_ms
+   FROM access_key k JOIN principal p ON p.id = k.principal_id WHERE k.id = $1";
+
 fn find_user(tx: &Tx<'_>, account: &AccountId, name: &str) -> StoreResult<Option<User>> {
     tx.row(
         &format!("SELECT {USER} FROM principal p WHERE p.account_id = $1 AND p.name = $2"),
@@ -148,26 +154,13 @@ impl Store {
     /// # Errors
     /// The database's.
     pub async fn access_key(&self, id: &str) -> StoreResult<Option<AccessKey>> {
-        let wanted = id.to_owned();
-        self.read(move |tx| {
-            let row = tx.row(
-                &format!(
-                    "SELECT k.account_id, k.secret, k.token_hash, k.expires_at_ms, k.active, k.created_at_ms, {USER}
-                       FROM access_key k JOIN principal p ON p.id = k.principal_id WHERE k.id = $1"
-                ),
-                params![&wanted],
-            )?;
-            row.map(|mut row| {
-                let account = row.parsed(|text| text.parse::<AccountId>().ok())?;
-                let sealed = row.opt_bytes()?.unwrap_or_default();
-                let (token_hash, expires_at_ms) = (row.opt_text()?, row.opt_int()?);
-                let (is_active, created_at_ms) = (row.bool()?, row.int()?);
-                let user = user(&mut row)?;
-                Ok(AccessKey { account, user, sealed, token_hash, expires_at_ms, is_active, created_at_ms })
-            })
-            .transpose()
-        })
-        .await
+        let Some(mut row) = self.read_row(ACCESS_KEY, params![id].to_vec()).await? else { return Ok(None) };
+        let account = row.parsed(|text| text.parse::<AccountId>().ok())?;
+        let sealed = row.opt_bytes()?.unwrap_or_default();
+        let (token_hash, expires_at_ms) = (row.opt_text()?, row.opt_int()?);
+        let (is_active, created_at_ms) = (row.bool()?, row.int()?);
+        let user = user(&mut row)?;
+        Ok(Some(AccessKey { account, user, sealed, token_hash, expires_at_ms, is_active, created_at_ms }))
     }
 
     /// The secret of the access key of this id.

@@ -182,7 +182,7 @@ const END: &str = concat!(
     with_events!("$7", "$8"),
     " WHERE id = $1 AND sync_id = $5 AND status IN ('INITIATED', 'IN_PROGRESS') AND ",
     has_room!("$7"),
-    " RETURNING target_revision, stack_id, role_arn,
+    " RETURNING target_revision, stack_id, role_arn, seq,
          (SELECT count(*) FROM sync_configuration s WHERE s.id = attempt.sync_id AND s.deleted = 0
              AND s.desired_seq = attempt.desired_seq AND s.desired_generation = attempt.generation),
          (SELECT count(*) FROM blocker b WHERE b.sync_id = attempt.sync_id AND b.status = 'ACTIVE'),
@@ -258,12 +258,13 @@ impl Store {
                 text: format!("Started syncing commit {} of branch {}", target.sha, target.branch),
                 external_id: Some(target.sha.clone()),
             };
-            tx.execute(
+            let inserted = tx.row(
                 "INSERT INTO attempt (id, sync_id, number, status, phase, phase_since_ms, started_at_ms,
                      initial_revision, target_revision, target, desired_seq, generation, inputs, role_arn, link_id,
                      config_file, plan_number, stack_id, failures, event_count, events)
                    VALUES ($1, $2, $3, 'INITIATED', 'OPENED', $4, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, 0,
-                           $14, 0, 1, $15)",
+                           $14, 0, 1, $15)
+                 RETURNING seq",
                 params![
                     &id,
                     sync_id,
@@ -281,6 +282,11 @@ impl Store {
                     stack_id,
                     events::write(&[event])?
                 ],
+            )?;
+            let seq = inserted.map_or(Err(StoreError::Corrupt("no attempt was inserted".into())), |mut row| row.int())?;
+            tx.execute(
+                "UPDATE sync_configuration SET newest_attempt = $2 WHERE id = $1",
+                params![sync_id, seq],
             )?;
             syncs::record(tx, sync_id)
         })
@@ -412,14 +418,20 @@ impl Store {
                 return Err(StoreError::Stale(format!("attempt {id}, which has ended")));
             };
             let (target, stack_id, role_arn) = (ended.text()?, ended.opt_text()?, ended.text()?);
+            let seq = ended.int()?;
             let is_still_desired = ended.int()? == 1;
             let (is_blocked, has_successors) = (ended.int()? > 0, ended.int()? > 0);
             if ending.status == AttemptStatus::Succeeded {
                 // A role of another account since then means another stack: this one's fate says nothing of it.
                 tx.execute(
-                    "UPDATE sync_configuration SET applied_revision = $2, stack_id = coalesce($3, stack_id)
-                      WHERE id = $1 AND $4 LIKE '%:' || role_account || ':%'",
-                    params![&claim.id, target, stack_id, &role_arn],
+                    "UPDATE sync_configuration SET
+                         newest_success = $5,
+                         applied_revision = CASE WHEN $4 LIKE '%:' || role_account || ':%' THEN $2
+                                                 ELSE applied_revision END,
+                         stack_id = CASE WHEN $4 LIKE '%:' || role_account || ':%' THEN coalesce($3, stack_id)
+                                         ELSE stack_id END
+                       WHERE id = $1",
+                    params![&claim.id, target, stack_id, &role_arn, seq],
                 )?;
                 if is_blocked {
                     blockers::resolve_where(tx, &claim.id, "a newer sync succeeded", |kind| {

@@ -248,7 +248,15 @@ pub(crate) fn fill<T>(
                 });
             }
         }
-        body(tx)
+        let filled = body(tx)?;
+        if tx.is_on_postgres() {
+            // SQLite counts on from the greatest number that there is.
+            tx.execute(
+                "SELECT setval(pg_get_serial_sequence('attempt', 'seq'), coalesce(max(seq), 0) + 1, false) FROM attempt",
+                params![],
+            )?;
+        }
+        Ok(filled)
     })
 }
 

@@ -187,6 +187,13 @@ fn append_in_pages(tx: &Tx<'_>, of: Of, attempt_id: &str, events: Vec<SyncEvent>
     Ok(())
 }
 
+/// The newest [`PAGE_EVENTS`] events of an attempt that has `count` of them, if `document`, which holds the last, holds all of
+/// these; else the document again.
+pub(crate) fn alone(count: i64, document: String) -> Result<EventDocument, String> {
+    let is_alone = count <= PAGE_EVENTS as i64 || count % PAGE_EVENTS as i64 == 0;
+    if is_alone { Ok(EventDocument(document)) } else { Err(document) }
+}
+
 /// The newest [`PAGE_EVENTS`] events of an attempt that has `count` of them, of which `document` holds the last.
 pub(crate) fn newest(
     tx: &Tx<'_>,
@@ -194,10 +201,11 @@ pub(crate) fn newest(
     count: i64,
     document: String,
 ) -> StoreResult<EventDocument> {
+    let document = match alone(count, document) {
+        Ok(events) => return Ok(events),
+        Err(document) => document,
+    };
     let before = (count - 1) / PAGE_EVENTS as i64 - 1;
-    if before < 0 || count % PAGE_EVENTS as i64 == 0 {
-        return Ok(EventDocument(document));
-    }
     let page = tx.row(
         "SELECT events FROM event_page WHERE attempt_id = $1 AND number = $2",
         params![attempt_id, before],

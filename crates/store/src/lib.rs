@@ -94,7 +94,7 @@ pub use tags::{ChangeTags, TAGS_PER_RESOURCE, Tag, Tagged};
 pub use work::{Claim, Kind};
 
 use database::Database;
-use sql::Tx;
+use sql::{Row, Tx, Value};
 
 /// What every account-owned row is found by: the account of the verified key and the region of the request.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -423,6 +423,18 @@ impl Store {
             Database::Postgres(postgres) => postgres.write(write, begins, is_wanted, body)?,
         }
         Ok(answered)
+    }
+
+    /// Runs one statement that reads and gives its first row. It is a consistent snapshot by itself, and on PostgreSQL asked
+    /// without a transaction around it, which would take two round trips more.
+    pub(crate) async fn read_row(&self, sql: &'static str, params: Vec<Value>) -> StoreResult<Option<Row>> {
+        self.inner.statements.fetch_add(1, Ordering::Relaxed);
+        match &self.inner.database {
+            Database::Sqlite(sqlite) => sqlite.read(&*self.inner.clock, |tx| tx.row(sql, &params)),
+            Database::Postgres(postgres) => {
+                postgres.read_row(sql, params)?.await.map_err(|_| StoreError::Closed)?
+            }
+        }
     }
 
     /// Runs one read; a consistent snapshot. On SQLite it is done on this thread, without waiting for anything; on

@@ -6,7 +6,7 @@
 //! `-- additive`, as one does that only adds what may be left out.
 
 use crate::raw::MIGRATIONS;
-use crate::{StoreError, StoreResult};
+use crate::{StoreError, StoreResult, sql};
 
 /// The name of the table of the versions.
 pub(crate) const TABLE_NAME: &str = "schema_migration";
@@ -81,7 +81,8 @@ pub(crate) fn check_ahead(version: i64, works_with: i64) -> StoreResult<()> {
     })
 }
 
-/// A migration as PostgreSQL reads it: texts are compared byte by byte, as SQLite does, whatever the locale.
+/// A migration as PostgreSQL reads it: texts are compared byte by byte, as SQLite does, whatever the locale. What it alone
+/// is to read is written as in other statements ([`sql::postgres_text`]).
 pub(crate) fn postgres_text(sql: &str) -> String {
     let mut text = String::with_capacity(sql.len() * 2);
     let mut is_skipped = false;
@@ -96,7 +97,7 @@ pub(crate) fn postgres_text(sql: &str) -> String {
             }
         }
     }
-    text
+    sql::postgres_text(&text)
 }
 
 #[cfg(test)]
@@ -105,10 +106,10 @@ mod tests {
 
     #[test]
     fn a_migration_is_one_text_for_both_databases() {
-        let sql = "CREATE TABLE a (id TEXT PRIMARY KEY, n BIGINT);\n-- sqlite only\nUPDATE a SET n = 1;\n-- end\nDROP TABLE b;";
+        let sql = "CREATE TABLE a (id TEXT PRIMARY KEY, n BIGINT);\n-- sqlite only\nUPDATE a SET n = 1;\n-- end\n/*pg DROP TABLE b; */";
         assert_eq!(
             postgres_text(sql),
-            "CREATE TABLE a (id TEXT COLLATE \"C\" PRIMARY KEY, n BIGINT);\nDROP TABLE b;\n"
+            "CREATE TABLE a (id TEXT COLLATE \"C\" PRIMARY KEY, n BIGINT);\nDROP TABLE b; \n"
         );
     }
 

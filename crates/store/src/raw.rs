@@ -28,6 +28,7 @@ pub(crate) const MIGRATIONS: &[&str] = &[
     include_str!("../migrations/0007_scheduler.sql"),
     include_str!("../migrations/0008_path_index.sql"),
     include_str!("../migrations/0009_stacks_by_name.sql"),
+    include_str!("../migrations/0011_newest_attempt.sql"),
 ];
 
 /// Writes that arrive together and share a commit, and so an fsync; this bounds how long the first of them waits.
@@ -213,7 +214,7 @@ pub(crate) fn connect(path: &Path) -> StoreResult<rusqlite::Connection> {
     connection.set_db_config(rusqlite::config::DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     connection.execute_batch(
         "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA busy_timeout = 5000;
-         PRAGMA foreign_keys = ON; PRAGMA trusted_schema = OFF;",
+         PRAGMA foreign_keys = ON; PRAGMA trusted_schema = OFF; PRAGMA cache_size = -16384;",
     )?;
     Ok(connection)
 }

@@ -296,12 +296,13 @@ fn open(tx: &Tx<'_>, seed: &Seed, attempt: &Attempt) -> StoreResult<()> {
     let started_ms = tx.now_ms() - i64::from(seed.attempts - attempt.number) * 3_600_000;
     let events: Vec<SyncEvent> =
         (0..seed.events).map(|seq| attempt.event(seq, seed.events, started_ms)).collect();
-    tx.execute(
+    let inserted = tx.row(
         "INSERT INTO attempt (id, sync_id, number, status, phase, phase_since_ms, started_at_ms, ended_at_ms,
              initial_revision, target_revision, target, desired_seq, generation, role_arn, link_id, config_file,
              plan_number, change_set_arn, failures, event_count, events)
            VALUES ($1, $2, $3, $4, 'EXECUTING', $5, $5, $6, $7, $8, $9, $3, 1, $10, $11,
-             'deploy/production/service.yaml', 1, $12, 0, $13, $14)",
+             'deploy/production/service.yaml', 1, $12, 0, $13, $14)
+         RETURNING seq",
         params![
             &attempt.id,
             sync_id(attempt.sync),
@@ -317,6 +318,18 @@ fn open(tx: &Tx<'_>, seed: &Seed, attempt: &Attempt) -> StoreResult<()> {
             &attempt.change_set_arn,
             i64::from(seed.events),
             events::write(&events)?
+        ],
+    )?;
+    if attempt.number + 1 < seed.attempts {
+        return Ok(());
+    }
+    let seq = inserted.map(|mut row| row.int()).transpose()?;
+    tx.execute(
+        "UPDATE sync_configuration SET newest_attempt = $2, newest_success = coalesce($3, newest_success) WHERE id = $1",
+        params![
+            sync_id(attempt.sync),
+            seq,
+            seq.filter(|_| attempt.status == AttemptStatus::Succeeded)
         ],
     )?;
     Ok(())

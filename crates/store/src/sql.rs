@@ -65,6 +65,10 @@ pub(crate) struct Row {
 }
 
 impl Row {
+    pub(crate) fn new(values: Vec<Value>) -> Self {
+        Self { values: values.into_iter() }
+    }
+
     fn next(&mut self) -> Result<Value, StoreError> {
         self.values.next().ok_or_else(|| StoreError::Corrupt("a row has fewer columns than are read".into()))
     }

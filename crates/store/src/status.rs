@@ -4,7 +4,7 @@ use syncline_model::sync::{AttemptStatus, RepositoryAttemptStatus, Revision, Syn
 
 use crate::events::{self, EventDocument};
 use crate::sql::{Row, Tx, params};
-use crate::{Scope, Store, StoreResult, links};
+use crate::{Scope, Store, StoreError, StoreResult, links};
 
 /// The status of a sync.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,8 +59,43 @@ pub struct RepositoryStatus {
     pub events: EventDocument,
 }
 
-const ATTEMPT: &str = "a.id, a.status, a.started_at_ms, a.initial_revision, a.target_revision, a.target,
-    a.event_count, a.events";
+/// The columns that [`attempt`] reads.
+macro_rules! attempt_columns {
+    ($of:literal) => {
+        concat!(
+            $of,
+            ".id, ",
+            $of,
+            ".status, ",
+            $of,
+            ".started_at_ms, ",
+            $of,
+            ".initial_revision, ",
+            $of,
+            ".target_revision, ",
+            $of,
+            ".target, ",
+            $of,
+            ".event_count, ",
+            $of,
+            ".events"
+        )
+    };
+}
+
+/// The newest attempt, and the newest that succeeded where that is another one: NULL is no attempt's number.
+const STATUS: &str = concat!(
+    "SELECT s.desired_revision, ",
+    attempt_columns!("a"),
+    ", ",
+    attempt_columns!("g"),
+    " FROM sync_configuration s JOIN attempt a ON a.seq = s.newest_attempt
+        LEFT JOIN attempt g ON g.seq = CASE WHEN a.status <> 'SUCCEEDED' THEN s.newest_success END
+     WHERE s.account_id = $1 AND s.region = $2 AND s.sync_type = $3 AND s.resource_name = $4 AND s.deleted = 0"
+);
+
+const ATTEMPTS: &str =
+    concat!("SELECT ", attempt_columns!("a"), " FROM attempt a WHERE a.sync_id = $1 ORDER BY a.number");
 
 impl AttemptStatusRow<EventDocument> {
     /// The same with its events read.
@@ -74,17 +109,41 @@ impl AttemptStatusRow<EventDocument> {
     }
 }
 
-fn attempt(tx: &Tx<'_>, row: &mut Row) -> StoreResult<AttemptStatusRow<EventDocument>> {
+/// The attempt in a row; `None` where it has more events to show than are in the row, and there is no `tx` to read them in.
+fn attempt(tx: Option<&Tx<'_>>, row: &mut Row) -> StoreResult<Option<AttemptStatusRow<EventDocument>>> {
     let id = row.text()?;
-    Ok(AttemptStatusRow {
-        status: row.parsed(AttemptStatus::from_text)?,
-        started_at_ms: row.int()?,
-        initial: row.json()?,
-        target_revision: row.json()?,
-        target: row.text()?,
-        events: events::newest(tx, &id, row.int()?, row.text()?)?,
-        id,
-    })
+    attempt_of(id, tx, row)
+}
+
+/// The same, of which the id was read.
+fn attempt_of(
+    id: String,
+    tx: Option<&Tx<'_>>,
+    row: &mut Row,
+) -> StoreResult<Option<AttemptStatusRow<EventDocument>>> {
+    let status = row.parsed(AttemptStatus::from_text)?;
+    let (started_at_ms, initial, target_revision) = (row.int()?, row.json()?, row.json()?);
+    let (target, count, document) = (row.text()?, row.int()?, row.text()?);
+    let events = match (events::alone(count, document), tx) {
+        (Ok(events), _) => events,
+        (Err(document), Some(tx)) => events::newest(tx, &id, count, document)?,
+        (Err(_), None) => return Ok(None),
+    };
+    Ok(Some(AttemptStatusRow { id, status, started_at_ms, initial, target_revision, target, events }))
+}
+
+/// The status in a row of [`STATUS`]; `None` where it needs a `tx`.
+fn status(tx: Option<&Tx<'_>>, mut row: Row) -> StoreResult<Option<SyncStatus>> {
+    let desired = row.opt_json()?;
+    let Some(latest) = attempt(tx, &mut row)? else { return Ok(None) };
+    let earlier_success = match row.opt_text()? {
+        Some(id) => match attempt_of(id, tx, &mut row)? {
+            Some(success) => Some(success),
+            None => return Ok(None),
+        },
+        None => None,
+    };
+    Ok(Some(SyncStatus { desired, latest, earlier_success }))
 }
 
 impl Store {
@@ -98,37 +157,14 @@ impl Store {
         sync_type: &str,
         name: &str,
     ) -> StoreResult<Option<SyncStatus>> {
-        let (scope, sync_type, name) = (scope.clone(), sync_type.to_owned(), name.to_owned());
+        let asked = params![scope.account.as_str(), scope.region.as_str(), sync_type, name].to_vec();
+        let Some(row) = self.read_row(STATUS, asked.clone()).await? else { return Ok(None) };
+        if let Some(found) = status(None, row)? {
+            return Ok(Some(found));
+        }
         self.read(move |tx| {
-            let (scope, sync_type, name) = (&scope, sync_type.as_str(), name.as_str());
-            let found = tx.row(
-                &format!(
-                    "SELECT s.id, s.desired_revision, {ATTEMPT}
-                       FROM sync_configuration s JOIN attempt a ON a.sync_id = s.id
-                      WHERE s.account_id = $1 AND s.region = $2 AND s.sync_type = $3 AND s.resource_name = $4
-                        AND s.deleted = 0
-                      ORDER BY a.number DESC LIMIT 1"
-                ),
-                params![scope.account.as_str(), scope.region.as_str(), sync_type, name],
-            )?;
-            let Some(mut row) = found else { return Ok(None) };
-            let sync_id = row.text()?;
-            let desired = row.opt_json()?;
-            let latest = attempt(tx, &mut row)?;
-            let earlier_success = if latest.status == AttemptStatus::Succeeded {
-                None
-            } else {
-                tx.row(
-                    &format!(
-                        "SELECT {ATTEMPT} FROM attempt a WHERE a.sync_id = $1 AND a.status = 'SUCCEEDED'
-                          ORDER BY a.number DESC LIMIT 1"
-                    ),
-                    params![&sync_id],
-                )?
-                .map(|mut row| attempt(tx, &mut row))
-                .transpose()?
-            };
-            Ok(Some(SyncStatus { desired, latest, earlier_success }))
+            let row = tx.row(STATUS, &asked)?;
+            row.map_or(Ok(None), |row| status(Some(tx), row))
         })
         .await
     }
@@ -194,14 +230,16 @@ impl Store {
             let Some(configuration) = crate::configurations::find(tx, scope, sync_type, name)? else {
                 return Ok(None);
             };
-            tx.rows(
-                &format!("SELECT {ATTEMPT} FROM attempt a WHERE a.sync_id = $1 ORDER BY a.number"),
-                params![&configuration.id],
-            )?
-            .iter_mut()
-            .map(|row| attempt(tx, row)?.with_events())
-            .collect::<StoreResult<Vec<_>>>()
-            .map(Some)
+            tx.rows(ATTEMPTS, params![&configuration.id])?
+                .iter_mut()
+                .map(|row| {
+                    let attempt = attempt(Some(tx), row)?;
+                    attempt
+                        .ok_or_else(|| StoreError::Corrupt("an attempt without its events".into()))?
+                        .with_events()
+                })
+                .collect::<StoreResult<Vec<_>>>()
+                .map(Some)
         })
         .await
     }

@@ -13,7 +13,7 @@ use uuid::Uuid;
 use super::Session;
 use crate::location::Server;
 use crate::raw::Write;
-use crate::sql::Tx;
+use crate::sql::{Row, Tx, Value};
 use crate::{StoreError, StoreResult};
 
 /// The channel of wakes.
@@ -58,6 +58,22 @@ impl Postgres {
             // Whoever asked may have gone meanwhile.
             if !answer.is_closed() {
                 let _ = answer.send(session.and_then(|session| session.read(&*clock, body)));
+            }
+        });
+        self.reads.send(job).map_err(|_| StoreError::Closed)?;
+        Ok(answered)
+    }
+
+    /// Hands a statement that reads to a thread; its first row.
+    pub(crate) fn read_row(
+        &self,
+        sql: &'static str,
+        params: Vec<Value>,
+    ) -> StoreResult<oneshot::Receiver<StoreResult<Option<Row>>>> {
+        let (answer, answered) = oneshot::channel();
+        let job: Job = Box::new(move |session| {
+            if !answer.is_closed() {
+                let _ = answer.send(session.and_then(|session| session.read_row(sql, &params)));
             }
         });
         self.reads.send(job).map_err(|_| StoreError::Closed)?;

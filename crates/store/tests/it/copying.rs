@@ -1,11 +1,12 @@
 //! Backups, and moving from one database to another: what was there is there again, or nothing is.
 
+use syncline_model::sync::AttemptStatus;
 use syncline_peers::postgres::Database;
 use syncline_seams::Outside;
-use syncline_store::{Change, Copied, Kind, Location, Store, StoreError};
+use syncline_store::{Change, Copied, Ending, Kind, Location, Store, StoreError};
 
 use crate::keyring::{authorize, token_of};
-use crate::world::{LEASE_MS, World, ours, sha};
+use crate::world::{CFN, LEASE_MS, World, ours, sha};
 
 /// A world that has something in every kind of column.
 async fn lived_in(world: World) -> (World, String) {
@@ -17,7 +18,7 @@ async fn lived_in(world: World) -> (World, String) {
     world.pushed(&sha('1')).await;
     let claim = world.claim(Kind::Sync).await;
     world.store.open_attempt(&claim).await.expect("opened");
-    world.store.release(claim, None).await.expect("released");
+    world.store.release(claim, Some(0)).await.expect("released, and due again");
     let account = ours().account;
     world.store.record_unchanged(&account, "one", |_| "{}".to_owned()).await.expect("written");
     world.store.create_user(&account, "AIDA1", "ann", Change::unrecorded()).await.expect("written");
@@ -50,7 +51,22 @@ async fn assert_lives_on(world: &World, location: &Location, link: &str) {
     assert_eq!(token_of(&store, "c", link).await.expect("it opens"), "a token");
     store.record_unchanged(&ours().account, "two", |_| "{}".to_owned()).await.expect("written");
     world.clock.advance_ms(LEASE_MS);
-    store.claim(Kind::Sync, "worker", LEASE_MS).await.expect("looked");
+    let claim = store.claim(Kind::Sync, "worker", LEASE_MS).await.expect("looked").expect("it is due");
+    let status =
+        async || store.sync_status(&ours(), CFN, "web").await.expect("read").expect("it has an attempt");
+    let first = status().await.latest.id;
+    let ending = Ending {
+        status: AttemptStatus::Succeeded,
+        events: Vec::new(),
+        last_stack_event: None,
+        blocker: None,
+        recovered: false,
+    };
+    store.end_attempt(&claim, &first, ending).await.expect("ended");
+    store.open_attempt(&claim).await.expect("the next one has a number of its own");
+    let status = status().await;
+    assert_ne!(status.latest.id, first);
+    assert_eq!(status.latest_successful().map(|attempt| &attempt.id), Some(&first));
 }
 
 #[tokio::test]

@@ -54,12 +54,14 @@ fn first_version(database: &Connection, event_counts: &[i64]) {
         ))
         .expect("a sync");
     for (number, count) in (1_i64..).zip(event_counts) {
+        // Every second one failed.
+        let status = if number % 2 == 0 { "FAILED" } else { "SUCCEEDED" };
         let (id, repository_id) = (format!("attempt-{number}"), format!("repository-attempt-{number}"));
         database
             .execute(
-                "INSERT INTO attempt VALUES (?1, 'sync', ?2, 'SUCCEEDED', 'EXECUTING', 1, 1, 2, ?3, ?3, 'web', 1, 1, NULL,
+                "INSERT INTO attempt VALUES (?1, 'sync', ?2, ?5, 'EXECUTING', 1, 1, 2, ?3, ?3, 'web', 1, 1, NULL,
                    'role', 'link', 'web.yaml', 1, NULL, NULL, NULL, 0, ?4)",
-                params![id, number, revision, count],
+                params![id, number, revision, count, status],
             )
             .expect("an attempt");
         insert_events(database, &id, *count);
@@ -93,6 +95,16 @@ async fn the_events_of_an_earlier_version_are_all_there_in_their_order() {
         let events: Vec<_> = attempts.into_iter().map(|attempt| attempt.events).collect();
         let expected: Vec<_> = counts.iter().map(|count| expected_events(*count)).collect();
         assert_eq!(events, expected, "{counts:?}");
+        let number = newest + 1;
+        let status = store.sync_status(&ours(), CFN, "web").await.expect("read").expect("an attempt");
+        assert_eq!(status.latest.id, format!("attempt-{number}"));
+        assert_eq!(
+            status.latest.events.read().expect("events"),
+            expected_events(counts[newest]),
+            "{counts:?}"
+        );
+        let successful = status.latest_successful().expect("the first succeeded");
+        assert_eq!(successful.id, format!("attempt-{}", number - usize::from(number % 2 == 0)));
         // Only the newest attempt of a branch is shown, hence a database for each count.
         let status = store.repository_status(&ours(), "link", "main").await.expect("read").expect("a link");
         assert_eq!(

@@ -62,7 +62,8 @@ impl Origin {
                 .headers
                 .get(name)
                 .and_then(|value| value.to_str().ok())
-                .map(|text| text.chars().take(longest).collect())
+                // ASCII, as `to_str` has found.
+                .map(|text| text[..text.len().min(longest)].to_owned())
         };
         Self {
             request_id: request_id.to_owned(),

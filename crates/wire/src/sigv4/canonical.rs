@@ -81,6 +81,10 @@ fn push_values(text: &mut Vec<u8>, headers: &HeaderMap, name: &str) {
         if i > 0 {
             text.push(b',');
         }
+        if !value.as_bytes().contains(&b' ') {
+            text.extend_from_slice(value.as_bytes());
+            continue;
+        }
         let start = text.len();
         for &b in value.as_bytes() {
             if b != b' ' || text[start..].last().is_some_and(|&last| last != b' ') {

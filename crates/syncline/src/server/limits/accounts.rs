@@ -22,14 +22,14 @@ pub(super) struct Accounts {
     writes: Option<Rate>,
     in_progress: u32,
     capacity: usize,
-    known: Mutex<Known>,
+    known: Mutex<AllKnown>,
 }
 
 #[derive(Debug, Default)]
-struct Known {
+struct AllKnown {
     /// Only keys that a signature has verified: nobody becomes known by naming one.
-    by_key: HashMap<String, Arc<Account>>,
-    by_account: HashMap<AccountId, Arc<Account>>,
+    by_key: HashMap<String, Known>,
+    by_account: HashMap<AccountId, Known>,
 }
 
 /// Why an account has to wait.
@@ -41,8 +41,13 @@ pub(super) enum Wait {
     InProgress,
 }
 
+/// An account that has proved who it is lately.
+pub(super) type Known = Arc<Account>;
+
+/// What an account has taken.
 #[derive(Debug)]
-struct Account {
+pub(super) struct Account {
+    pub(super) id: AccountId,
     reads_full_at: AtomicI64,
     writes_full_at: AtomicI64,
     in_progress: Places,
@@ -84,26 +89,20 @@ impl Accounts {
 
     /// Whether the account of this key, of which nobody knows yet who sent it, would be let through. Takes
     /// nothing: a stranger could name anybody's key.
-    pub(super) fn look(&self, key_id: &str, kind: Kind, now_ms: i64) -> Result<(), Wait> {
-        let Some(rate) = self.rate(kind) else { return Ok(()) };
+    pub(super) fn look(&self, key_id: &str, kind: Kind, now_ms: i64) -> Result<Option<Known>, Wait> {
         let account = {
             let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
             known.by_key.get(key_id).map(Arc::clone)
         };
-        let Some(account) = account else { return Ok(()) };
-        let full_at: FullAt = account.full_at(kind).load(Ordering::Relaxed);
-        rate.take(full_at, now_ms, 1).map(drop).map_err(Wait::Rate)
+        if let Some((account, rate)) = account.as_ref().zip(self.rate(kind)) {
+            let full_at: FullAt = account.full_at(kind).load(Ordering::Relaxed);
+            rate.take(full_at, now_ms, 1).map_err(Wait::Rate)?;
+        }
+        Ok(account)
     }
 
     /// Takes a token and a place of the account that a signature has verified.
-    pub(super) fn charge(
-        &self,
-        key_id: &str,
-        account: &AccountId,
-        kind: Kind,
-        now_ms: i64,
-    ) -> Result<Place, Wait> {
-        let account = self.account(key_id, account, now_ms);
+    pub(super) fn charge(&self, account: &Account, kind: Kind, now_ms: i64) -> Result<Place, Wait> {
         let place = account.in_progress.take().ok_or(Wait::InProgress)?;
         let Some(rate) = self.rate(kind) else { return Ok(place) };
         let mut wait = Duration::ZERO;
@@ -112,7 +111,8 @@ impl Accounts {
         taken.map(|_| place).map_err(|_| Wait::Rate(wait))
     }
 
-    fn account(&self, key_id: &str, id: &AccountId, now_ms: i64) -> Arc<Account> {
+    /// The account of a key that a signature has verified.
+    pub(super) fn account(&self, key_id: &str, id: &AccountId, now_ms: i64) -> Known {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(account) = known.by_key.get(key_id) {
             // A key never changes its account.
@@ -121,6 +121,7 @@ impl Accounts {
         known.make_room(self.capacity, now_ms);
         let account = known.by_account.entry(id.clone()).or_insert_with(|| {
             Arc::new(Account {
+                id: id.clone(),
                 reads_full_at: AtomicI64::new(FullAt::MIN),
                 writes_full_at: AtomicI64::new(FullAt::MIN),
                 in_progress: Places::new(self.in_progress),
@@ -132,7 +133,7 @@ impl Accounts {
     }
 }
 
-impl Known {
+impl AllKnown {
     /// Forgets the idle, and if that is not enough, everybody: only who holds a key of ours is remembered, so
     /// nobody can bring it that far on purpose.
     fn make_room(&mut self, capacity: usize, now_ms: i64) {
@@ -168,15 +169,25 @@ mod tests {
         Accounts { capacity, ..Accounts::new(&limits) }
     }
 
-    fn account(number: usize) -> AccountId {
+    fn id(number: usize) -> AccountId {
         format!("{number:012}").parse().expect("an account")
+    }
+
+    fn charge_as(
+        accounts: &Accounts,
+        key: &str,
+        number: usize,
+        kind: Kind,
+        now_ms: i64,
+    ) -> Result<Place, Wait> {
+        accounts.charge(&accounts.account(key, &id(number), now_ms), kind, now_ms)
     }
 
     #[test]
     fn an_account_has_one_bucket_of_each_kind_for_all_its_keys() {
         let accounts = accounts(10);
-        let charge = |key: &str, kind| accounts.charge(key, &account(1), kind, NOW).map(drop);
-        let look = |key: &str, kind| accounts.look(key, kind, NOW);
+        let charge = |key: &str, kind| charge_as(&accounts, key, 1, kind, NOW).map(drop);
+        let look = |key: &str, kind| accounts.look(key, kind, NOW).map(drop);
         assert_eq!(charge("a", Kind::Write), Ok(()));
         assert_eq!(charge("b", Kind::Write), Err(Wait::Rate(Duration::from_secs(1))));
         assert_eq!(look("a", Kind::Write), Err(Wait::Rate(Duration::from_secs(1))));
@@ -184,23 +195,24 @@ mod tests {
         assert_eq!(look("b", Kind::Read), Ok(()), "reading is another bucket");
         assert_eq!(look("c", Kind::Write), Ok(()), "whose key that is, nobody has proved");
         assert_eq!(charge("c", Kind::Write), Err(Wait::Rate(Duration::from_secs(1))));
-        assert_eq!(accounts.charge("d", &account(2), Kind::Write, NOW).map(drop), Ok(()));
+        assert_eq!(charge_as(&accounts, "d", 2, Kind::Write, NOW).map(drop), Ok(()));
     }
 
     #[test]
     fn looking_takes_nothing() {
         let accounts = accounts(10);
-        drop(accounts.charge("a", &account(1), Kind::Read, NOW));
+        drop(charge_as(&accounts, "a", 1, Kind::Read, NOW));
         for _ in 0..100 {
-            assert_eq!(accounts.look("a", Kind::Read, NOW), Ok(()));
+            let found = accounts.look("a", Kind::Read, NOW).expect("a token");
+            assert_eq!(found.map(|account| account.id.clone()), Some(id(1)));
         }
-        assert!(accounts.charge("a", &account(1), Kind::Read, NOW).is_ok());
+        assert!(charge_as(&accounts, "a", 1, Kind::Read, NOW).is_ok());
     }
 
     #[test]
     fn an_account_has_so_many_requests_in_progress() {
         let accounts = accounts(10);
-        let charge = |key: &str, number| accounts.charge(key, &account(number), Kind::Read, NOW);
+        let charge = |key: &str, number| charge_as(&accounts, key, number, Kind::Read, NOW);
         let (first, second) = (charge("a", 1), charge("b", 1));
         assert!(first.is_ok() && second.is_ok());
         assert_eq!(charge("a", 1).map(drop), Err(Wait::InProgress));
@@ -214,7 +226,7 @@ mod tests {
         let accounts = accounts(10);
         for number in 0..100 {
             for key in 0..3 {
-                let _ = accounts.charge(&format!("{number}-{key}"), &account(number), Kind::Write, NOW);
+                let _ = charge_as(&accounts, &format!("{number}-{key}"), number, Kind::Write, NOW);
                 let known = accounts.known.lock().expect("not poisoned");
                 assert!(known.by_key.len() <= 10 && known.by_account.len() <= 10);
             }
@@ -224,10 +236,11 @@ mod tests {
     #[test]
     fn the_idle_are_forgotten_first() {
         let accounts = accounts(10);
-        let charge = |number: usize| accounts.charge(&number.to_string(), &account(number), Kind::Write, NOW);
+        let at = |number: usize, now| charge_as(&accounts, &number.to_string(), number, Kind::Write, now);
+        let charge = |number: usize| at(number, NOW);
         assert!((0..6).all(|number| charge(number).is_ok()));
         let later = NOW + 60_000;
-        let late = |number: usize| accounts.charge(&number.to_string(), &account(number), Kind::Write, later);
+        let late = |number: usize| at(number, later);
         assert!((10..14).all(|number| late(number).is_ok()));
         assert!(late(14).is_ok(), "room is made");
         assert_eq!(late(13).map(drop), Err(Wait::Rate(Duration::from_secs(1))), "and 13 is not forgotten");

@@ -19,7 +19,7 @@ use http::header::AUTHORIZATION;
 use syncline_seams::Clock;
 use syncline_wire::{ErrorCode, WireError};
 
-use self::accounts::{Accounts, Wait};
+use self::accounts::{Accounts, Known, Wait};
 use self::bucket::{Buckets, Rate};
 use super::SourceAddress;
 use super::caller::Caller;
@@ -76,6 +76,8 @@ pub struct Gate {
 #[must_use]
 pub(super) struct Turn {
     _in_progress: Place,
+    /// The account whose key the request names, where it is known.
+    account: Option<Known>,
     _of_account: Option<Place>,
 }
 
@@ -107,12 +109,12 @@ impl Gate {
     /// Takes a place among the requests in progress, unless the account whose key the request names has used
     /// up its rate; before the signature is verified.
     pub(super) fn turn(&self, headers: &HeaderMap, is_read_only: bool) -> Result<Turn, WireError> {
-        if let Some(key_id) = claimed_key(headers) {
+        let account = claimed_key(headers).map_or(Ok(None), |key_id| {
             let looked = self.accounts.look(key_id, Kind::of(is_read_only), self.clock.now_ms());
-            looked.map_err(|wait| self.account_waits(wait))?;
-        }
+            looked.map_err(|wait| self.account_waits(wait))
+        })?;
         let place = self.in_progress.take().ok_or_else(|| self.shed())?;
-        Ok(Turn { _in_progress: place, _of_account: None })
+        Ok(Turn { _in_progress: place, account, _of_account: None })
     }
 
     /// Charges the account of a caller whose signature was verified.
@@ -123,7 +125,10 @@ impl Gate {
         is_read_only: bool,
     ) -> Result<(), WireError> {
         let (kind, now_ms) = (Kind::of(is_read_only), self.clock.now_ms());
-        let charged = self.accounts.charge(&caller.key_id, &caller.account, kind, now_ms);
+        // The key that was looked for is not surely the one whose signature was verified.
+        let known = turn.account.take().filter(|known| known.id == caller.account);
+        let known = known.unwrap_or_else(|| self.accounts.account(&caller.key_id, &caller.account, now_ms));
+        let charged = self.accounts.charge(&known, kind, now_ms);
         turn._of_account = Some(charged.map_err(|wait| self.account_waits(wait))?);
         Ok(())
     }
@@ -154,7 +159,7 @@ impl Gate {
         tokio::select! {
             biased;
             body = body => body,
-            () = self.clock.sleep(self.limits.body_time) => {
+            () = self.later(self.limits.body_time) => {
                 count(&self.counters.late_bodies);
                 self.unproven(source);
                 let time = self.limits.body_time.as_secs_f32();
@@ -171,7 +176,7 @@ impl Gate {
         tokio::select! {
             biased;
             answer = work => answer,
-            () = self.clock.sleep(self.limits.request_time) => {
+            () = self.later(self.limits.request_time) => {
                 count(&self.counters.timed_out);
                 let time = self.limits.request_time.as_secs_f32();
                 let message = format!(
@@ -180,6 +185,11 @@ impl Gate {
                 Err(WireError::new(ErrorCode::InternalServer, message).retry_after(SHED_RETRY).into())
             }
         }
+    }
+
+    /// Completes after a time. No timer is made before somebody waits for it: most requests are answered without waiting.
+    async fn later(&self, time: Duration) {
+        self.clock.sleep(time).await;
     }
 
     fn account_waits(&self, wait: Wait) -> WireError {
