@@ -195,15 +195,11 @@ mod tests {
 
     #[test]
     fn what_is_of_another_type_is_as_if_it_were_missing() {
-        let others =
-            ["null", "true", "-1", "1.5", "1e400", "[]", "[[{}], 1]", "{}", "{\"a\": {\"b\": [1]}}", "\"\""];
+        let others = ["null", "true", "-1", "1.5", "[]", "[[{}], 1]", "{}", "{\"a\": {\"b\": [1]}}", "\"\""];
         for other in others {
             for member in ["text", "label", "inner", "list", "more"] {
                 let json = format!("{{\"{member}\": {other}, \"inner2\": {other}}}");
-                let read: Result<Outer, _> = serde_json::from_str(&json);
-                // The one number that JSON has and nobody can keep.
-                assert_eq!(read.is_err(), other == "1e400", "{json}: {read:?}");
-                let Ok(read) = read else { continue };
+                let read: Outer = serde_json::from_str(&json).expect("readable");
                 let is_text = other == "\"\"";
                 assert_eq!(read.text.get(), (member == "text" && is_text).then_some(""), "{json}");
                 assert_eq!(read.inner.0.name.get(), None, "{json}");

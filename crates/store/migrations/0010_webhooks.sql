@@ -21,6 +21,7 @@ CREATE INDEX webhook_secret_by_webhook ON webhook_secret (webhook_id);
 CREATE TABLE delivery (
   id TEXT PRIMARY KEY,
   link_id TEXT NOT NULL,
+  number BIGINT NOT NULL,             -- counts the link's deliveries
   account_id TEXT NOT NULL,
   region TEXT NOT NULL,
   received_at_ms BIGINT NOT NULL,
@@ -38,6 +39,7 @@ CREATE TABLE delivery (
   replays BIGINT NOT NULL,
   replayed_at_ms BIGINT
 );
+CREATE UNIQUE INDEX delivery_by_number ON delivery (link_id, number);
 -- NULLs are never the same.
 CREATE UNIQUE INDEX delivery_by_dedupe ON delivery (link_id, dedupe);
 CREATE INDEX delivery_by_link ON delivery (link_id, received_at_ms, id);

@@ -202,13 +202,11 @@ fn wake(tx: &mut Tx<'_>, link_id: &str, named: Option<&BTreeSet<String>>) -> Sto
     Ok(Effect { outcome: Outcome::Woke, reason: None, woken })
 }
 
-/// Lets what is too old or too many go.
-fn prune(tx: &Tx<'_>, link_id: &str) -> StoreResult<()> {
+/// Lets what is too old or too many go, `number` being that of the newest of the link.
+fn prune(tx: &Tx<'_>, link_id: &str, number: i64) -> StoreResult<()> {
     tx.execute(
-        "DELETE FROM delivery WHERE link_id = $1 AND (received_at_ms, id) <=
-           (SELECT received_at_ms, id FROM delivery WHERE link_id = $1
-             ORDER BY received_at_ms DESC, id DESC LIMIT 1 OFFSET $2)",
-        params![link_id, DELIVERIES_PER_LINK],
+        "DELETE FROM delivery WHERE link_id = $1 AND number <= $2",
+        params![link_id, number - DELIVERIES_PER_LINK],
     )?;
     // Others may be at it.
     tx.execute(
@@ -255,13 +253,16 @@ impl Store {
                 Says::Ping => Effect::without_effect(Outcome::Ping, None),
                 Says::Nothing(why) => Effect::without_effect(Outcome::Ignored, Some(why)),
             };
+            let newest = "SELECT coalesce(max(number), 0) FROM delivery WHERE link_id = $1";
+            let number = tx.count(newest, params![&link_id])? + 1;
             tx.execute(
-                "INSERT INTO delivery (id, link_id, account_id, region, received_at_ms, dedupe, event, named, outcome,
+                "INSERT INTO delivery (id, link_id, number, account_id, region, received_at_ms, dedupe, event, named, outcome,
                      reason, woken, headers, body, body_bytes, duplicates, replays)
-                   VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, 0, 0)",
+                   VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, 0, 0)",
                 params![
                     new.id,
                     &link_id,
+                    number,
                     scope.account.as_str(),
                     scope.region.as_str(),
                     now_ms,
@@ -276,7 +277,7 @@ impl Store {
                     new.body_bytes
                 ],
             )?;
-            prune(tx, &link_id)?;
+            prune(tx, &link_id, number)?;
             Ok(Accepted::New(effect.outcome))
         })
         .await
