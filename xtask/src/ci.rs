@@ -11,17 +11,18 @@ use std::time::Instant;
 use anyhow::{Context, bail};
 
 use crate::command::{self, cargo};
-use crate::{demo, licences, test};
+use crate::{demo, licences, simulate, test};
 
 type Step = (&'static str, fn() -> anyhow::Result<()>);
 
-const STEPS: [Step; 7] = [
+const STEPS: [Step; 8] = [
     ("format", format),
     ("licences", licences::check),
     ("codegen", codegen),
     ("clippy", clippy),
     ("doc", doc),
     ("test", || test::run(&[])),
+    ("simulate", simulate::full),
     ("demo", demo::demo_smoke),
 ];
 
@@ -85,7 +86,7 @@ mod tests {
 
     #[test]
     fn all_steps_run_unless_some_are_named() {
-        check(&[], &["format", "licences", "codegen", "clippy", "doc", "test", "demo"]);
+        check(&[], &["format", "licences", "codegen", "clippy", "doc", "test", "simulate", "demo"]);
         check(&["clippy"], &["clippy"]);
         check(&["doc", "format"], &["format", "doc"]);
     }

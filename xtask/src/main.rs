@@ -11,6 +11,7 @@ mod licences;
 mod node;
 mod postgres;
 mod python;
+mod simulate;
 mod soak;
 mod test;
 mod version;
@@ -38,10 +39,12 @@ fn dispatch(arguments: &[&str]) -> anyhow::Result<()> {
         Some((&"test", rest)) => test::run(rest),
         Some((&"ci", rest)) => ci::run(rest),
         Some((&"kill", rest)) => kill::run(rest),
+        Some((&"simulate", rest)) => simulate::run(rest),
         Some((&"bench", rest)) => bench::run(rest),
         Some((&"soak", rest)) => soak::run(rest),
         _ => bail!(
             "usage: cargo xtask test [--extended] [-- <test arguments>] | ci [<step> …] | kill [<random kills>] | \
+             simulate [--histories <N>] [--first <seed>] [--seed <seed>] | \
              soak [--seconds N] [--replicas N] [--stacks N] [--database sqlite|postgres] [--seed N] | \
              bench api|sync [--check] [--no-peers] | bench git [--check] | \
              codegen [--check | --import <service-2.json[.gz]>]"

@@ -195,6 +195,11 @@ pub(crate) fn list_stacks(
     Ok(())
 }
 
+/// Where the stack is whose events are asked for.
+pub(crate) fn stack_of_events(region: &Region, name: &str) -> Result<usize, Refusal> {
+    region.find(name).ok_or_else(|| Refusal::validation(format!("Stack [{name}] does not exist")))
+}
+
 /// DescribeStackEvents: newest first. A page continues below the event it ended at, whatever has happened since.
 pub(crate) fn stack_events(
     region: &Region,
@@ -202,11 +207,7 @@ pub(crate) fn stack_events(
     session: &Session<'_>,
     xml: &mut Xml,
 ) -> Result<(), Refusal> {
-    let name = form.required("StackName")?;
-    let Some(index) = region.find(name) else {
-        return Err(Refusal::validation(format!("Stack [{name}] does not exist")));
-    };
-    let stack = &region.stacks[index];
+    let stack = &region.stacks[stack_of_events(region, form.required("StackName")?)?];
     let below = match form.filled("NextToken") {
         None => stack.events.len(),
         Some(token) => parse_token(token).filter(|n| *n <= stack.events.len()).ok_or_else(invalid_token)?,

@@ -271,5 +271,11 @@ fn new_record(
 }
 
 fn naming_of(stack: &Stack, kind: &str, logical_id: &str, properties: &Map<String, Value>) -> Naming {
-    Naming::of(kind, logical_id, properties, &stack.place, uuid::Uuid::new_v4().simple().to_string())
+    Naming::of(
+        kind,
+        logical_id,
+        properties,
+        &stack.place,
+        syncline_seams::chance::uuid().simple().to_string(),
+    )
 }

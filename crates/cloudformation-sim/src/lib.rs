@@ -21,6 +21,7 @@
 mod change_sets;
 mod deletion;
 mod describe;
+mod direct;
 mod engine;
 mod faults;
 mod inspect;
@@ -39,6 +40,7 @@ mod template;
 mod time;
 mod xml;
 
+pub use direct::{Direct, DirectChangeSet, DirectEvent, DirectStack, Refused};
 pub use faults::{CallFault, ResourceVerb, Times};
 pub use inspect::{EventView, Faults, ResourceView, StackView};
 pub use settings::Settings;

@@ -23,6 +23,11 @@ impl Form {
         Self { values }
     }
 
+    /// The form with these fields.
+    pub(crate) fn of(fields: &[(&str, &str)]) -> Self {
+        Self { values: fields.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect() }
+    }
+
     /// The same with another value of a parameter.
     pub(crate) fn with(&self, name: &str, value: &str) -> Self {
         let mut values = self.values.clone();

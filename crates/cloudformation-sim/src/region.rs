@@ -66,7 +66,7 @@ impl Region {
                 self.partition,
                 self.name,
                 self.account,
-                uuid::Uuid::new_v4()
+                syncline_seams::chance::uuid()
             ),
         }
     }
@@ -78,7 +78,7 @@ impl Region {
             self.partition,
             self.name,
             self.account,
-            uuid::Uuid::new_v4()
+            syncline_seams::chance::uuid()
         )
     }
 

@@ -51,7 +51,7 @@ pub(crate) struct State {
     pub(crate) call_faults: CallFaults,
     pub(crate) resource_faults: ResourceFaults,
     pub(crate) role_faults: RoleFaults,
-    executions: Vec<ExecutionView>,
+    pub(crate) executions: Vec<ExecutionView>,
     calls: VecDeque<CallView>,
     /// Calls by action.
     counts: BTreeMap<String, u64>,

@@ -211,7 +211,7 @@ impl Stack {
             self.deleted_ms = Some(at_ms);
         }
         self.events.push(Event {
-            id: uuid::Uuid::new_v4().to_string(),
+            id: syncline_seams::chance::uuid().to_string(),
             logical_id: self.place.stack_name.clone(),
             physical_id: self.place.stack_id.clone(),
             kind: "AWS::CloudFormation::Stack".to_owned(),
@@ -237,7 +237,7 @@ impl Stack {
         record.changed_ms = at_ms;
         let deleting = status.starts_with("DELETE");
         let id = if deleting {
-            format!("{}-{}", record.logical_id, uuid::Uuid::new_v4())
+            format!("{}-{}", record.logical_id, syncline_seams::chance::uuid())
         } else {
             format!("{}-{status}-{}", record.logical_id, crate::time::iso8601(at_ms))
         };

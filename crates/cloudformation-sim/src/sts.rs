@@ -70,7 +70,7 @@ pub(crate) fn assume_role(
             ),
         ));
     }
-    let random = uuid::Uuid::new_v4().simple().to_string().to_uppercase();
+    let random = syncline_seams::chance::uuid().simple().to_string().to_uppercase();
     let key = format!("ASIA{}", &random[..16]);
     let role_id = format!("AROA{}:{session}", &random[16..]);
     let holder = AssumedRole {
@@ -81,8 +81,8 @@ pub(crate) fn assume_role(
     };
     xml.element("Credentials", |xml| {
         xml.leaf("AccessKeyId", &key);
-        xml.leaf("SecretAccessKey", &uuid::Uuid::new_v4().simple().to_string());
-        xml.leaf("SessionToken", &format!("simulated-{}", uuid::Uuid::new_v4().simple()));
+        xml.leaf("SecretAccessKey", &syncline_seams::chance::uuid().simple().to_string());
+        xml.leaf("SessionToken", &format!("simulated-{}", syncline_seams::chance::uuid().simple()));
         xml.leaf("Expiration", &crate::time::iso8601(holder.expires_ms));
     });
     xml.element("AssumedRoleUser", |xml| {

@@ -119,6 +119,8 @@ pub enum Seen {
         change_set: ChangeSetSeen,
         /// The stack.
         stack: StackSeen,
+        /// Whether any event of the stack carries our token: the execution has begun.
+        began: bool,
         /// How the execution with our token ended, if the stack's events tell.
         outcome: Option<Outcome>,
     },
@@ -269,8 +271,8 @@ pub fn next_step(recorded: &Recorded, seen: &Seen) -> Step {
             ChangeSetSeen::Executing | ChangeSetSeen::Executed => Step::Execute,
             _ => Step::Abandon,
         },
-        (Phase::Executing, Seen::Execution { change_set, stack, outcome }) => {
-            while_executing(change_set, stack, outcome.as_ref())
+        (Phase::Executing, Seen::Execution { change_set, stack, began, outcome }) => {
+            while_executing(change_set, stack, *began, outcome.as_ref())
         }
         // What was seen does not fit the phase: look again.
         (Phase::Opened, _) => Step::Watch(Waiting::StackBusy),
@@ -329,7 +331,12 @@ fn with_plan(open: &Open, change_set: &ChangeSetSeen) -> Step {
     }
 }
 
-fn while_executing(change_set: &ChangeSetSeen, stack: &StackSeen, outcome: Option<&Outcome>) -> Step {
+fn while_executing(
+    change_set: &ChangeSetSeen,
+    stack: &StackSeen,
+    began: bool,
+    outcome: Option<&Outcome>,
+) -> Step {
     match (outcome, change_set, stack) {
         (Some(Outcome::Applied), ..) => Step::Succeed { nothing_to_do: false },
         (Some(Outcome::Failed { reason }), ..) => {
@@ -346,7 +353,7 @@ fn while_executing(change_set: &ChangeSetSeen, stack: &StackSeen, outcome: Optio
             None,
             ChangeSetSeen::Missing,
             StackSeen::Settled { .. } | StackSeen::Review | StackSeen::Missing,
-        ) => Step::Replan,
+        ) if !began => Step::Replan,
         (None, ChangeSetSeen::Obsolete | ChangeSetSeen::NoChanges, _) => Step::Abandon,
         (None, ChangeSetSeen::Executed, StackSeen::Settled { rolled_back: false }) => {
             Step::Succeed { nothing_to_do: false }
@@ -358,6 +365,11 @@ fn while_executing(change_set: &ChangeSetSeen, stack: &StackSeen, outcome: Optio
         (None, _, StackSeen::Stuck { status }) => Step::Fail {
             blocker: BlockerKind::ExecutionFailed,
             reason: format!("the execution left the stack in status {status}"),
+        },
+        // It was executed, and whoever took the change set away ended that too.
+        (None, ChangeSetSeen::Missing, StackSeen::Settled { .. } | StackSeen::Review) => Step::Fail {
+            blocker: BlockerKind::ExecutionFailed,
+            reason: "somebody else changed the stack while the change set was executed".to_owned(),
         },
         (None, ChangeSetSeen::Failed { reason }, _) => {
             Step::Fail { blocker: BlockerKind::ExecutionFailed, reason: reason.clone() }
@@ -391,6 +403,11 @@ pub enum Trouble {
         /// request of many, means that it wants fewer.
         retry_after_ms: Option<i64>,
     },
+    /// The commit is not given out any more, as after a force-push: only another head can be read.
+    Gone {
+        /// For people.
+        reason: String,
+    },
 }
 
 /// What follows a trouble.
@@ -405,6 +422,11 @@ pub enum AfterTrouble {
     },
     /// End the attempt without a blocker: the configuration it belongs to is not the one in force any more.
     GiveUp {
+        /// For people.
+        reason: String,
+    },
+    /// Give the attempt's commit up and read the branch again, whatever of it changed.
+    ReadAgain {
         /// For people.
         reason: String,
     },
@@ -437,6 +459,7 @@ pub fn after_trouble(trouble: &Trouble, failures: i64, jitter: f64, replaced: bo
             reason,
             ..
         } if replaced && failures + 1 >= OUTAGE_LIMIT => AfterTrouble::GiveUp { reason: reason.clone() },
+        Trouble::Gone { reason } => AfterTrouble::ReadAgain { reason: reason.clone() },
         Trouble::Refused { blocker, reason } => {
             AfterTrouble::Fail { blocker: *blocker, reason: reason.clone() }
         }
@@ -603,8 +626,8 @@ mod tests {
     fn an_execution_is_watched_to_its_end() {
         let executing = in_phase(Phase::Executing);
         let settled = || StackSeen::Settled { rolled_back: false };
-        let check = |change_set, stack, outcome, is: fn(&Step) -> bool| {
-            let seen = Seen::Execution { change_set, stack, outcome };
+        let check = |change_set, stack, outcome: Option<Outcome>, is: fn(&Step) -> bool| {
+            let seen = Seen::Execution { change_set, stack, began: outcome.is_some(), outcome };
             let step = next_step(&executing, &seen);
             assert!(is(&step), "{seen:?} gave {step:?}");
         };
@@ -620,6 +643,14 @@ mod tests {
             matches!(s, Step::Fail { .. })
         });
         check(ChangeSetSeen::Executed, StackSeen::Missing, None, |s| matches!(s, Step::Fail { .. }));
+        for stack in [StackSeen::Missing, StackSeen::Review, settled()] {
+            let gone = |began| {
+                let (change_set, stack) = (ChangeSetSeen::Missing, stack.clone());
+                next_step(&executing, &Seen::Execution { change_set, stack, began, outcome: None })
+            };
+            assert_eq!(gone(false), Step::Replan, "{stack:?}: it never was executed");
+            assert!(matches!(gone(true), Step::Fail { .. }), "{stack:?}: it is not executed twice");
+        }
         check(
             ChangeSetSeen::Executed,
             StackSeen::Settled { rolled_back: true },
@@ -644,6 +675,8 @@ mod tests {
         assert_eq!(retry(&refused, 0), (1000, Some(BlockerKind::RoleNotAssumable)));
         let content = Trouble::Refused { blocker: BlockerKind::InvalidFile, reason: "no".into() };
         assert!(matches!(after_trouble(&content, 0, 0.0, false), AfterTrouble::Fail { .. }));
+        let gone = Trouble::Gone { reason: "no".into() };
+        assert!(matches!(after_trouble(&gone, 0, 0.0, false), AfterTrouble::ReadAgain { .. }));
         assert!(matches!(after_trouble(&refused, 3, 0.0, true), AfterTrouble::Retry { .. }));
         assert!(matches!(after_trouble(&refused, 4, 0.0, true), AfterTrouble::GiveUp { .. }));
         assert!(matches!(after_trouble(&silent, 4, 0.0, true), AfterTrouble::Retry { .. }));

@@ -1,4 +1,4 @@
-//! The seams between Syncline and the world: time, outside calls, and what must not be seen.
+//! The seams between Syncline and the world: time, chance, outside calls, and what must not be seen.
 //!
 //! Everything that waits, reads a clock, commits or talks to somebody else does it through this crate, so
 //! that tests can run on virtual time and make any single commit or call fail, hang or be the last thing the
@@ -7,8 +7,11 @@
 //! **Architecture Invariant:** no other crate reads the system clock, sleeps, or awaits an outside call
 //! without [`Outside::call`] (enforced by `disallowed-methods` in `clippy.toml`).
 
+pub mod chance;
 mod clock;
 mod faults;
+#[cfg(feature = "mutants")]
+pub mod mutant;
 mod outside;
 mod secret;
 

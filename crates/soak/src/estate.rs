@@ -24,20 +24,20 @@ const AT_ONCE: usize = 4;
 
 const TEMPLATE: &str = "Parameters:\n  Name:\n    Type: String\nResources:\n  Topic:\n    Type: AWS::SNS::Topic\n    Properties:\n      DisplayName: !Ref Name\n";
 
-/// What a stack's deployment file says.
+/// What a stack's deployment file says. Every value is used once: a commit that leaves a file as it is concerns nobody.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Content {
-    /// The template's parameter; every value is used once.
+    /// The template's parameter.
     Name(String),
     /// Nothing that could be deployed.
-    Broken,
+    Broken(String),
 }
 
 impl Content {
     fn file(&self) -> String {
         match self {
             Self::Name(name) => format!("template-file-path: template.yaml\nparameters:\n  Name: {name}\n"),
-            Self::Broken => "template-file-path: template.yaml\nno-such-key: true\n".to_owned(),
+            Self::Broken(value) => format!("template-file-path: template.yaml\nno-such-key: {value}\n"),
         }
     }
 }
@@ -175,9 +175,10 @@ impl Estate {
         let mut contents = Vec::new();
         for number in chosen {
             self.values += 1;
+            let value = format!("value-{}", self.values);
             let content = match choices.usize(..BROKEN) {
-                0 => Content::Broken,
-                _ => Content::Name(format!("value-{}", self.values)),
+                0 => Content::Broken(value),
+                _ => Content::Name(value),
             };
             files.push((self.stacks[number].file(), content.file()));
             contents.push((number, content));
@@ -262,4 +263,16 @@ pub async fn tag(client: &Client, arn: &str, key: &str) -> Result<(), String> {
     let tag = Tag::builder().key(key).value("yes").build().map_err(|error| error.to_string())?;
     let tagged = client.tag_resource().resource_arn(arn).tags(tag).send().await;
     tagged.map(drop).map_err(|error| format!("{}", DisplayErrorContext(&error)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn another_value_is_another_file_whether_it_is_valid_or_not() {
+        let (one, other) = ("value-1".to_owned(), "value-2".to_owned());
+        assert_ne!(Content::Broken(one.clone()).file(), Content::Broken(other.clone()).file());
+        assert_ne!(Content::Name(one).file(), Content::Name(other).file());
+    }
 }

@@ -17,8 +17,6 @@ use crate::verdict;
 const HELD_BACK: usize = 10;
 /// A replica is stopped for longer than its leases of 15 s last.
 const PAUSE: Duration = Duration::from_secs(18);
-/// How long the first syncs, and those after the storm, may take on a busy machine; each lease of a dead replica costs 15 s.
-const SETTLE_LIMIT: Duration = Duration::from_secs(600);
 
 /// The flags of the long run.
 #[derive(Debug, Clone, Args)]
@@ -26,6 +24,9 @@ pub struct SoakArgs {
     /// How long replicas are killed.
     #[arg(long, default_value_t = 120, value_parser = clap::value_parser!(u64).range(1..))]
     pub seconds: u64,
+    /// How many seconds it may take after the kills until everything is at rest; each lease of a dead replica costs 15.
+    #[arg(long, default_value_t = 600, value_parser = clap::value_parser!(u64).range(1..))]
+    pub settle_seconds: u64,
     /// How many replicas; 3, or 1 on SQLite, unless said otherwise.
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..=20))]
     pub replicas: Option<u64>,
@@ -118,7 +119,7 @@ pub async fn report(args: &SoakArgs) -> anyhow::Result<Option<Report>> {
         PAUSE.as_secs(),
         happened.pushes
     );
-    let settled = settle(&fleet, &estate, SETTLE_LIMIT).await;
+    let settled = settle(&fleet, &estate, Duration::from_secs(args.settle_seconds)).await;
     let settled_ms = SystemClock.now_ms();
     let mut found = settled.err().unwrap_or_default();
     let mut shown = shown(&fleet, &estate, &found).await;

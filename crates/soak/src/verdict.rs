@@ -54,10 +54,10 @@ pub async fn at_rest(client: &Client, fleet: &Fleet, estate: &Estate, stack: &St
             }
             match content {
                 Content::Name(name) => is_deployed(view.as_ref(), name),
-                Content::Broken => Err("a file that is not valid was synced".to_owned()),
+                Content::Broken(_) => Err("a file that is not valid was synced".to_owned()),
             }
         }
-        ResourceSyncStatus::Failed if *content == Content::Broken || stack.fails => {
+        ResourceSyncStatus::Failed if matches!(content, Content::Broken(_)) || stack.fails => {
             let blockers = client
                 .get_sync_blocker_summary()
                 .sync_type(SyncConfigurationType::CfnStackSync)
@@ -153,7 +153,7 @@ impl History<'_> {
         let kinds: Vec<_> = attempt.events.iter().map(|event| event.kind).collect();
         let count = |kind| kinds.iter().filter(|seen| **seen == kind).count();
         let content = self.place(attempt).and_then(|place| self.stack.at(place));
-        let may_fail = self.stack.fails || content == Some(&Content::Broken);
+        let may_fail = self.stack.fails || matches!(content, Some(Content::Broken(_)));
         let mut found = Vec::new();
         let is_whole = attempt.events.len() < EVENTS_TOLD;
         if is_whole && kinds.first() != Some(&EventKind::AttemptStarted) {
@@ -205,7 +205,7 @@ impl History<'_> {
                     by_content.entry(value.clone()).or_default().push(name);
                 }
                 Some(Content::Name(_)) => {}
-                Some(Content::Broken) | None => {
+                Some(Content::Broken(_)) | None => {
                     found.push(format!("'{name}' has no valid file: {attempt:?}"))
                 }
             }

@@ -1,7 +1,7 @@
 //! Accounts: who owns what, and the ExternalId that their roles are assumed with.
 
 use syncline_model::names::AccountId;
-use uuid::Uuid;
+use syncline_seams::chance;
 
 use crate::sql::params;
 use crate::{Store, StoreResult};
@@ -28,7 +28,7 @@ impl Store {
         let wanted = id.clone();
         let external_id = self
             .write("store.create_account", move |tx| {
-                let made = format!("syncline-{}", Uuid::new_v4().simple());
+                let made = format!("syncline-{}", chance::uuid().simple());
                 let now = tx.now_ms();
                 tx.execute(
                     "INSERT INTO account (id, external_id, created_at_ms) VALUES ($1, $2, $3)

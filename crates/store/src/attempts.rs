@@ -1,8 +1,8 @@
 //! Attempts to drive one stack to one revision. Only the holder of the sync's claim writes them.
 
 use syncline_model::plan::{Phase, Wanted};
-use syncline_model::sync::{AttemptStatus, EventKind, Release, Revision, SyncEvent};
-use uuid::Uuid;
+use syncline_model::sync::{AttemptStatus, BlockerKind, EventKind, Release, Revision, SyncEvent};
+use syncline_seams::chance;
 
 use crate::blockers::NewBlocker;
 use crate::events::{self, Of};
@@ -77,6 +77,8 @@ pub struct Progress {
     pub blocker: Option<NewBlocker>,
     /// The target answers: resolve the blockers that said it does not.
     pub recovered: bool,
+    /// The attempt's commit is gone: a new generation, for which the branch is read whatever of it changed.
+    pub read_again: bool,
     /// Nothing more is done under the claim: it is given back with this, and the sync is due again at this time, in
     /// milliseconds since the Unix epoch, or at once if it was woken meanwhile.
     pub due_again_ms: Option<i64>,
@@ -168,6 +170,16 @@ fn wake_successors(tx: &mut Tx<'_>, sync_id: &str, role_arn: &str) -> StoreResul
     Ok(())
 }
 
+/// A new generation: the branch is read for it, and whatever it says then is synced, also what an attempt had before.
+fn read_again(tx: &mut Tx<'_>, sync_id: &str) -> StoreResult<()> {
+    let found = tx.row(
+        "UPDATE sync_configuration SET generation = generation + 1 WHERE id = $1 AND deleted = 0 RETURNING link_id",
+        params![sync_id],
+    )?;
+    let link_id = found.map(|mut row| row.text()).transpose()?;
+    link_id.map_or(Ok(()), |link_id| work::wake(tx, &link_id))
+}
+
 /// Resolves the blockers that said the target does not answer.
 fn end_outages(tx: &Tx<'_>, sync_id: &str) -> StoreResult<()> {
     blockers::resolve_where(tx, sync_id, "the outage is over", |kind| {
@@ -205,7 +217,7 @@ impl Store {
             }
             let number =
                 tx.count("SELECT coalesce(max(number), 0) + 1 FROM attempt WHERE sync_id = $1", params![sync_id])?;
-            let id = format!("syncline-{}", Uuid::new_v4());
+            let id = format!("syncline-{}", chance::uuid());
             let now = tx.now_ms();
             tx.execute(
                 "INSERT INTO attempt (id, sync_id, number, status, phase, phase_since_ms, started_at_ms,
@@ -287,6 +299,9 @@ impl Store {
             events::append(tx, Of::Sync, &id, progress.events)?;
             if progress.recovered {
                 end_outages(tx, &claim.id)?;
+            }
+            if progress.read_again {
+                read_again(tx, &claim.id)?;
             }
             if let Some(blocker) = &progress.blocker {
                 blockers::raise(tx, &claim.id, blocker)?;
@@ -372,7 +387,17 @@ impl Store {
             }
             wake_successors(tx, &claim.id, &role_arn)?;
             if let Some(blocker) = &ending.blocker {
+                if blocker.kind == BlockerKind::InvalidFile {
+                    // An earlier attempt met them. Nobody asks the target now, so nobody would find them over.
+                    blockers::resolve_where(tx, &claim.id, "the newest revision asks nothing of the target", |kind| {
+                        kind.release() == Release::Recovery && !kind.is_of_repository()
+                    })?;
+                }
                 blockers::raise(tx, &claim.id, blocker)?;
+                if blocker.kind.is_of_repository() {
+                    // The blocker ends once the branch can be read; then this revision is to be tried again.
+                    read_again(tx, &claim.id)?;
+                }
             }
             let rests = may_rest
                 && ending.status == AttemptStatus::Succeeded

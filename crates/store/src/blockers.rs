@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use syncline_model::sync::{BlockerKind, BlockerStatus, Release};
-use uuid::Uuid;
+use syncline_seams::chance;
 
 use crate::change::Change;
 use crate::sql::{Row, Tx, params, to_json};
@@ -109,7 +109,7 @@ pub(crate) fn raise(tx: &Tx<'_>, sync_id: &str, new: &NewBlocker) -> StoreResult
            VALUES ($1, $2, (SELECT coalesce(max(number), 0) + 1 FROM blocker WHERE sync_id = $2), $3, 'ACTIVE',
                    $4, $5, $6)",
         params![
-            Uuid::new_v4().to_string(),
+            chance::uuid().to_string(),
             sync_id,
             new.kind.as_str(),
             &new.reason,

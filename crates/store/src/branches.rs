@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use syncline_model::sync::{BlockerKind, EventKind, Release, RepositoryAttemptStatus, Revision, SyncEvent};
-use uuid::Uuid;
+use syncline_seams::chance;
 
 use crate::blockers::{self, NewBlocker};
 use crate::events::{self, Of};
@@ -139,7 +139,7 @@ fn insert_attempt(
     sha: Option<&str>,
     status: RepositoryAttemptStatus,
 ) -> StoreResult<String> {
-    let id = Uuid::new_v4().to_string();
+    let id = chance::uuid().to_string();
     tx.execute(
         "INSERT INTO repository_attempt (id, branch_id, number, sha, status, started_at_ms)
            VALUES ($1, $2, (SELECT coalesce(max(number), 0) + 1 FROM repository_attempt WHERE branch_id = $2),

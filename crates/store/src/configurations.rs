@@ -2,7 +2,7 @@
 
 use syncline_model::names::RoleArn;
 use syncline_model::sync::BlockerKind;
-use uuid::Uuid;
+use syncline_seams::chance;
 
 use crate::change::Change;
 use crate::page::{Cursor, Page, PageOf};
@@ -206,7 +206,7 @@ fn branch_quota_reached(
 
 /// The branch has a row and its link looks at it at once.
 fn follow_branch(tx: &mut Tx<'_>, link_id: &str, branch: &str) -> StoreResult<()> {
-    let id = Uuid::new_v4().to_string();
+    let id = chance::uuid().to_string();
     let made = tx.execute(
         "INSERT INTO branch (id, link_id, name, head_seq, failures) VALUES ($1, $2, $3, 0, 0)
            ON CONFLICT (link_id, name) DO NOTHING",
@@ -256,7 +256,7 @@ impl Store {
             if let Some(which) = branch_quota_reached(tx, &new.link_id, &new.branch, "", quotas)? {
                 return Ok(CreateConfiguration::LimitExceeded(which));
             }
-            let id = Uuid::new_v4().to_string();
+            let id = chance::uuid().to_string();
             tx.execute(
                 "INSERT INTO sync_configuration (id, account_id, region, sync_type, resource_name, link_id,
                      branch, config_file, role_arn, role_account, publish_deployment_status,

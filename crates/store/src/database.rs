@@ -24,13 +24,44 @@ pub(crate) enum Database {
 /// A file of SQLite: one writer, and readers on the threads that ask.
 pub(crate) struct Sqlite {
     pub(crate) writer: Mutex<Option<mpsc::Sender<raw::Job>>>,
-    pub(crate) writer_thread: std::thread::JoinHandle<()>,
+    /// None where something else does the jobs.
+    pub(crate) writer_thread: Option<std::thread::JoinHandle<()>>,
     readers: Arc<Readers>,
     // Held as long as the store is open.
     _lock: std::fs::File,
 }
 
+/// What does the jobs of a file of SQLite has in hand.
+pub(crate) struct Writing {
+    pub(crate) connection: rusqlite::Connection,
+    pub(crate) readers: Arc<Readers>,
+    pub(crate) jobs: mpsc::Receiver<raw::Job>,
+}
+
 impl Sqlite {
+    /// Opens a file as [`open`] does, with nobody yet to do its jobs.
+    pub(crate) fn open<T>(
+        path: &Path,
+        clock: &dyn Clock,
+        prepare: impl FnOnce(&mut Starting<'_>, bool) -> StoreResult<T>,
+    ) -> StoreResult<(Self, Writing, T)> {
+        let (lock, mut connection, schema) = open_file(path)?;
+        raw::void_leases(&connection)?;
+        let mut starting = Starting { on: On::Sqlite(&mut connection), clock };
+        let prepared = prepare(&mut starting, schema.is_new())?;
+        let readers = Arc::new(Readers::new(path.to_owned()));
+        readers.follow(&mut connection)?;
+        let (writer, jobs) = mpsc::channel();
+        let writing = Writing { connection, readers: Arc::clone(&readers), jobs };
+        let sqlite = Self { writer: Mutex::new(Some(writer)), writer_thread: None, readers, _lock: lock };
+        Ok((sqlite, writing, prepared))
+    }
+
+    /// Whether nothing would write any more.
+    pub(crate) fn is_without_writer(&self) -> bool {
+        self.writer_thread.as_ref().is_some_and(std::thread::JoinHandle::is_finished)
+    }
+
     /// Runs one read on this thread.
     pub(crate) fn read<T>(
         &self,
@@ -80,19 +111,12 @@ pub(crate) fn open<T: Send>(
 ) -> StoreResult<(Database, T)> {
     match location {
         Location::Sqlite(path) => {
-            let (lock, mut connection, schema) = open_file(path)?;
-            raw::void_leases(&connection)?;
-            let mut starting = Starting { on: On::Sqlite(&mut connection), clock };
-            let prepared = prepare(&mut starting, schema.is_new())?;
-            let readers = Arc::new(Readers::new(path.clone()));
-            readers.follow(&mut connection)?;
-            let (writer, jobs) = mpsc::channel();
-            let writers_readers = Arc::clone(&readers);
+            let (mut sqlite, writing, prepared) = Sqlite::open(path, clock, prepare)?;
             let writer_thread = std::thread::Builder::new()
                 .name("store-writer".into())
-                .spawn(move || raw::work(&connection, &writers_readers, &jobs))
+                .spawn(move || raw::work(&writing.connection, &writing.readers, &writing.jobs))
                 .map_err(|error| no_thread(location, &error))?;
-            let sqlite = Sqlite { writer: Mutex::new(Some(writer)), writer_thread, readers, _lock: lock };
+            sqlite.writer_thread = Some(writer_thread);
             Ok((Database::Sqlite(sqlite), prepared))
         }
         Location::Postgres(server) => {

@@ -42,6 +42,8 @@ mod readers;
 mod seed;
 mod sql;
 mod status;
+#[cfg(feature = "simulation")]
+mod stepwise;
 mod suspensions;
 mod syncs;
 mod tags;
@@ -89,6 +91,8 @@ pub use paths::{Indexed, SyncFile};
 #[cfg(feature = "seed")]
 pub use seed::Seed;
 pub use status::{AttemptStatusRow, RepositoryStatus, SyncStatus};
+#[cfg(feature = "simulation")]
+pub use stepwise::Writer;
 pub use suspensions::{Suspended, Suspension};
 pub use syncs::SyncRecord;
 pub use tags::{ChangeTags, TAGS_PER_RESOURCE, Tag, Tagged};
@@ -189,6 +193,9 @@ struct Inner {
     is_write_failing: AtomicBool,
     /// Statements that were run in reads and writes.
     statements: Arc<AtomicU64>,
+    /// Notified of each write that is handed over.
+    #[cfg(feature = "simulation")]
+    arrived: Arc<Notify>,
 }
 
 impl std::fmt::Debug for Store {
@@ -215,6 +222,18 @@ impl Store {
         let (database, keys) = database::open(&location, &*clock, &wakes, |starting, is_new| {
             keyring::open(starting, &location, &keys, is_new)
         })?;
+        Self::of(location, database, keys, wakes, clock, outside)
+    }
+
+    /// The store of an open database.
+    fn of(
+        location: Location,
+        database: Database,
+        keys: keyring::Keys,
+        wakes: Arc<Notify>,
+        clock: Arc<dyn Clock>,
+        outside: Outside,
+    ) -> StoreResult<Self> {
         Ok(Self {
             inner: Arc::new(Inner {
                 location,
@@ -227,6 +246,8 @@ impl Store {
                 refused_writes: AtomicU64::new(0),
                 is_write_failing: AtomicBool::new(false),
                 statements: Arc::default(),
+                #[cfg(feature = "simulation")]
+                arrived: Arc::default(),
             }),
             most_waiting: u32::MAX,
         })
@@ -310,7 +331,7 @@ impl Store {
     /// Whatever the database says; [`StoreError::Closed`] if the writer is gone.
     pub async fn ping(&self) -> StoreResult<()> {
         if let Database::Sqlite(sqlite) = &self.inner.database
-            && sqlite.writer_thread.is_finished()
+            && sqlite.is_without_writer()
         {
             return Err(StoreError::Closed);
         }
@@ -402,6 +423,8 @@ impl Store {
                 });
                 let writer = sqlite.writer.lock().unwrap_or_else(PoisonError::into_inner);
                 writer.as_ref().and_then(|writer| writer.send(job).ok()).ok_or(StoreError::Closed)?;
+                #[cfg(feature = "simulation")]
+                self.inner.arrived.notify_one();
             }
             Database::Postgres(postgres) => postgres.write(write, begins, is_wanted, body)?,
         }
@@ -451,7 +474,7 @@ mod tests {
         // The end of the channel is the end of the writer, as would be whatever else ends it.
         let Database::Sqlite(sqlite) = &store.inner.database else { panic!("not SQLite") };
         drop(sqlite.writer.lock().expect("not poisoned").take());
-        while !sqlite.writer_thread.is_finished() {
+        while !sqlite.is_without_writer() {
             std::thread::yield_now();
         }
         assert!(matches!(store.ping().await, Err(StoreError::Closed)));

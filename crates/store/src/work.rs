@@ -63,8 +63,8 @@ impl Claim {
 }
 
 /// Takes the most overdue work of a lane that nobody holds. The outer WHERE re-checks the lease under the row lock;
-/// MATERIALIZED has PostgreSQL lock no more rows than it takes.
-pub(crate) const CLAIM: &str = "WITH due AS MATERIALIZED (SELECT id FROM work
+/// MATERIALIZED has PostgreSQL lock no more rows than it takes; it would have SQLite make a table for each claim.
+pub(crate) const CLAIM: &str = "WITH due AS /*pg MATERIALIZED*/ (SELECT id FROM work
                  WHERE kind = $1 AND lane = $2 AND due_at_ms <= $3
                    AND (lease_until_ms IS NULL OR lease_until_ms <= $3)
                  ORDER BY due_at_ms LIMIT $6 /*pg FOR UPDATE SKIP LOCKED*/)
@@ -121,7 +121,14 @@ pub(crate) fn insert(tx: &mut Tx<'_>, kind: Kind, id: &str, due: bool) -> StoreR
 
 /// Gives a claim back within the transaction that writes the last of what was done under it.
 pub(crate) fn release(tx: &mut Tx<'_>, claim: &Claim, due_at_ms: Option<i64>) -> StoreResult<()> {
-    tx.execute(RELEASE, params![&claim.id, &claim.owner, claim.epoch, claim.wake_seq, due_at_ms])?;
+    let seen = claim.wake_seq;
+    #[cfg(feature = "mutants")]
+    let seen = if syncline_seams::mutant::is(syncline_seams::mutant::Mutant::ReleaseForgetsWakes) {
+        tx.count("SELECT coalesce(max(wake_seq), 0) FROM work WHERE id = $1", params![&claim.id])?
+    } else {
+        seen
+    };
+    tx.execute(RELEASE, params![&claim.id, &claim.owner, claim.epoch, seen, due_at_ms])?;
     tx.note_wake();
     Ok(())
 }
@@ -129,6 +136,10 @@ pub(crate) fn release(tx: &mut Tx<'_>, claim: &Claim, due_at_ms: Option<i64>) ->
 /// Refuses the transaction unless the claim still stands, and lets nobody else change what the work is about before it
 /// is committed.
 pub(crate) fn fence(tx: &Tx<'_>, claim: &Claim) -> StoreResult<()> {
+    #[cfg(feature = "mutants")]
+    if syncline_seams::mutant::is(syncline_seams::mutant::Mutant::WritesWithoutLease) {
+        return Ok(());
+    }
     lock_subject(tx, claim)?;
     check_held(tx, claim)
 }
@@ -244,22 +255,7 @@ impl Store {
     }
 
     /// Claims the most overdue work of lanes for `lease_ms` milliseconds, up to so many pieces of each; fewer where
-    /// others were faster.
-    ///
-    /// # Errors
-    /// The database's.
-    pub async fn claim_in(
-        &self,
-        kind: Kind,
-        lanes: Vec<(Lane, u32)>,
-        owner: &str,
-        lease_ms: i64,
-    ) -> StoreResult<Vec<Claim>> {
-        let claims = self.claim_and_look(kind, lanes, owner, lease_ms).await?;
-        Ok(claims.into_iter().map(|(claim, _)| claim).collect())
-    }
-
-    /// The same, with what is recorded of each sync at that moment: whoever claims one asks for it next.
+    /// others were faster. With what is recorded of each sync at that moment: whoever claims one asks for it next.
     ///
     /// # Errors
     /// The database's.

@@ -103,7 +103,7 @@ async fn parts_with(
     let mut git = GitSettings::new(config.data_dir.join("git-cache"));
     git.egress = egress.clone();
     git.search_path.clone_from(&config.search_path);
-    let git = Git::new(git, seams.outside.clone());
+    let git = Arc::new(Git::new(git, seams.outside.clone()));
     let worker = Arc::new(Worker::new(
         store.clone(),
         git,

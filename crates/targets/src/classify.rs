@@ -25,6 +25,18 @@ pub(crate) enum Operation {
 }
 
 impl Operation {
+    const ALL: [Self; 9] = [
+        Self::DescribeStacks,
+        Self::CreateChangeSet,
+        Self::DescribeChangeSet,
+        Self::DeleteChangeSet,
+        Self::ExecuteChangeSet,
+        Self::DescribeStackEvents,
+        Self::ListStacks,
+        Self::AssumeRole,
+        Self::GetCallerIdentity,
+    ];
+
     /// The name of its fault point.
     pub(crate) fn point(self) -> &'static str {
         match self {
@@ -92,6 +104,25 @@ pub(crate) fn classify(operation: Operation, failure: Failure, role: Option<&Rol
         Meaning::InvalidChangeSetStatus => TargetError::InvalidChangeSetStatus { message },
         Meaning::InvalidState => TargetError::InvalidState { message },
     }
+}
+
+/// What the caller is to do about an answer with one of AWS's errors; for those that stand in for AWS.
+///
+/// `action` is the call's name, such as `CreateChangeSet`; `role`, the one to be assumed, for `AssumeRole`. `None` if
+/// this crate makes no such call.
+#[must_use]
+pub fn refusal(
+    action: &str,
+    status: u16,
+    code: &str,
+    message: &str,
+    role: Option<&RoleArn>,
+) -> Option<TargetError> {
+    let operation =
+        Operation::ALL.into_iter().find(|operation| operation.point().ends_with(&format!(".{action}")))?;
+    let (code, message) = (Some(code.to_owned()), Some(message.to_owned()));
+    let answered = Failure::Answered { status, code, message, retry_after_ms: None };
+    Some(classify(operation, answered, role))
 }
 
 /// Whether the other side no longer takes the credentials of this call.

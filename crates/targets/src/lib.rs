@@ -15,13 +15,16 @@ mod access;
 mod classify;
 mod cloudformation;
 mod error;
+mod events;
 mod scrub;
 mod statuses;
 mod target;
 
 pub use access::{Access, CallerIdentity, SYNC_SERVICE_PRINCIPAL, trust_policy, trust_statement};
-pub use cloudformation::{AwsSource, CloudFormation, Settings};
+pub use classify::refusal;
+pub use cloudformation::{AwsSource, CloudFormation, Listed, Listings, Settings};
 pub use error::TargetError;
+pub use events::Gathering;
 pub use statuses::{ChangeAction, ChangeSetStatus, ExecutionStatus, Replacement, StackStatus};
 pub use target::{
     Answer, Change, ChangeSet, ChangeSetKind, ChangeSetRef, ChangeSetRequest, Execution, InProgress,

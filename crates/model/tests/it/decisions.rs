@@ -98,7 +98,7 @@ impl Sync {
             Look::Execution => {
                 let change_set = self.change_set();
                 let outcome = (change_set == ChangeSetSeen::Executed).then_some(Outcome::Applied);
-                Seen::Execution { change_set, stack, outcome }
+                Seen::Execution { change_set, stack, began: outcome.is_some(), outcome }
             }
         }
     }

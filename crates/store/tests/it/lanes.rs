@@ -70,8 +70,9 @@ async fn work_of_an_earlier_version_gets_its_lane_with_its_first_claim() {
     let database = rusqlite::Connection::open(world.database()).expect("the database");
     database.execute("UPDATE work SET lane = ''", []).expect("as it was");
     assert_eq!(due(&world, Kind::Link).await, ["//"]);
-    let claimed = world.store.claim_in(Kind::Link, vec![(Lane::default(), 9)], "worker", LEASE_MS).await;
-    let claim = claimed.expect("written").remove(0);
+    let lanes = vec![(Lane::default(), 9)];
+    let claimed = world.store.claim_and_look(Kind::Link, lanes, "worker", LEASE_MS).await;
+    let (claim, _) = claimed.expect("written").remove(0);
     assert_eq!(claim.lane.to_string(), "111111111111/git:git.example.com/");
     world.store.release(claim, Some(START_MS)).await.expect("released");
     assert_eq!(due(&world, Kind::Link).await, ["111111111111/git:git.example.com/"]);
@@ -86,10 +87,10 @@ async fn a_throttled_endpoint_is_paused_for_every_worker_and_others_go_on() {
     let lanes = |backlog: Backlog| backlog.due.into_iter().map(|due| (due.lane, 9)).collect();
     let backlog = world.store.backlog(Kind::Link).await.expect("read");
     assert_eq!(backlog.allowed("git:git.example.com"), None);
-    let mut claims =
-        world.store.claim_in(Kind::Link, lanes(backlog), "worker", LEASE_MS).await.expect("claimed");
-    claims.sort_by(|one, other| one.lane.account.cmp(&other.lane.account));
-    let [throttled, untouched] = <[_; 2]>::try_from(claims).expect("two");
+    let claimed = world.store.claim_and_look(Kind::Link, lanes(backlog), "worker", LEASE_MS).await;
+    let mut claims = claimed.expect("written");
+    claims.sort_by(|(one, _), (other, _)| one.lane.account.cmp(&other.lane.account));
+    let [(throttled, _), (untouched, _)] = <[_; 2]>::try_from(claims).expect("two");
     let record = |claim| {
         let store = world.store.clone();
         async move { store.record_throttled(&claim, 8, None, 0.0).await }

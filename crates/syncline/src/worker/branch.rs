@@ -35,7 +35,9 @@ impl Worker {
                         }
                         // This commit cannot be read, ever: the next one may.
                         AfterTrouble::Fail { blocker, reason } => (None, Some(blocker), reason),
-                        AfterTrouble::GiveUp { reason } => (None, None, reason),
+                        AfterTrouble::GiveUp { reason } | AfterTrouble::ReadAgain { reason } => {
+                            (None, None, reason)
+                        }
                     };
                 let hopeless = delay_ms.is_none();
                 self.store.record_read_trouble(claim, &branch, &attempt, &reason, blocker, hopeless).await?;
@@ -58,7 +60,7 @@ impl Worker {
         })?;
         self.heads.spend(&remote);
         self.git.fetch(&remote, &link.link.id, &commit).await.map_err(|error| trouble_of(&error))?;
-        let head = Head { git: &self.git, remote: &remote, link_id: &link.link.id, commit: &commit };
+        let head = Head { git: &*self.git, remote: &remote, link_id: &link.link.id, commit: &commit };
         let changes = head.changes_since(&branch.bases).await;
         let mut syncs = branch.syncs.clone();
         let mut considered = Considered::default();

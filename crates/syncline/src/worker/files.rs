@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use syncline_git::GitError;
 use syncline_model::names::{ObjectId, RepoPath};
 use syncline_model::plan::Trouble;
 use syncline_model::sync::BlockerKind;
@@ -59,10 +60,10 @@ impl Worker {
             Err(error) => return Ok(Err(invalid(format!("the revision is unusable: {error}")))),
         };
         let read = async |path: &RepoPath, limit: u64| {
-            self.git
-                .read(&remote, &link.link.id, &commit, path, limit)
-                .await
-                .map_err(|error| trouble_of(&error))
+            self.git.read(&remote, &link.link.id, &commit, path, limit).await.map_err(|error| match &error {
+                GitError::CommitGone { .. } => Trouble::Gone { reason: error.to_string() },
+                _ => trouble_of(&error),
+            })
         };
         Ok(async {
             let config_path: RepoPath =

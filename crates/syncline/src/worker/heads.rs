@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use sha2::{Digest as _, Sha256};
-use syncline_git::{Git, GitError, Remote};
+use syncline_git::{GitError, Remote, Repositories};
 use syncline_model::names::{BranchName, ObjectId};
 use syncline_seams::Clock;
 use uuid::Uuid;
@@ -131,10 +131,10 @@ impl Heads {
     /// The heads of a link's branches, from its remote or from what that said to another link just now.
     ///
     /// # Errors
-    /// Those of [`Git::heads`].
+    /// Those of [`Repositories::heads`].
     pub(super) async fn ask(
         &self,
-        git: &Git,
+        git: &dyn Repositories,
         question: &Question<'_>,
         jitter: f64,
     ) -> Result<Told, GitError> {

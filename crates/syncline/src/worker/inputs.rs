@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use syncline_git::{Entry, Git, Remote};
+use syncline_git::{Entry, Remote, Repositories};
 use syncline_model::names::{ObjectId, RepoPath};
 use syncline_model::plan::Trouble;
 use syncline_store::{BranchSync, SyncFile};
@@ -29,7 +29,7 @@ type Changed = BTreeMap<String, Entry>;
 
 /// A head of a branch, in the cache.
 pub(super) struct Head<'a> {
-    pub(super) git: &'a Git,
+    pub(super) git: &'a dyn Repositories,
     pub(super) remote: &'a Remote,
     pub(super) link_id: &'a str,
     pub(super) commit: &'a ObjectId,
@@ -155,7 +155,7 @@ impl Head<'_> {
                     Err(error) => match trouble_of(&error) {
                         // The attempt will say what is wrong with the file.
                         Trouble::Refused { .. } => None,
-                        outage @ Trouble::Outage { .. } => return Err(outage),
+                        outage @ (Trouble::Outage { .. } | Trouble::Gone { .. }) => return Err(outage),
                     },
                 },
             };

@@ -42,7 +42,7 @@ impl Worker {
             remote: &remote,
             branches: &names,
         };
-        match self.heads.ask(&self.git, &question, self.outside.jitter()).await {
+        match self.heads.ask(&*self.git, &question, self.outside.jitter()).await {
             Ok(Told::Later(due_ms)) => Ok(Some(due_ms)),
             Ok(Told::Heads { heads, next_ms }) => {
                 if record.connection.as_ref().is_some_and(|c| c.status == ConnectionStatus::Error) {
@@ -81,7 +81,9 @@ impl Worker {
         let (delay_ms, blocker, reason) = match after_trouble(trouble, record.failures, jitter, false) {
             AfterTrouble::Retry { delay_ms, blocker, reason } => (delay_ms, blocker, reason),
             AfterTrouble::Fail { blocker, reason } => (self.poll_interval_ms, Some(blocker), reason),
-            AfterTrouble::GiveUp { reason } => (self.poll_interval_ms, None, reason),
+            AfterTrouble::GiveUp { reason } | AfterTrouble::ReadAgain { reason } => {
+                (self.poll_interval_ms, None, reason)
+            }
         };
         info!(link = claim.id, reason, "a repository could not be asked for its heads");
         self.store.record_remote_trouble(claim, &reason, blocker).await?;

@@ -23,16 +23,15 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use syncline_git::Git;
+use syncline_git::Repositories;
 use syncline_model::plan::Trouble;
 use syncline_model::schedule::Turns;
-use syncline_seams::{Clock, Outside};
+use syncline_seams::{Clock, Outside, chance};
 use syncline_store::{Claim, Kind, Store, StoreError, SyncRecord};
 use syncline_targets::Target;
 use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
 use tracing::{debug, error, info, warn};
-use uuid::Uuid;
 
 use self::heads::Heads;
 use self::watching::Watching;
@@ -56,7 +55,7 @@ const AFTER_ERROR_MS: i64 = 5_000;
 #[derive(Debug)]
 pub struct Worker {
     store: Store,
-    git: Git,
+    git: Arc<dyn Repositories>,
     target: Arc<dyn Target>,
     clock: Arc<dyn Clock>,
     poll_interval_ms: i64,
@@ -85,6 +84,19 @@ fn free(busy: &mut HashMap<tokio::task::Id, Kind>, ended: Result<(tokio::task::I
 /// When a piece of work is due again; `None` when something wakes it.
 type Due = Option<i64>;
 
+/// What a look for work came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Turn {
+    /// Something was done.
+    Worked,
+    /// Nothing was to be done.
+    Idle {
+        /// When something may be, unless it is woken, in milliseconds since the Unix epoch; `None` if nothing is known
+        /// of. The end of a lease that somebody else holds is not looked for.
+        next_ms: Option<i64>,
+    },
+}
+
 /// What was begun of one kind, and when there may be more.
 struct Begun {
     /// Each with what was recorded of it then, if it is a sync's.
@@ -109,7 +121,7 @@ impl Worker {
     #[must_use]
     pub fn new(
         store: Store,
-        git: Git,
+        git: Arc<dyn Repositories>,
         target: Arc<dyn Target>,
         clock: Arc<dyn Clock>,
         outside: Outside,
@@ -127,7 +139,7 @@ impl Worker {
             poll_interval_ms,
             heads,
             watching: Watching::default(),
-            owner: Uuid::new_v4().to_string(),
+            owner: chance::uuid().to_string(),
             places,
             turns: Mutex::default(),
             outside,
@@ -139,14 +151,24 @@ impl Worker {
     /// # Errors
     /// What kept it from claiming; what went wrong with a claimed piece is logged and tried again later.
     pub async fn tick(&self) -> Result<bool, StoreError> {
-        let mut worked = false;
+        Ok(self.take_turn().await? == Turn::Worked)
+    }
+
+    /// The same, which says when there may be something to do.
+    ///
+    /// # Errors
+    /// Those of [`Worker::tick`].
+    pub async fn take_turn(&self) -> Result<Turn, StoreError> {
+        let (mut worked, mut next_ms) = (false, None);
         for kind in [Kind::Link, Kind::Branch, Kind::Sync, Kind::Audit] {
-            for (claim, record) in self.claim(kind, 1).await?.claims {
+            let begun = self.claim(kind, 1).await?;
+            next_ms = next_ms.into_iter().chain(begun.next_ms).min();
+            for (claim, record) in begun.claims {
                 self.work(claim, record).await;
                 worked = true;
             }
         }
-        Ok(worked)
+        Ok(if worked { Turn::Worked } else { Turn::Idle { next_ms } })
     }
 
     /// Does what is due until `stop` turns true. What it has begun then, it finishes within `grace`; what is not
@@ -164,6 +186,7 @@ impl Worker {
                 }
             };
             tokio::select! {
+                biased;
                 () = self.store.woken() => {}
                 () = self.clock.sleep(wait) => {}
                 Some(ended) = running.join_next_with_id() => free(&mut busy, ended),
@@ -191,12 +214,20 @@ impl Worker {
         let count = running.len();
         running.shutdown().await;
         // Every step is resumed by looking: where it was cut off makes no difference.
-        match self.store.hand_over(&self.owner).await {
+        match self.hand_over().await {
             Ok(()) => info!(count, "work in progress was cut off and handed over"),
             Err(error) => {
                 error!(%error, "work in progress could not be handed over; its leases run out by themselves")
             }
         }
+    }
+
+    /// Gives back what this worker has claimed and works on no more, so that nobody waits for its leases to run out.
+    ///
+    /// # Errors
+    /// The database's; the leases run out by themselves.
+    pub async fn hand_over(&self) -> Result<(), StoreError> {
+        self.store.hand_over(&self.owner).await
     }
 
     /// Starts whatever is due, as far as there are places. When there may be more to start, unless something wakes
@@ -238,7 +269,6 @@ impl Worker {
         };
         let backlog = self.store.backlog(kind).await?;
         let now_ms = self.clock.now_ms();
-        // What is due and cannot begin waits for a place, and must not be looked for again and again.
         let next_ms = backlog.beginnings_ms().filter(|at_ms| *at_ms > now_ms).min();
         let turns = || self.turns.lock().unwrap_or_else(PoisonError::into_inner);
         let lanes = turns().choose(
@@ -248,10 +278,12 @@ impl Worker {
             &bounds,
             free,
         );
-        let claims = match lanes.is_empty() {
-            true => Vec::new(),
-            false => self.store.claim_and_look(kind, lanes, &self.owner, LEASE_MS).await?,
-        };
+        if lanes.is_empty() {
+            // What is due and cannot begin waits for a place, and must not be looked for again and again.
+            let waits = (!backlog.due.is_empty()).then_some(now_ms + LONGEST_WAIT_MS);
+            return Ok(Begun { claims: Vec::new(), next_ms: next_ms.into_iter().chain(waits).min() });
+        }
+        let claims = self.store.claim_and_look(kind, lanes, &self.owner, LEASE_MS).await?;
         Ok(Begun { claims, next_ms })
     }
 
@@ -264,6 +296,8 @@ impl Worker {
     /// Does one claimed piece of work and gives the claim back.
     async fn work(&self, claim: Claim, record: Option<SyncRecord>) {
         let worked = tokio::select! {
+            // In this order, so that what a simulation does follows from its seed.
+            biased;
             worked = self.work_on(&claim, record) => worked,
             lost = self.keep(&claim) => Err(lost),
         };

@@ -215,6 +215,7 @@ impl Worker {
             return Ok(Seen::Execution {
                 change_set: ChangeSetSeen::Executing,
                 stack: StackSeen::Changing,
+                began: true,
                 outcome: None,
             });
         }
@@ -245,7 +246,13 @@ impl Worker {
         if let Some(seen) = observation.stack.as_ref().filter(|_| stack == StackSeen::Changing && has_begun) {
             self.watching.note(&open.access, &open.attempt.id, seen, self.clock.now_ms());
         }
-        Ok(Seen::Execution { change_set: change_set_seen(observation.change_set.as_ref()), stack, outcome })
+        Ok(Seen::Execution {
+            change_set: change_set_seen(observation.change_set.as_ref()),
+            stack,
+            // Without the change set, only events that carry our token are told.
+            began: has_begun,
+            outcome,
+        })
     }
 
     /// Whether a listing of stacks in progress, which many share, shows this one just as it was seen after its
@@ -396,6 +403,13 @@ impl Worker {
     async fn execute(&self, open: &Open<'_>, seen: Observation) -> Result<Next, Failure> {
         let Some(change_set) = seen.change_set else { return Ok(self.soon(0)) };
         let token = open.attempt.change_set_name();
+        #[cfg(feature = "mutants")]
+        if syncline_seams::mutant::is(syncline_seams::mutant::Mutant::ExecutesFirst) {
+            let (arn, stack_id) = (change_set.arn.clone(), change_set.stack_id.clone());
+            let change_set = ChangeSetRef { change_set_arn: arn, stack_id };
+            // Whatever comes of it is seen below.
+            let _ = self.target.execute_change_set(&open.access, &change_set, &token).await;
+        }
         if open.attempt.phase != Phase::Executing {
             let arn = Some(change_set.arn.clone());
             let progress = Progress {
@@ -647,6 +661,18 @@ impl Worker {
                     // `fail` calls nobody without an observation.
                     Err(Failure::Trouble(_)) => Ok(self.soon(0)),
                 }
+            }
+            AfterTrouble::ReadAgain { reason } => {
+                // A head whose files are the same would not supersede this attempt, which could never end.
+                let progress = Progress {
+                    events: vec![self.event(EventKind::Retrying, reason, None)],
+                    read_again: true,
+                    ..Progress::default()
+                };
+                self.store
+                    .record_progress("store.record_trouble", open.claim, &open.attempt.id, progress)
+                    .await?;
+                Ok(Next::Now)
             }
             AfterTrouble::Retry { delay_ms, blocker, reason } => {
                 let new_reason = open.attempt.last_event_text.as_deref() != Some(&*reason);

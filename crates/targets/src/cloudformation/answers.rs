@@ -5,7 +5,7 @@ use aws_sdk_cloudformation::operation::describe_stacks::DescribeStacksOutput;
 use aws_sdk_cloudformation::types as sdk;
 
 use crate::scrub::scrub;
-use crate::{Change, ChangeSet, Execution, InProgress, Stack, StackEvent, TargetError};
+use crate::{Change, ChangeSet, InProgress, Stack, StackEvent, TargetError};
 
 /// The answer lacks what every such answer has.
 pub(super) fn missing(action: &str, what: &str) -> TargetError {
@@ -86,29 +86,4 @@ pub(super) fn event(event: &sdk::StackEvent) -> Option<StackEvent> {
         reason: event.resource_status_reason().map(scrub),
         client_request_token: event.client_request_token().map(str::to_owned),
     })
-}
-
-/// Whether the event carries the execution's token.
-pub(super) fn carries(event: &StackEvent, of: &Execution<'_>) -> bool {
-    event.client_request_token.as_deref() == Some(of.token)
-}
-
-/// Whether the event carries the execution's token, or none and is young enough.
-pub(super) fn may_belong(event: &StackEvent, of: &Execution<'_>) -> bool {
-    match &event.client_request_token {
-        Some(token) => token == of.token,
-        // Making the change set is not executing it.
-        None if event.status == "REVIEW_IN_PROGRESS" => false,
-        None => of.change_set_created_ms.is_some_and(|created_ms| event.time_ms >= created_ms),
-    }
-}
-
-/// Whether it is the stack's own first event of the execution: what is older belongs to another one.
-pub(super) fn begins(event: &StackEvent, of: &Execution<'_>, stack_id: &str) -> bool {
-    let first = event.physical_id.as_deref() == Some(stack_id)
-        && matches!(
-            event.status.as_str(),
-            "CREATE_IN_PROGRESS" | "UPDATE_IN_PROGRESS" | "IMPORT_IN_PROGRESS"
-        );
-    first && carries(event, of)
 }

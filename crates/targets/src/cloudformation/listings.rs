@@ -13,7 +13,7 @@ use crate::{Access, InProgress, TargetError};
 const MAX_LISTINGS: usize = 1_000;
 
 /// Stacks by their ids.
-pub(super) type Listed = Arc<HashMap<String, InProgress>>;
+pub type Listed = Arc<HashMap<String, InProgress>>;
 
 /// What the last call found, or how it failed.
 #[derive(Debug, Clone)]
@@ -43,21 +43,26 @@ impl Slot {
     }
 }
 
-/// The listings of all roles and regions.
+/// The listings of all roles and regions; also for targets that are simulated.
 #[derive(Debug)]
-pub(super) struct Listings {
+pub struct Listings {
     clock: Arc<dyn Clock>,
     slots: Mutex<HashMap<Access, Arc<Slot>>>,
 }
 
 impl Listings {
-    pub(super) fn new(clock: Arc<dyn Clock>) -> Self {
+    /// No listing yet.
+    #[must_use]
+    pub fn new(clock: Arc<dyn Clock>) -> Self {
         Self { clock, slots: Mutex::default() }
     }
 
     /// What a listing found that began at `asked_ms` (milliseconds since the Unix epoch) or later: one that is there
     /// already, one that somebody else makes now, or else `list`. A failure is told to all who asked for that moment, too.
-    pub(super) async fn since(
+    ///
+    /// # Errors
+    /// Those of `list`.
+    pub async fn since(
         &self,
         access: &Access,
         asked_ms: i64,

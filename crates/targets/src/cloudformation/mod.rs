@@ -24,9 +24,10 @@ use syncline_seams::{Clock, Outside, Secret};
 
 use self::guarded::{Guard, Guarded};
 use self::identity::Identity;
-use self::listings::{Listed, Listings};
+pub use self::listings::{Listed, Listings};
 use self::sessions::{Session, Sessions};
 use crate::classify::{Operation, classify, rejects_credentials};
+use crate::events::Gathering;
 use crate::{
     Access, Answer, CallerIdentity, ChangeSet, ChangeSetKind, ChangeSetRef, ChangeSetRequest, Execution,
     InProgress, Stack, StackEvent, StackStatus, Target, TargetError,
@@ -410,7 +411,7 @@ impl Target for CloudFormation {
         of: Option<Execution<'a>>,
     ) -> Answer<'a, Vec<StackEvent>> {
         Box::pin(async move {
-            let mut newest_first = Vec::new();
+            let mut events = Gathering::new(stack_id, since, of);
             let mut next = None;
             'pages: for _ in 0..MAX_EVENT_PAGES {
                 let page = self
@@ -419,14 +420,7 @@ impl Target for CloudFormation {
                     })
                     .await?;
                 for event in page.stack_events().iter().filter_map(answers::event) {
-                    if since == Some(event.id.as_str()) {
-                        break 'pages;
-                    }
-                    let is_first = of.is_some_and(|of| answers::begins(&event, &of, stack_id));
-                    if of.is_none_or(|of| answers::may_belong(&event, &of)) {
-                        newest_first.push(event);
-                    }
-                    if is_first {
+                    if !events.take(event) {
                         break 'pages;
                     }
                 }
@@ -435,14 +429,7 @@ impl Target for CloudFormation {
                     break;
                 }
             }
-            if let Some(of) = of
-                && newest_first.iter().any(|event| answers::carries(event, &of))
-            {
-                // Those without a token are of something that followed.
-                newest_first.retain(|event| answers::carries(event, &of));
-            }
-            newest_first.reverse();
-            Ok(newest_first)
+            Ok(events.gathered())
         })
     }
 }

@@ -3,6 +3,7 @@
 mod branches;
 mod changes;
 mod detection;
+mod endings;
 mod fairness;
 mod files;
 mod moves;
