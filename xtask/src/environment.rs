@@ -65,6 +65,11 @@ const JS: &str = "js";
 const JS_PACKAGE: &str = include_str!("../../clients/js/package.json");
 const JS_LOCK: &str = include_str!("../../clients/js/package-lock.json");
 
+/// GitHub's own examples of webhooks.
+const WEBHOOKS: &str = "webhooks";
+const WEBHOOKS_PACKAGE: &str = include_str!("../../clients/webhooks/package.json");
+const WEBHOOKS_LOCK: &str = include_str!("../../clients/webhooks/package-lock.json");
+
 /// The environment, whole, and kept so until this is dropped.
 #[derive(Debug)]
 pub(crate) struct Environment {
@@ -169,12 +174,9 @@ fn parts(root: &Path, extended: bool) -> anyhow::Result<Vec<Part>> {
             "the test environment needs Node.js {NODE} or newer with npm, as `node` and `npm` on the PATH"
         )
     })?;
-    let js = Part {
-        folder: root.join(JS),
-        recipe: format!("{} {}\n{JS_PACKAGE}{JS_LOCK}", node.path.display(), node.version),
-        how: How::Js { node },
-    };
-    let mut parts = vec![clients, vectors, boto3_1_36, boto3_1_43, rust_json, js];
+    let js = npm(root, JS, &node, JS_PACKAGE, JS_LOCK);
+    let webhooks = npm(root, WEBHOOKS, &node, WEBHOOKS_PACKAGE, WEBHOOKS_LOCK);
+    let mut parts = vec![clients, vectors, boto3_1_36, boto3_1_43, rust_json, js, webhooks];
     if extended {
         let Some(python) = python::find(PYTHON_FOR_LOCALSTACK) else {
             bail!("--extended needs Python {PYTHON_FOR_LOCALSTACK} or newer for LocalStack, {NOT_FOUND}");
@@ -190,6 +192,15 @@ fn venv(root: &Path, name: &str, python: &Python, requirements: &'static str) ->
         folder: root.join(name),
         recipe: format!("{}\n{} {}\n{requirements}", root.display(), python.path.display(), python.version),
         how: How::Venv { python: python.path.clone(), requirements },
+    }
+}
+
+/// What npm installs, beside a link to the Node.js that it is for.
+fn npm(root: &Path, name: &str, node: &Node, package: &'static str, lock: &'static str) -> Part {
+    Part {
+        folder: root.join(name),
+        recipe: format!("{} {}\n{package}{lock}", node.path.display(), node.version),
+        how: How::Npm { node: node.clone(), package, lock },
     }
 }
 
@@ -216,7 +227,7 @@ enum How {
     Venv { python: PathBuf, requirements: &'static str },
     Vectors { python: PathBuf, botocore: String },
     RustJson,
-    Js { node: Node },
+    Npm { node: Node, package: &'static str, lock: &'static str },
     Fakecloud,
 }
 
@@ -240,7 +251,7 @@ impl Part {
             How::Venv { python, requirements } => self.make_venv(lock, python, requirements)?,
             How::Vectors { python, botocore } => self.unpack_vectors(lock, python, botocore)?,
             How::RustJson => self.build_rust_json(lock)?,
-            How::Js { node } => self.install_js(lock, node)?,
+            How::Npm { node, package, lock: pins } => self.install_npm(lock, node, package, pins)?,
             How::Fakecloud => self.install_fakecloud(lock)?,
         }
         let unfinished = self.folder.join(".recipe.unfinished");
@@ -295,9 +306,9 @@ impl Part {
         Ok(())
     }
 
-    fn install_js(&self, lock: &File, node: &Node) -> anyhow::Result<()> {
-        fs::write(self.folder.join("package.json"), JS_PACKAGE)?;
-        fs::write(self.folder.join("package-lock.json"), JS_LOCK)?;
+    fn install_npm(&self, lock: &File, node: &Node, package: &str, pins: &str) -> anyhow::Result<()> {
+        fs::write(self.folder.join("package.json"), package)?;
+        fs::write(self.folder.join("package-lock.json"), pins)?;
         run(
             lock,
             Command::new("npm")
@@ -305,7 +316,9 @@ impl Part {
                 .arg("--loglevel=error")
                 .current_dir(&self.folder),
         )
-        .context("npm could not install the AWS SDK for JavaScript; it must reach an npm registry")?;
+        .with_context(|| {
+            format!("npm could not install {}; it must reach an npm registry", self.folder.display())
+        })?;
         let bin = self.folder.join("bin");
         fs::create_dir(&bin)?;
         std::os::unix::fs::symlink(&node.path, bin.join("node"))
@@ -383,16 +396,18 @@ mod tests {
     }
 
     #[test]
-    fn the_sdk_for_javascript_is_pinned_exactly_and_names_no_registry() {
-        for line in JS_PACKAGE.lines().filter(|line| line.contains("\"@")) {
-            let (_, version) = line.split_once("\": \"").expect("a version");
-            assert!(version.starts_with(|c: char| c.is_ascii_digit()), "{line}");
+    fn what_npm_installs_is_pinned_exactly_and_names_no_registry() {
+        for (package, lock) in [(JS_PACKAGE, JS_LOCK), (WEBHOOKS_PACKAGE, WEBHOOKS_LOCK)] {
+            for line in package.lines().filter(|line| line.contains("\"@")) {
+                let (_, version) = line.split_once("\": \"").expect("a version");
+                assert!(version.starts_with(|c: char| c.is_ascii_digit()), "{line}");
+            }
+            assert!(lock.contains("\"integrity\": \"sha512-"), "packages are told by their hash");
+            assert!(
+                !lock.contains("resolved") && !lock.contains("://"),
+                "a registry's host is in the lock file"
+            );
         }
-        assert!(JS_LOCK.contains("\"integrity\": \"sha512-"), "packages are told by their hash");
-        assert!(
-            !JS_LOCK.contains("resolved") && !JS_LOCK.contains("://"),
-            "a registry's host is in the lock file"
-        );
     }
 
     #[test]

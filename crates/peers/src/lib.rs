@@ -100,6 +100,13 @@ pub fn node() -> Option<PathBuf> {
     in_folder("js", "node")
 }
 
+/// GitHub's own examples of webhooks: a folder for each edition, with a file `index.json`.
+#[must_use]
+pub fn webhook_examples() -> Option<PathBuf> {
+    let folder = told(folder_of(test_env().as_deref(), "webhooks"))?;
+    Some(folder.join("node_modules/@octokit/webhooks-examples"))
+}
+
 /// A script of the repository's `clients` folder, by its file name.
 #[must_use]
 pub fn client(file_name: &str) -> PathBuf {
@@ -156,19 +163,26 @@ fn workspace() -> &'static Path {
 
 /// A program of one of the environment's folders, or a line on standard error that says why there is none.
 fn in_folder(name: &str, program: &str) -> Option<PathBuf> {
-    let found = installed(test_env().as_deref(), name, program);
+    told(installed(test_env().as_deref(), name, program))
+}
+
+fn told(found: Result<PathBuf, String>) -> Option<PathBuf> {
     found.map_err(|reason| eprintln!("skipped: {reason}")).ok()
 }
 
-/// A folder that lacks its recipe was interrupted while it was made.
 fn installed(test_env: Option<&Path>, name: &str, program: &str) -> Result<PathBuf, String> {
+    Ok(folder_of(test_env, name)?.join("bin").join(program))
+}
+
+/// A folder that lacks its recipe was interrupted while it was made.
+fn folder_of(test_env: Option<&Path>, name: &str) -> Result<PathBuf, String> {
     let task = if name == "venv-localstack" { "cargo xtask test --extended" } else { "cargo xtask test" };
     let Some(test_env) = test_env else {
         return Err(format!("no test environment; `{task}` makes it"));
     };
     let folder = test_env.join(name);
     if folder.join(".recipe").exists() {
-        Ok(folder.join("bin").join(program))
+        Ok(folder)
     } else {
         Err(format!("{} is not installed; `{task}` does it", folder.display()))
     }

@@ -101,9 +101,18 @@ pub const POINTS: &[(&str, Often)] = &[
 ];
 
 /// The product's other points, which no history passes: a program is asked for its version, and who we are is asked of
-/// AWS, for people; keys come from a program, and many configurations are made at once, before anything is served.
-pub const ELSEWHERE: &[&str] =
-    &["git.version", "keyring.command", "store.probe", "store.seed", "sts.GetCallerIdentity"];
+/// AWS, for people; keys come from a program, and many configurations are made at once, before anything is served; and of
+/// webhooks no history tells.
+pub const ELSEWHERE: &[&str] = &[
+    "git.version",
+    "keyring.command",
+    "store.accept_delivery",
+    "store.probe",
+    "store.replay_delivery",
+    "store.rotate_webhook",
+    "store.seed",
+    "sts.GetCallerIdentity",
+];
 
 /// How often a point is passed; `None` if the simulation does not know it.
 pub(crate) fn often(point: &str) -> Option<Often> {

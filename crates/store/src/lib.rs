@@ -25,6 +25,7 @@ mod configurations;
 mod connections;
 mod copying;
 mod database;
+mod deliveries;
 mod events;
 mod hosts;
 mod keyring;
@@ -46,6 +47,7 @@ mod stepwise;
 mod suspensions;
 mod syncs;
 mod tags;
+mod webhooks;
 mod work;
 
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
@@ -72,6 +74,9 @@ pub use configurations::{
 };
 pub use connections::{Connection, ConnectionStatus, CreateConnection, CredentialRow, NewConnection};
 pub use copying::Copied;
+pub use deliveries::{
+    Accepted, DELIVERIES_PER_LINK, DELIVERY_LIFETIME_MS, Delivery, NewDelivery, Outcome, Says,
+};
 pub use events::EventDocument;
 pub use hosts::{CreateHost, DeleteHost, Host, HostChange, NewHost, UpdateHost};
 pub use keyring::{
@@ -91,6 +96,7 @@ pub use stepwise::Writer;
 pub use suspensions::{Suspended, Suspension};
 pub use syncs::SyncRecord;
 pub use tags::{ChangeTags, TAGS_PER_RESOURCE, Tag, Tagged};
+pub use webhooks::{NewWebhookSecret, Rotated, Webhook, webhook_secret_owner};
 pub use work::{Claim, Kind};
 
 use database::Database;

@@ -6,7 +6,7 @@ use crate::page::{Cursor, Page, PageOf};
 use crate::sql::{Row, Tx, params};
 use crate::tags::{self, Tag};
 use crate::work::{self, Claim, Kind};
-use crate::{Scope, Store, StoreResult, branches};
+use crate::{Scope, Store, StoreResult, branches, webhooks};
 
 /// A repository link, as stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -380,6 +380,7 @@ impl Store {
             work::wake(tx, &id)?;
             tx.execute("DELETE FROM branch WHERE link_id = $1", params![&id])?;
             tx.execute("DELETE FROM repository_link WHERE id = $1", params![&id])?;
+            webhooks::delete_of_link(tx, &id)?;
             tags::delete_all(tx, &id)?;
             Ok(DeleteLink::Deleted)
         })

@@ -28,6 +28,7 @@ pub(crate) const MIGRATIONS: &[&str] = &[
     include_str!("../migrations/0007_scheduler.sql"),
     include_str!("../migrations/0008_path_index.sql"),
     include_str!("../migrations/0009_stacks_by_name.sql"),
+    include_str!("../migrations/0010_webhooks.sql"),
     include_str!("../migrations/0011_newest_attempt.sql"),
 ];
 

@@ -202,6 +202,15 @@ impl<'c> Tx<'c> {
         Ok(())
     }
 
+    /// Lets no change of the account's that a request asks for come in between, as what is done under a claim does. Others
+    /// may hold it so at the same time.
+    pub(crate) fn share_account(&self, account: &AccountId) -> Result<(), StoreError> {
+        self.lock_rows(
+            "SELECT pg_advisory_xact_lock_shared(hashtextextended($1, 0))",
+            params![format!("account {account}")],
+        )
+    }
+
     /// Waits until no other transaction holds what `name` names, and holds it until the end. SQLite has one writer, so
     /// that nothing is to be locked there.
     pub(crate) fn lock(&self, name: &str) -> Result<(), StoreError> {

@@ -132,6 +132,10 @@ pub struct ServeArgs {
     /// Listen on other than loopback addresses without TLS.
     #[arg(long, env = "SYNCLINE_INSECURE_HTTP", num_args = 0..=1, default_missing_value = "true", require_equals = true)]
     insecure_http: Option<bool>,
+    /// Where this server is reached from outside, such as https://syncline.example.com: what the URLs of webhooks begin
+    /// with.
+    #[arg(long, env = "SYNCLINE_PUBLIC_URL", value_name = "URL")]
+    public_url: Option<String>,
     /// How logs are written, to stderr.
     #[arg(long, env = "SYNCLINE_LOG_FORMAT", value_enum)]
     log_format: Option<LogFormat>,
@@ -184,6 +188,7 @@ struct File {
     allow_role_account: Vec<String>,
     simulate_cloudformation: Option<bool>,
     insecure_http: Option<bool>,
+    public_url: Option<String>,
     log_format: Option<LogFormat>,
     quotas: Quotas,
     limits: Limits,
@@ -295,6 +300,8 @@ pub struct Config {
     pub role_accounts: Vec<(AccountId, AccountId)>,
     /// Use the simulated CloudFormation.
     pub simulate_cloudformation: bool,
+    /// Where this server is reached from outside, without a slash at the end.
+    pub public_url: Option<String>,
     /// How logs are written.
     pub log_format: LogFormat,
     /// The first access key.
@@ -336,6 +343,7 @@ impl Config {
             allow_file_remotes: Vec::new(),
             role_accounts: Vec::new(),
             simulate_cloudformation: true,
+            public_url: None,
             log_format: LogFormat::Text,
             root_key: RootKey::InDataDir,
             root_account: None,
@@ -425,6 +433,7 @@ impl ServeArgs {
                 .simulate_cloudformation
                 .or(file.simulate_cloudformation)
                 .unwrap_or_default(),
+            public_url: self.public_url.or(file.public_url).as_deref().map(parse_public_url).transpose()?,
             log_format: self.log_format.or(file.log_format).unwrap_or_default(),
             root_key,
             root_account: first_key.account,
@@ -456,6 +465,18 @@ fn parse_pair(pair: &str) -> anyhow::Result<(AccountId, AccountId)> {
     parsed.with_context(|| {
         format!("--allow-role-account {pair}: it must be two account ids, as 111111111111=222222222222")
     })
+}
+
+/// A URL to which paths are added: scheme and host, and a path where a proxy has one.
+fn parse_public_url(text: &str) -> anyhow::Result<String> {
+    let uri = text.parse::<http::Uri>().ok().filter(|uri| {
+        matches!(uri.scheme_str(), Some("http" | "https"))
+            && uri.authority().is_some_and(|authority| !authority.as_str().contains('@'))
+            && uri.query().is_none()
+            && !text.contains('#')
+    });
+    uri.context("--public-url must be like https://syncline.example.com, without user, query or fragment")?;
+    Ok(text.trim_end_matches('/').to_owned())
 }
 
 /// A duration such as `500ms`, `60s`, `5m` or `1h`.
@@ -645,6 +666,24 @@ mod tests {
         let config = settle(ServeArgs { data_dir, ..ServeArgs::default() }).expect("valid");
         let KeyringSource::File(path) = config.keyring else { panic!("{:?}", config.keyring) };
         assert_eq!(path, Path::new("/var/lib/syncline/keyring"));
+    }
+
+    #[test]
+    fn a_public_url_is_what_paths_are_added_to() {
+        let check = |text: &str, expect: Option<&str>| {
+            let args = ServeArgs { public_url: Some(text.to_owned()), ..ServeArgs::default() };
+            let settled = settle(args).map(|config| config.public_url.expect("given"));
+            assert_eq!(settled.as_deref().ok(), expect, "{text}");
+        };
+        check("https://syncline.example.com", Some("https://syncline.example.com"));
+        check("https://example.com:8443/syncline/", Some("https://example.com:8443/syncline"));
+        check("http://127.0.0.1:7962", Some("http://127.0.0.1:7962"));
+        check("syncline.example.com", None);
+        check("https://user:password@example.com", None);
+        check("https://example.com/?a=b", None);
+        check("https://example.com/#a", None);
+        check("ssh://example.com", None);
+        check("", None);
     }
 
     #[test]

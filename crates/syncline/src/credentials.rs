@@ -1,7 +1,7 @@
 //! New access keys: their ids, secrets and session tokens, all from the operating system's randomness.
 
 use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use syncline_seams::Secret;
 use uuid::Uuid;
 
@@ -30,11 +30,24 @@ pub(crate) fn new_session_token() -> Secret {
     random_text(4)
 }
 
+/// A webhook's secret.
+pub(crate) fn new_webhook_secret() -> Secret {
+    random_text(2)
+}
+
+/// A webhook's secret that is also a signing key as the Standard Webhooks specification writes one: 32 bytes in base64.
+pub(crate) fn new_signing_key() -> Secret {
+    let bytes = random_bytes(2);
+    Secret::new(format!("whsec_{}", STANDARD.encode(bytes.expose())))
+}
+
 /// As many times 122 random bits in base64.
 fn random_text(parts: usize) -> Secret {
-    let bytes: Secret<Vec<u8>> =
-        (0..parts).flat_map(|_| Uuid::new_v4().into_bytes()).collect::<Vec<_>>().into();
-    Secret::new(URL_SAFE_NO_PAD.encode(bytes.expose()))
+    Secret::new(URL_SAFE_NO_PAD.encode(random_bytes(parts).expose()))
+}
+
+fn random_bytes(parts: usize) -> Secret<Vec<u8>> {
+    (0..parts).flat_map(|_| Uuid::new_v4().into_bytes()).collect::<Vec<_>>().into()
 }
 
 #[cfg(test)]
@@ -52,5 +65,9 @@ mod tests {
         assert_eq!(key.secret.expose().len(), 43);
         assert_ne!(key.secret, Fresh::new("AKIA").secret);
         assert_eq!(new_session_token().expose().len(), 86);
+        assert_eq!(new_webhook_secret().expose().len(), 43);
+        let key = new_signing_key();
+        let bytes = key.expose().strip_prefix("whsec_").and_then(|key| STANDARD.decode(key).ok());
+        assert_eq!(bytes.expect("base64").len(), 32);
     }
 }

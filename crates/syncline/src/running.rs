@@ -122,6 +122,7 @@ async fn parts_with(
         quotas: config.quotas,
         role_accounts: config.role_accounts.clone(),
         egress,
+        public_url: config.public_url.clone(),
         gate: Gate::new(config.limits, Arc::clone(&seams.clock)),
         connections: Arc::new(Connections::new(config.limits)),
         principal: target,

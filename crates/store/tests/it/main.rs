@@ -21,4 +21,5 @@ mod rotation;
 mod suspensions;
 mod tags;
 mod updates;
+mod webhooks;
 mod world;

@@ -5,10 +5,12 @@ mod audit;
 mod backup;
 mod client;
 mod connection;
+mod delivery;
 mod demo;
 mod follow;
 mod key;
 mod keyring;
+mod link;
 mod migrate;
 mod serve;
 mod sync;
@@ -52,6 +54,12 @@ enum Command {
     /// Complete the handshake of connections.
     #[command(subcommand)]
     Connection(connection::ConnectionCommand),
+    /// Make webhooks of repository links, so that pushes are seen at once.
+    #[command(subcommand)]
+    Link(link::LinkCommand),
+    /// Look at what forges delivered to webhooks, or look again at what it was about.
+    #[command(subcommand)]
+    Delivery(delivery::DeliveryCommand),
     /// Look at syncs, follow one, or set one off.
     #[command(subcommand)]
     Sync(sync::SyncCommand),
@@ -86,6 +94,8 @@ pub fn main() -> ExitCode {
         Command::Store(command) => backup::run_store(&command),
         Command::Demo(args) => demo::run(&args),
         Command::Connection(command) => as_client(async |seams| connection::run(command, seams).await),
+        Command::Link(command) => as_client(async |seams| link::run(command, seams).await),
+        Command::Delivery(command) => as_client(async |seams| delivery::run(command, seams).await),
         Command::Sync(command) => as_client(async |seams| sync::run(command, seams).await),
         Command::Key(command) => as_client(async |seams| key::run(command, seams).await),
         Command::User(command) => as_client(async |seams| user::run(command, seams).await),

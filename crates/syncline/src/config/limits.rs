@@ -60,6 +60,10 @@ pub struct Limits {
     pub large_bodies: u32,
     /// Those of one source address. Loopback addresses are exempt.
     pub large_bodies_per_source: u32,
+    /// The longest body of a webhook, in bytes; at least 1,024. Those of more than 1 MiB need a place of their own.
+    pub webhook_bytes: u32,
+    /// Bodies of webhooks of more than 1 MiB that are received at one time.
+    pub large_webhooks: u32,
     /// The longest that a request is worked on, once its body is there.
     #[serde(deserialize_with = "duration")]
     pub request_time: Duration,
@@ -116,6 +120,9 @@ impl Limits {
             writes_waiting: 256,
             large_bodies: 64,
             large_bodies_per_source: 4,
+            // What GitHub sends at the most.
+            webhook_bytes: 25 << 20,
+            large_webhooks: 8,
             request_time: Duration::from_secs(30),
             body_time: Duration::from_secs(30),
             connections: 1024,
@@ -167,6 +174,7 @@ impl Limits {
             ("writes_waiting", self.writes_waiting),
             ("large_bodies", self.large_bodies),
             ("large_bodies_per_source", self.large_bodies_per_source),
+            ("large_webhooks", self.large_webhooks),
             ("connections", self.connections),
             ("connections_per_source", self.connections_per_source),
             ("header_fields", self.header_fields),
@@ -175,6 +183,7 @@ impl Limits {
         }
         // What hyper needs to read anything at all.
         at_least("header_bytes", self.header_bytes, 8192)?;
+        at_least("webhook_bytes", self.webhook_bytes, 1024)?;
         Ok(self)
     }
 }

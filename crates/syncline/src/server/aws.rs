@@ -63,28 +63,46 @@ async fn admitted(
 
 /// Reads a request's body, up to the API's limit.
 pub(super) async fn read_body(front: &Front, parts: &Parts, body: Body) -> Result<Bytes, WireError> {
-    let source = SourceAddress::of(&parts.extensions);
-    front.gate.body_in_time(source, collect(front, source, body)).await
+    read_body_of(front, parts, body, MAX_BODY_BYTES).await
 }
 
-async fn collect(front: &Front, source: SourceAddress, mut body: Body) -> Result<Bytes, WireError> {
+/// Reads a request's body, up to `most` bytes.
+pub(super) async fn read_body_of(
+    front: &Front,
+    parts: &Parts,
+    body: Body,
+    most: usize,
+) -> Result<Bytes, WireError> {
+    let source = SourceAddress::of(&parts.extensions);
+    front.gate.body_in_time(source, collect(front, source, body, most)).await
+}
+
+async fn collect(
+    front: &Front,
+    source: SourceAddress,
+    mut body: Body,
+    most: usize,
+) -> Result<Bytes, WireError> {
     let mut whole = Bytes::new();
     let mut pieces = BytesMut::new();
-    let mut large = None;
+    let (mut large, mut larger) = (None, None);
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|error| {
             WireError::new(ErrorCode::Serialization, format!("the body could not be read: {error}"))
         })?;
         let Ok(data) = frame.into_data() else { continue };
         let length = whole.len() + pieces.len() + data.len();
-        if length > MAX_BODY_BYTES {
+        if length > most {
             drop((whole, pieces));
             drain(body, data.len()).await;
-            let message = format!("the body has more than {MAX_BODY_BYTES} bytes");
+            let message = format!("the body has more than {most} bytes");
             return Err(WireError::new(ErrorCode::RequestEntityTooLarge, message));
         }
         if length > ORDINARY_BODY_BYTES && large.is_none() {
             large = Some(front.gate.large_body(source)?);
+        }
+        if length > MAX_BODY_BYTES && larger.is_none() {
+            larger = Some(front.gate.large_webhook()?);
         }
         if length == data.len() {
             // The usual body is one piece, which need not be copied.

@@ -1,4 +1,4 @@
-//! The front: the AWS API, the REST API and the admin endpoints.
+//! The front: the AWS API, the REST API, webhooks and the admin endpoints.
 //!
 //! **Architecture Invariant:** nothing here changes a sync but its due time, its configuration and the
 //! operator's decisions; what is acknowledged is committed.
@@ -15,12 +15,13 @@ mod limits;
 mod listener;
 mod rest;
 mod source;
+mod webhooks;
 
 use std::sync::Arc;
 
 use axum::Router;
 use axum::body::Body;
-use axum::routing::{any, get};
+use axum::routing::{any, get, post};
 use http::{HeaderMap, Response};
 use syncline_git::Egress;
 use syncline_model::names::AccountId;
@@ -59,6 +60,8 @@ pub struct Front {
     pub role_accounts: Vec<(AccountId, AccountId)>,
     /// Where remotes may be.
     pub egress: Egress,
+    /// Where this server is reached from outside, without a slash at the end; `None` if nobody said so.
+    pub public_url: Option<String>,
     /// Authenticates paging tokens.
     pub tokens: PageTokens,
     /// Bounds what is taken on.
@@ -78,6 +81,7 @@ pub fn router(front: Arc<Front>) -> Router {
         // Any method: what is no request of the API is told so in the API's own words.
         .route("/", any(aws::answer).get(landing))
         .nest(REST_PREFIX, rest::routes(&front))
+        .route("/webhooks/{id}", post(webhooks::receive))
         .fallback(aws::answer)
         .with_state(front)
 }
@@ -94,7 +98,7 @@ pub fn admin_router(front: Arc<Front>) -> Router {
 /// The answer to a request that is refused before it is routed, in the words of whoever sent it.
 fn refuse(path: &str, headers: &HeaderMap, error: &WireError) -> Response<Body> {
     let request_id = Uuid::new_v4().to_string();
-    if path.starts_with(REST_PREFIX) {
+    if path.starts_with(REST_PREFIX) || path.starts_with(webhooks::PREFIX) {
         return rest::identified(rest::refusal(error), &request_id);
     }
     encode_error(protocol_of(path, headers), error, &request_id).map(Body::from)

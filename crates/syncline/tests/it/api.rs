@@ -25,3 +25,5 @@ mod syncs;
 mod tags;
 mod terraform;
 mod updates;
+mod webhook_examples;
+mod webhooks;

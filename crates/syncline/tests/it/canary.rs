@@ -117,8 +117,26 @@ async fn a_token_is_in_no_file_no_log_no_answer_and_on_no_command_line() {
     run(&serve, &["sync", "status", "web"], "").await.good();
     let temporary = ["key", "create", "--user", "ann", "--temporary", "1h", "--format", "json"];
     let key: Value = serde_json::from_str(&run(&serve, &temporary, "").await.good()).expect("JSON");
-    let made =
-        ["SecretAccessKey", "SessionToken"].map(|name| key[name].as_str().expect("a secret").to_owned());
+    let made = ["SecretAccessKey", "SessionToken"];
+    let mut made = made.map(|name| key[name].as_str().expect("a secret").to_owned()).to_vec();
+    let links = client.list_repository_links().send().await.expect("links");
+    let link = links.repository_links()[0].repository_link_id();
+    let webhook = run(&serve, &["link", "webhook", link, "--json"], "").await.good();
+    let webhook: Value = serde_json::from_str(&webhook).expect("JSON");
+    let secret = webhook["secret"].as_str().expect("a secret").to_owned();
+    let shown = run(&serve, &["link", "webhook", link, "--overlap", "1h"], "").await;
+    let told = format!("{}{}", shown.stdout, shown.stderr);
+    for expected in
+        ["/webhooks/", "X-Hub-Signature-256", "--public-url is not set", "The secret before this one"]
+    {
+        assert!(told.contains(expected), "{expected} is not in {told}");
+    }
+    assert!(!told.contains(&secret), "another one is shown");
+    made.push(secret);
+    let none = run(&serve, &["delivery", "list"], "").await;
+    assert!(none.stderr.contains("Nothing was delivered"), "{}", none.stderr);
+    run(&serve, &["delivery", "show", "none"], "").await.failed();
+    run(&serve, &["delivery", "replay", "none"], "").await.failed();
     run(&serve, &["key", "list"], "").await.good();
     run(&serve, &["keyring", "rotate"], "").await.good();
     run(&serve, &["keyring", "status"], "").await.good();

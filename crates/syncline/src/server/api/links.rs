@@ -15,7 +15,7 @@ use super::arns::{arn, id_in_scope};
 use super::paging::Listing;
 use super::{Answer, ApiError, Call, stored, tags};
 
-pub(super) fn not_found(id: &str) -> ApiError {
+pub(in crate::server) fn not_found(id: &str) -> ApiError {
     ApiError::not_found("repository link", id)
 }
 

@@ -73,15 +73,15 @@ impl PageTokens {
 }
 
 /// One listing: its token is good for the same account, region, operation and filters only.
-pub(super) struct Listing<'c> {
+pub(in crate::server) struct Listing<'c> {
     call: &'c Call,
     bound_to: String,
-    pub(super) page: Page,
+    pub(in crate::server) page: Page,
 }
 
 impl<'c> Listing<'c> {
     /// Reads `MaxResults` and `NextToken`; a bad token is refused with `refuse`.
-    pub(super) fn of(
+    pub(in crate::server) fn of(
         call: &'c Call,
         operation: &str,
         filters: &[&str],
@@ -109,7 +109,7 @@ impl<'c> Listing<'c> {
     }
 
     /// The token of the next page.
-    pub(super) fn next(&self, cursor: Option<&Cursor>) -> Option<String> {
+    pub(in crate::server) fn next(&self, cursor: Option<&Cursor>) -> Option<String> {
         cursor
             .map(|cursor| self.call.front.tokens.make(&self.bound_to, cursor, self.call.front.clock.now_ms()))
     }

@@ -68,6 +68,7 @@ pub struct Gate {
     in_progress: Places,
     large_bodies: Places,
     large_bodies_of_sources: SourcePlaces,
+    large_webhooks: Places,
     counters: Counters,
 }
 
@@ -91,6 +92,7 @@ impl Gate {
             in_progress: Places::new(limits.requests_in_progress),
             large_bodies: Places::new(limits.large_bodies),
             large_bodies_of_sources: SourcePlaces::new(limits.large_bodies_per_source),
+            large_webhooks: Places::new(limits.large_webhooks),
             counters: Counters::default(),
             limits,
             clock,
@@ -148,6 +150,16 @@ impl Gate {
             throttled("Too many large requests of this source address are being received", SHED_RETRY)
         })?;
         Ok((self.large_bodies.take().ok_or_else(|| self.shed())?, of_source))
+    }
+
+    /// The longest body of a webhook, in bytes.
+    pub(super) fn webhook_bytes(&self) -> usize {
+        usize::try_from(self.limits.webhook_bytes).unwrap_or(usize::MAX)
+    }
+
+    /// Takes a place for a body that only a webhook may have.
+    pub(super) fn large_webhook(&self) -> Result<Place, WireError> {
+        self.large_webhooks.take().ok_or_else(|| self.shed())
     }
 
     /// The body, if it arrives in time. One that does not costs its source what a wrong signature does.

@@ -259,8 +259,8 @@ struct CreatedKey {
     session_token: Option<Secret>,
 }
 
-/// The one answer in which a secret goes out.
-fn exposed<S: Serializer>(secret: &Secret, serializer: S) -> Result<S::Ok, S::Error> {
+/// Of the answers in which a secret goes out, once.
+pub(super) fn exposed<S: Serializer>(secret: &Secret, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(secret.expose())
 }
 

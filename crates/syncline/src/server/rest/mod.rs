@@ -4,9 +4,11 @@
 mod access;
 mod audit;
 mod connections;
+mod deliveries;
 mod keyring;
 mod suspensions;
 mod syncs;
+mod webhooks;
 
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock};
@@ -43,6 +45,10 @@ use super::{Front, SourceAddress, auth, aws};
 pub(super) fn routes(front: &Arc<Front>) -> Router<Arc<Front>> {
     Router::new()
         .route("/connections/{id}/authorize", post(connections::authorize))
+        .route("/repository-links/{id}/webhook", post(webhooks::rotate))
+        .route("/deliveries", get(deliveries::list))
+        .route("/deliveries/{id}", get(deliveries::show))
+        .route("/deliveries/{id}/replay", post(deliveries::replay))
         .route("/account", get(syncs::account))
         .nest("/accounts/{account}", access::routes())
         .route("/audit", get(audit::list))
@@ -144,6 +150,10 @@ enum Resource {
     Sync(String),
     /// A connection, under its ARN of the AWS API.
     Connection(String),
+    /// A repository link, under its ARN of the AWS API.
+    Link(String),
+    /// What was delivered to a webhook: `arn:aws:syncline:<region>:<account>:delivery/<id>`.
+    Delivery(String),
 }
 
 impl Resource {
@@ -159,6 +169,12 @@ impl Resource {
                 Need::new(action, arn(scope, service, "connection", id))
                     .tags_of(Some(Tagged::Connection(id.clone())))
             }
+            Self::Link(id) => {
+                let service = Service::CodeConnections.signing_name();
+                Need::new(action, arn(scope, service, "repository-link", id))
+                    .tags_of(Some(Tagged::Link(id.clone())))
+            }
+            Self::Delivery(id) => Need::new(action, arn(scope, "syncline", "delivery", id)),
         }
     }
 }
@@ -285,7 +301,7 @@ pub(super) fn refusal(error: &WireError) -> Response {
     response
 }
 
-fn json<T: Serialize>(status: StatusCode, value: &T) -> Response {
+pub(super) fn json<T: Serialize>(status: StatusCode, value: &T) -> Response {
     let mut response = Response::new(Body::from(serde_json::to_vec(value).unwrap_or_default()));
     *response.status_mut() = status;
     response.headers_mut().insert(http::header::CONTENT_TYPE, HeaderValue::from_static("application/json"));

@@ -13,6 +13,7 @@ mod suspending;
 mod sweep;
 mod syncing;
 mod watching;
+mod webhooks;
 
 use syncline_testkit::repository::Repository;
 use syncline_testkit::world::World;

@@ -1,0 +1,6 @@
+//! Webhooks as forges send them: proofs, events, and whatever else may come.
+
+mod events;
+mod proofs;
+mod samples;
+mod shaken;
