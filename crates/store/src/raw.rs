@@ -215,7 +215,7 @@ pub(crate) fn connect(path: &Path) -> StoreResult<rusqlite::Connection> {
     connection.set_db_config(rusqlite::config::DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     connection.execute_batch(
         "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA busy_timeout = 5000;
-         PRAGMA foreign_keys = ON; PRAGMA trusted_schema = OFF; PRAGMA cache_size = -16384;",
+         PRAGMA foreign_keys = ON; PRAGMA trusted_schema = OFF;",
     )?;
     Ok(connection)
 }

@@ -24,7 +24,7 @@ pub(crate) struct Readers {
 }
 
 /// The length of the write-ahead log, in pages, from which on it is written back into the database.
-const CHECKPOINT_PAGES: i32 = 4000;
+const CHECKPOINT_PAGES: i32 = 1000;
 
 /// A connection for reads. To open a snapshot and to end it takes locks that all threads share and costs as much as a
 /// small read, so it is kept for the next one.
