@@ -60,7 +60,9 @@ fsync = ${SYNCLINE_PG_FSYNC:-off}
 full_page_writes = ${SYNCLINE_PG_FSYNC:-off}
 shared_buffers = ${SYNCLINE_PG_BUFFERS:-64MB}
 max_wal_size = 256MB
-autovacuum = off
+# Whoever measures has the statistics that a server has after its first minute.
+autovacuum = ${SYNCLINE_PG_FSYNC:-off}
+autovacuum_naptime = 2s
 log_min_messages = fatal
 EOF
 if [ -n "${SYNCLINE_PG_CERTIFICATE:-}" ]; then

@@ -63,10 +63,12 @@ macro_rules! records {
    LEFT JOIN work w ON w.id = s.id
    LEFT JOIN attempt a ON a.sync_id = s.id
          AND a.number = (SELECT max(x.number) FROM attempt x WHERE x.sync_id = s.id)
-   LEFT JOIN attempt n ON n.id = (SELECT f.id FROM attempt f WHERE f.sync_id = s.id
-                                    AND f.status IN ('SUCCEEDED', 'FAILED') ORDER BY f.number DESC LIMIT 1)
-   LEFT JOIN attempt e ON e.id = (SELECT f.id FROM attempt f WHERE f.sync_id = s.id AND f.phase = 'EXECUTING'
-                                    AND f.ended_at_ms IS NOT NULL ORDER BY f.number DESC LIMIT 1)
+   LEFT JOIN attempt n ON n.sync_id = s.id
+         AND n.number = (SELECT f.number FROM attempt f WHERE f.sync_id = s.id
+                            AND f.status IN ('SUCCEEDED', 'FAILED') ORDER BY f.number DESC LIMIT 1)
+   LEFT JOIN attempt e ON e.sync_id = s.id
+         AND e.number = (SELECT f.number FROM attempt f WHERE f.sync_id = s.id AND f.phase = 'EXECUTING'
+                            AND f.ended_at_ms IS NOT NULL ORDER BY f.number DESC LIMIT 1)
   WHERE s.id ",
             $which
         )
