@@ -132,7 +132,7 @@ pub struct ServeArgs {
     /// Listen on other than loopback addresses without TLS.
     #[arg(long, env = "SYNCLINE_INSECURE_HTTP", num_args = 0..=1, default_missing_value = "true", require_equals = true)]
     insecure_http: Option<bool>,
-    /// Where this server is reached from outside, such as https://syncline.example.com: what the URLs of webhooks begin
+    /// Where this server is reached from outside, such as `https://syncline.example.com`: what the URLs of webhooks begin
     /// with.
     #[arg(long, env = "SYNCLINE_PUBLIC_URL", value_name = "URL")]
     public_url: Option<String>,
