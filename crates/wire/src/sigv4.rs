@@ -19,6 +19,7 @@ use http::HeaderMap;
 use http::header::{AUTHORIZATION, DATE, HOST};
 use subtle::ConstantTimeEq as _;
 
+use keys::Derived;
 pub use keys::SigningKeys;
 
 use crate::{ErrorCode, WireError};
@@ -170,7 +171,7 @@ impl Presented {
     ///
     /// `InvalidSignatureException` where the signature differs.
     pub fn verify(&self, secret: &[u8], keys: &SigningKeys) -> Result<Verified, WireError> {
-        self.verify_as(secret, secret, keys)
+        self.verify_kept(secret, keys).unwrap_or_else(|| self.verify_as(secret, secret, keys))
     }
 
     /// Compares the signature with that of `secret`; if it is right, what is derived is kept for
@@ -180,7 +181,7 @@ impl Presented {
     ///
     /// `InvalidSignatureException` where the signature differs.
     pub fn verify_as(&self, label: &[u8], secret: &[u8], keys: &SigningKeys) -> Result<Verified, WireError> {
-        let derived = keys.derive(label, secret, &self.scope);
+        let derived = Derived::of(label, secret, &self.scope);
         let verified = self.compare(&derived.key)?;
         keys.keep(derived);
         Ok(verified)

@@ -38,11 +38,10 @@ struct Kept {
 /// A hash of label and scope.
 type Id = [u8; 32];
 
-/// A signing key that may not be kept yet.
+/// A signing key that is not kept yet.
 pub(super) struct Derived {
     id: Id,
     pub(super) key: SigningKey,
-    is_kept: bool,
 }
 
 impl SigningKeys {
@@ -54,20 +53,8 @@ impl SigningKeys {
 
     /// The signing key that is kept under label and scope.
     pub(super) fn find(&self, label: &[u8], scope: &Scope) -> Option<SigningKey> {
-        self.found(&id(label, scope))
-    }
-
-    fn found(&self, id: &Id) -> Option<SigningKey> {
         // Both parts are whole again before anything can panic.
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner).by_id.get(id).cloned()
-    }
-
-    /// The signing key of secret and scope; derived, while nobody else waits for it, if it is not kept.
-    pub(super) fn derive(&self, label: &[u8], secret: &[u8], scope: &Scope) -> Derived {
-        let id = id(label, scope);
-        let found = self.found(&id);
-        let is_kept = found.is_some();
-        Derived { id, key: found.unwrap_or_else(|| derive(secret, scope)), is_kept }
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner).by_id.get(&id(label, scope)).cloned()
     }
 
     /// What a key that does not exist is verified with, at the cost of one that is in use.
@@ -83,11 +70,18 @@ impl SigningKeys {
 
     /// Keeps a key with which somebody proved that he knows the secret, for the oldest one if there is no room.
     pub(super) fn keep(&self, derived: Derived) {
-        if derived.is_kept || self.capacity == 0 {
+        if self.capacity == 0 {
             return;
         }
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         kept.keep(derived.id, derived.key, self.capacity);
+    }
+}
+
+impl Derived {
+    /// The signing key of secret and scope, to be kept under the label.
+    pub(super) fn of(label: &[u8], secret: &[u8], scope: &Scope) -> Self {
+        Self { id: id(label, scope), key: derive(secret, scope) }
     }
 }
 
@@ -164,28 +158,28 @@ mod tests {
     #[test]
     fn the_cache_is_bounded_and_forgets_the_oldest_and_replaced_secrets() {
         let keys = SigningKeys::new(4);
-        let is_kept = |secret: &[u8], region: &str| keys.derive(secret, secret, &scope(region)).is_kept;
-        let first = keys.derive(b"one", b"one", &scope("r0"));
+        let is_kept = |secret: &[u8], region: &str| keys.find(secret, &scope(region)).is_some();
+        let first = Derived::of(b"one", b"one", &scope("r0"));
         let key = first.key.clone();
         assert!(!is_kept(b"one", "r0"), "nobody has proved anything with it");
         keys.keep(first);
-        keys.keep(keys.derive(b"one", b"one", &scope("r0")));
+        keys.keep(Derived::of(b"one", b"one", &scope("r0")));
         assert!(is_kept(b"one", "r0") && !is_kept(b"two", "r0"));
-        assert_eq!(key, keys.derive(b"one", b"one", &scope("r0")).key);
-        assert_ne!(key, keys.derive(b"two", b"two", &scope("r0")).key);
+        assert_eq!(Some(&key), keys.find(b"one", &scope("r0")).as_ref());
+        assert_ne!(key, Derived::of(b"two", b"two", &scope("r0")).key);
         for i in 1..100 {
-            keys.keep(keys.derive(b"one", b"one", &scope(&format!("r{i}"))));
+            keys.keep(Derived::of(b"one", b"one", &scope(&format!("r{i}"))));
             let kept = keys.kept.lock().expect("not poisoned");
             assert_eq!((kept.by_id.len(), kept.in_order.len()), (4.min(i + 1), 4.min(i + 1)));
         }
         assert_eq!([96, 95, 0].map(|i| is_kept(b"one", &format!("r{i}"))), [true, false, false]);
-        assert_eq!(key, keys.derive(b"one", b"one", &scope("r0")).key);
+        assert_eq!(key, Derived::of(b"one", b"one", &scope("r0")).key);
     }
 
     #[test]
     fn two_who_derive_the_same_key_keep_it_once() {
         let keys = SigningKeys::new(4);
-        let [one, other] = [(), ()].map(|()| keys.derive(b"one", b"one", &scope("r0")));
+        let [one, other] = [(), ()].map(|()| Derived::of(b"one", b"one", &scope("r0")));
         keys.keep(one);
         keys.keep(other);
         let kept = keys.kept.lock().expect("not poisoned");
