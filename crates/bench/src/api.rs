@@ -16,7 +16,7 @@ use syncline_store::Seed;
 use crate::generator::{Load, probe};
 use crate::peers::{self, Peer};
 use crate::process::Server;
-use crate::report::{Bound, Measured, Ratio, Report, Sample};
+use crate::report::{self, Bound, Measured, Ratio, Report, Sample};
 use crate::requests::{Kind, Requests, Signer};
 use crate::seeding::{self, ACCOUNT, REGION, USERS};
 
@@ -157,16 +157,8 @@ pub(crate) fn run(args: &ApiArgs) -> anyhow::Result<ExitCode> {
             measure_peer(args, peer)?;
         }
     }
-    let report = report(args, answer_bytes, subjects, peers);
-    let json = args.folder.join("api.json");
-    fs::write(&json, serde_json::to_string_pretty(&report)? + "\n")
-        .with_context(|| format!("writing {}", json.display()))?;
-    println!("{}\n{}", report.table(), json.display());
-    let missed = report.missed();
-    if args.check && !missed.is_empty() {
-        bail!("not what is wanted: {}", missed.join("; "));
-    }
-    Ok(ExitCode::SUCCESS)
+    let report = measured(args, answer_bytes, subjects, peers);
+    report::tell(&report, &report.table(), &report.ratios, &args.folder.join("api.json"), args.check)
 }
 
 /// Starts the product on the seeded database.
@@ -287,7 +279,7 @@ fn measure_peer(args: &ApiArgs, peer: &mut Peer) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn report(args: &ApiArgs, answer_bytes: usize, subjects: Vec<Subject>, peers: Vec<Peer>) -> Report {
+fn measured(args: &ApiArgs, answer_bytes: usize, subjects: Vec<Subject>, peers: Vec<Peer>) -> Report {
     let [constant, reads, mixed] = [0, 1, 2].map(|i| &subjects[i].samples);
     let rates = |over: &[Sample], under: &[Sample]| -> Vec<f64> {
         over.iter().zip(under).map(|(over, under)| over.per_second / under.per_second).collect()

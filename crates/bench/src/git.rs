@@ -220,15 +220,7 @@ pub(crate) fn run(args: &GitArgs) -> anyhow::Result<ExitCode> {
     let measured = [&poll, &poll_by_command, &no_op, &first, &first_cli, &cloned, &update, &update_cli];
     let git = git_version()?;
     let report = Report { git, files: args.files, commits: args.commits, measured, ratios };
-    fs::write(args.folder.join("git.json"), serde_json::to_vec_pretty(&report)?)?;
-    print!("{}", report.table());
-    let missed = report::missed(&report.ratios);
-    if missed.is_empty() {
-        println!("\nevery goal is met");
-    } else {
-        println!("\nmissed: {}", missed.join(", "));
-    }
-    Ok(if args.check && !missed.is_empty() { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+    report::tell(&report, &report.table(), &report.ratios, &args.folder.join("git.json"), args.check)
 }
 
 impl Report<'_> {

@@ -1,7 +1,11 @@
 //! What was measured, as a table for people and as JSON for programs.
 
 use std::fmt::Write as _;
+use std::fs;
+use std::path::Path;
+use std::process::ExitCode;
 
+use anyhow::{Context, bail};
 use serde::Serialize;
 
 use crate::generator::Outcome;
@@ -110,11 +114,6 @@ pub(crate) struct Report {
 }
 
 impl Report {
-    /// The ratios that are on the wrong side.
-    pub(crate) fn missed(&self) -> Vec<&str> {
-        missed(&self.ratios)
-    }
-
     /// The report as a table.
     pub(crate) fn table(&self) -> String {
         let [syncs, attempts, events] = self.stored;
@@ -168,9 +167,25 @@ pub(crate) fn table(ratios: &[Ratio]) -> String {
     text
 }
 
-/// The names of the ratios that are on the wrong side.
-pub(crate) fn missed(ratios: &[Ratio]) -> Vec<&str> {
-    ratios.iter().filter(|ratio| !ratio.met).map(|ratio| ratio.name.as_str()).collect()
+/// The end of a bench: prints its table and leaves the report as JSON in a file.
+///
+/// # Errors
+/// A file that cannot be written; with `check`, ratios that are on the wrong side.
+pub(crate) fn tell(
+    report: &impl Serialize,
+    table: &str,
+    ratios: &[Ratio],
+    json: &Path,
+    check: bool,
+) -> anyhow::Result<ExitCode> {
+    fs::write(json, serde_json::to_string_pretty(report)? + "\n")
+        .with_context(|| format!("writing {}", json.display()))?;
+    println!("{table}\n{}", json.display());
+    let missed: Vec<_> = ratios.iter().filter(|ratio| !ratio.met).map(|ratio| ratio.name.as_str()).collect();
+    if check && !missed.is_empty() {
+        bail!("not what is wanted: {}", missed.join("; "));
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 /// The middle of values; not a number if there are none.

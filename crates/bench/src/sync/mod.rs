@@ -16,7 +16,7 @@ use std::process::ExitCode;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, ensure};
 use clap::Args;
 use syncline_peers::postgres;
 
@@ -24,7 +24,7 @@ use self::floor::{Calls, Floor};
 use self::peers::{Cost, Peer};
 use self::report::{Figure, Round, SyncReport};
 use self::world::{Around, Syncs, World, now_ms};
-use crate::report::{Bound, Ratio, median};
+use crate::report::{Bound, Ratio, median, tell};
 use crate::seeding;
 
 /// The arguments of `sync`.
@@ -129,16 +129,8 @@ pub(crate) fn run(args: &SyncArgs) -> anyhow::Result<ExitCode> {
     if wanted(Part::Peers) && !args.no_peers {
         against_peers(args, &around, &mut report)?;
     }
-    report.skip("webhook to ExecuteChangeSet", "this version receives no webhooks");
-    let json = around.folder.join("sync.json");
-    fs::write(&json, serde_json::to_string_pretty(&report)? + "\n")
-        .with_context(|| format!("writing {}", json.display()))?;
-    println!("{}\n{}", report.table(), json.display());
-    let missed = report.missed();
-    if args.check && !missed.is_empty() {
-        bail!("not what is wanted: {}", missed.join("; "));
-    }
-    Ok(ExitCode::SUCCESS)
+    report.skip("webhook to ExecuteChangeSet", "this bench sends no webhooks");
+    tell(&report, &report.table(), report.ratios(), &around.folder.join("sync.json"), args.check)
 }
 
 /// Which database a server is on.

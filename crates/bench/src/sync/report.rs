@@ -10,7 +10,7 @@ use super::SyncArgs;
 use super::floor::Calls;
 use super::peers::Cost;
 use crate::process::Server;
-use crate::report::{Ratio, median, missed, table};
+use crate::report::{Ratio, median, table};
 
 /// One push and the floor after it.
 #[derive(Debug, Clone, Serialize)]
@@ -138,9 +138,9 @@ impl SyncReport {
         self.skipped.insert(what.to_owned(), why.to_owned());
     }
 
-    /// The goals that were missed.
-    pub(crate) fn missed(&self) -> Vec<&str> {
-        missed(&self.ratios)
+    /// What is wanted.
+    pub(crate) fn ratios(&self) -> &[Ratio] {
+        &self.ratios
     }
 
     /// The report as a table.
