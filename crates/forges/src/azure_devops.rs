@@ -28,7 +28,7 @@ struct RefUpdate {
 
 pub(crate) fn read(body: &[u8]) -> Received {
     let Ok(Object(said)) = serde_json::from_slice::<Object<Event>>(body) else {
-        return Received { event: String::new(), id: None, repository: None, meaning: Meaning::unreadable() };
+        return Received::unreadable(String::new(), None);
     };
     let event = name(said.event_type.get().unwrap_or_default());
     let id = said.subscription_id.get().zip(said.notification_id.get());

@@ -4,7 +4,7 @@ use http::HeaderMap;
 use serde::Deserialize;
 
 use crate::lenient::{List, Object, Text};
-use crate::received::{Branches, Meaning, Received, delivery_id, header, name};
+use crate::received::{Branches, Meaning, Received, Repository, delivery_id, header, name};
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
@@ -35,17 +35,11 @@ struct Target {
     name: Text,
 }
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct Repository {
-    full_name: Text,
-}
-
 pub(crate) fn read(headers: &HeaderMap, body: &[u8]) -> Received {
     let event = name(header(headers, "x-event-key").unwrap_or_default());
     let id = delivery_id(headers, &["x-request-uuid"]);
     let Ok(Object(said)) = serde_json::from_slice::<Object<Event>>(body) else {
-        return Received { event, id, repository: None, meaning: Meaning::unreadable() };
+        return Received::unreadable(event, id);
     };
     let meaning = match &*event {
         "repo:push" => pushed(&said.push.0.changes),
@@ -54,7 +48,7 @@ pub(crate) fn read(headers: &HeaderMap, body: &[u8]) -> Received {
         other if other.starts_with("pullrequest:") => Meaning::PullRequest,
         other => Meaning::unknown(other),
     };
-    Received { event, id, repository: said.repository.0.full_name.get().map(str::to_owned), meaning }
+    Received { event, id, repository: said.repository.0.full_name(), meaning }
 }
 
 fn pushed(changes: &List<Object<Change>>) -> Meaning {

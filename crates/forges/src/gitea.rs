@@ -5,7 +5,7 @@ use serde::Deserialize;
 
 use crate::github::json;
 use crate::lenient::{Object, Text};
-use crate::received::{Meaning, Received, delivery_id, header, name};
+use crate::received::{Meaning, Received, Repository, delivery_id, header, name};
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
@@ -16,17 +16,11 @@ struct Event {
     repository: Object<Repository>,
 }
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct Repository {
-    full_name: Text,
-}
-
 pub(crate) fn read(headers: &HeaderMap, body: &[u8]) -> Received {
     let event = name(header(headers, "x-gitea-event").unwrap_or_default());
     let id = delivery_id(headers, &["x-gitea-delivery"]);
     let Some(Object(said)) = json::<Object<Event>>(headers, body) else {
-        return Received { event, id, repository: None, meaning: Meaning::unreadable() };
+        return Received::unreadable(event, id);
     };
     let meaning = match &*event {
         "push" => Meaning::pushed(said.reference.get()),
@@ -40,5 +34,5 @@ pub(crate) fn read(headers: &HeaderMap, body: &[u8]) -> Received {
         other if other.starts_with("pull_request") => Meaning::PullRequest,
         other => Meaning::unknown(other),
     };
-    Received { event, id, repository: said.repository.0.full_name.get().map(str::to_owned), meaning }
+    Received { event, id, repository: said.repository.0.full_name(), meaning }
 }

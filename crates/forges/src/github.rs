@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use crate::lenient::{Object, Text};
-use crate::received::{Meaning, Received, delivery_id, header, name};
+use crate::received::{Meaning, Received, Repository, delivery_id, header, name};
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
@@ -17,17 +17,11 @@ struct Event {
     repository: Object<Repository>,
 }
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct Repository {
-    full_name: Text,
-}
-
 pub(crate) fn read(headers: &HeaderMap, body: &[u8]) -> Received {
     let event = name(header(headers, "x-github-event").unwrap_or_default());
     let id = delivery_id(headers, &["x-github-delivery"]);
     let Some(Object(said)) = json::<Object<Event>>(headers, body) else {
-        return Received { event, id, repository: None, meaning: Meaning::unreadable() };
+        return Received::unreadable(event, id);
     };
     let meaning = match &*event {
         // Of created and deleted branches, too.
@@ -37,7 +31,7 @@ pub(crate) fn read(headers: &HeaderMap, body: &[u8]) -> Received {
         "" => Meaning::nothing("the header X-GitHub-Event is missing"),
         other => Meaning::unknown(other),
     };
-    Received { event, id, repository: said.repository.0.full_name.get().map(str::to_owned), meaning }
+    Received { event, id, repository: said.repository.0.full_name(), meaning }
 }
 
 /// The JSON of a body, which may be the field `payload` of a form, as it is unless its sender is told otherwise.

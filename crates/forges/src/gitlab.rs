@@ -65,7 +65,7 @@ pub(crate) fn read(headers: &HeaderMap, body: &[u8]) -> Received {
     let event = name(header(headers, "x-gitlab-event").unwrap_or_default());
     let id = delivery_id(headers, &["webhook-id", "idempotency-key"]);
     let Ok(Object(said)) = serde_json::from_slice::<Object<Event>>(body) else {
-        return Received { event, id, repository: None, meaning: Meaning::unreadable() };
+        return Received::unreadable(event, id);
     };
     let meaning = match (&*event, said.object_kind.get()) {
         // A hook of the whole server says of what kind it is in the body.

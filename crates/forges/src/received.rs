@@ -3,6 +3,9 @@
 use std::collections::BTreeSet;
 
 use http::HeaderMap;
+use serde::Deserialize;
+
+use crate::lenient::Text;
 
 /// The longest text that is taken out of an event, in bytes; a longer one counts as missing. No branch that is followed
 /// has such a name.
@@ -23,6 +26,28 @@ pub struct Received {
     pub repository: Option<String>,
     /// What it means to us.
     pub meaning: Meaning,
+}
+
+impl Received {
+    /// One whose body is not what the event's body is.
+    pub(crate) fn unreadable(event: String, id: Option<String>) -> Self {
+        let meaning = Meaning::nothing("the body is not the JSON that this event has");
+        Self { event, id, repository: None, meaning }
+    }
+}
+
+/// The repository of an event, as most forges name it.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Repository {
+    full_name: Text,
+}
+
+impl Repository {
+    /// `<owner>/<name>`.
+    pub(crate) fn full_name(&self) -> Option<String> {
+        self.full_name.get().map(str::to_owned)
+    }
 }
 
 /// What an event means to us.
@@ -55,11 +80,6 @@ impl Meaning {
     /// Of an event that nobody needs to send.
     pub(crate) fn unknown(event: &str) -> Self {
         Self::Nothing(format!("{event} is no event that changes a branch"))
-    }
-
-    /// Of a body that is not what the event's body is.
-    pub(crate) fn unreadable() -> Self {
-        Self::nothing("the body is not the JSON that this event has")
     }
 
     /// Of a push of these refs.
