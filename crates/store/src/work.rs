@@ -150,8 +150,8 @@ pub(crate) fn fence(tx: &Tx<'_>, claim: &Claim) -> StoreResult<()> {
     check_held(tx, claim)
 }
 
-/// What [`lock_subject`] and [`check_held`] do for a sync, in their order, as one round trip: each step joins the one before,
-/// which is made whole first. Locking reads what was committed while it waited.
+/// For a sync what [`lock_subject`] and [`check_held`] do for others, in their order, as one round trip: each step joins the
+/// one before, which is made whole first. Locking reads what was committed while it waited.
 const FENCE_SYNC: &str = "WITH account AS MATERIALIZED (
      SELECT s.id, pg_advisory_xact_lock_shared(hashtextextended('account ' || s.account_id, 0))
        FROM sync_configuration s WHERE s.id = $1),
@@ -175,11 +175,8 @@ fn lock_subject(tx: &Tx<'_>, claim: &Claim) -> StoreResult<()> {
                FROM branch b JOIN repository_link l ON l.id = b.link_id WHERE b.id = $1",
             "SELECT id FROM branch WHERE id = $1 FOR UPDATE",
         ),
-        Kind::Sync => (
-            "SELECT pg_advisory_xact_lock_shared(hashtextextended('account ' || s.account_id, 0))
-               FROM sync_configuration s WHERE s.id = $1",
-            "SELECT id FROM sync_configuration WHERE id = $1 FOR UPDATE",
-        ),
+        // FENCE_SYNC does it.
+        Kind::Sync => return Ok(()),
         // Its records are written one by one and never change but by its holder.
         Kind::Audit => return Ok(()),
     };
