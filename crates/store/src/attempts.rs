@@ -108,6 +108,11 @@ macro_rules! open_columns {
 }
 pub(crate) use open_columns;
 
+/// Whether a sync's newest attempt, of this status if there is one, has not ended.
+pub(crate) fn is_open(status: Option<&str>) -> bool {
+    status.and_then(AttemptStatus::from_text).is_some_and(|status| !status.is_terminal())
+}
+
 /// The attempt of a row with the columns of [`open_columns!`].
 pub(crate) fn open(row: &mut Row) -> StoreResult<OpenAttempt> {
     let mut attempt = OpenAttempt {
@@ -246,7 +251,7 @@ impl Store {
             let (name, role_arn, link_id, config_file) = (row.text()?, row.text()?, row.text()?, row.text()?);
             let stack_id = row.opt_text()?;
             let (newest, status) = (row.opt_int()?, row.opt_text()?);
-            if status.is_some_and(|status| status == "INITIATED" || status == "IN_PROGRESS") {
+            if is_open(status.as_deref()) {
                 return Err(StoreError::Corrupt(format!("sync {sync_id} has an open attempt")));
             }
             let number = newest.unwrap_or_default() + 1;

@@ -119,8 +119,7 @@ fn read(tx: &Tx<'_>, mut row: Row) -> StoreResult<SyncRecord> {
     let newest = wanted(row.opt_int()?, row.opt_int()?).filter(|_| !given_up);
     let predecessor = row.int()? > 0;
     let (is_blocked, is_suspended) = (row.int()? > 0, row.int()? > 0);
-    let status = row.opt_text()?;
-    let is_open = status.is_some_and(|status| status == "INITIATED" || status == "IN_PROGRESS");
+    let is_open = attempts::is_open(row.opt_text()?.as_deref());
     let open = if is_open { Some(attempts::open(&mut row)?) } else { None };
     let blockers = if is_blocked { blockers::active(tx, &id)? } else { Vec::new() };
     let suspension = if is_suspended { suspensions::find(tx, &account, &id)? } else { None };
