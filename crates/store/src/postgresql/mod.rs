@@ -7,6 +7,7 @@
 
 #![expect(clippy::disallowed_methods, reason = "the one place that may")]
 
+mod lookups;
 mod pool;
 mod tls;
 
@@ -27,7 +28,7 @@ use crate::copying::{Feed, Put};
 use crate::location::Server;
 use crate::migrations::{self, Schema};
 use crate::raw::{Write, uninterrupted};
-use crate::sql::{Row, Tx, Value, postgres_text};
+use crate::sql::{Tx, Value, postgres_text};
 use crate::{StoreError, StoreResult};
 
 /// The oldest version that is supported, as `server_version_num` writes it.
@@ -200,19 +201,6 @@ impl Session {
         let answer = uninterrupted(|| body(&Tx::on_postgres(self, now_ms)));
         self.roll_back();
         answer
-    }
-
-    /// Runs one statement that reads, outside of a transaction; its first row. A connection that turns out to be dead is
-    /// replaced once: nothing can have been done.
-    fn read_row(&mut self, sql: &str, params: &[Value]) -> StoreResult<Option<Row>> {
-        let rows = match self.rows(sql, params) {
-            Err(_) if self.client.is_closed() => {
-                *self = Self::open(&self.server)?;
-                self.rows(sql, params)
-            }
-            rows => rows,
-        };
-        Ok(rows?.into_iter().next().map(Row::new))
     }
 
     /// Runs and commits one write. Whether it woke somebody, with its value.

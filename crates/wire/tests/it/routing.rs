@@ -125,7 +125,7 @@ fn answers_are_in_the_protocol_of_the_request() {
         protocol: Protocol::Json,
         operation: Operation::ListHosts,
     };
-    let answer = encode_output(routed, &ListHostsOutput::default(), "request-1");
+    let answer = encode_output(routed, ListHostsOutput::default(), "request-1");
     assert_eq!(answer.status(), 200);
     assert_eq!(answer.headers()["content-type"], "application/x-amz-json-1.0");
     assert_eq!(answer.headers()["x-amzn-requestid"], "request-1");
