@@ -9,6 +9,7 @@ mod files;
 mod forges;
 mod moves;
 mod outages;
+mod registering;
 mod stacks;
 mod suspending;
 mod sweep;
