@@ -104,6 +104,7 @@ pub const POINTS: &[(&str, Often)] = &[
 /// AWS, for people; keys come from a program, and many configurations are made at once, before anything is served; and of
 /// webhooks no history tells.
 pub const ELSEWHERE: &[&str] = &[
+    "cloudformation.GetTemplate",
     "git.version",
     "keyring.command",
     "store.accept_delivery",

@@ -12,6 +12,9 @@ use serde_json::{Map, Value};
 /// Texts of NoEcho parameters that are shorter than this are too short to be found in other texts.
 const SHORTEST_SECRET: usize = 3;
 
+/// What CloudFormation writes for what it cannot know before.
+const KNOWN_AFTER_APPLY: &str = "{{changeSet:KNOWN_AFTER_APPLY}}";
+
 /// Functions that put together what they are given, and nothing else.
 const HARMLESS: [&str; 10] = [
     "Fn::Base64",
@@ -287,6 +290,7 @@ impl<'t> Sight<'t> {
     }
 
     fn shown(&self, is_plain: bool, value: &str) -> Shown {
+        let value = &*value.replace(KNOWN_AFTER_APPLY, "(known after the change)");
         let holds_secret = self.secrets.iter().any(|secret| value.contains(secret.as_str()));
         // As JSON writes it, too.
         let escaped = |secret: &String| {

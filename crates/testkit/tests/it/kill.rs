@@ -74,6 +74,8 @@ const SPECIAL: &[(Story, &str)] = &[
 const ELSEWHERE: &[&str] = &[
     // Asked for many stacks in progress, and to no effect.
     "cloudformation.ListStacks",
+    // Of previews, as are those of pull requests.
+    "cloudformation.GetTemplate",
     "keyring.command",
     "store.accept_delivery",
     "store.authorize_connection",
