@@ -36,6 +36,8 @@ mod migrations;
 mod page;
 mod paths;
 mod postgresql;
+mod previews;
+mod pulls;
 mod raw;
 mod readers;
 #[cfg(feature = "seed")]
@@ -88,6 +90,11 @@ pub use location::{Location, Server};
 pub use migrations::Schema;
 pub use page::{Cursor, Page, PageOf};
 pub use paths::{Indexed, SyncFile};
+pub use previews::{Done, Preview, PreviewProgress, Sources, Told as PreviewTold};
+pub use pulls::{
+    CommentedSync, FoundPullRequest, KnownPullRequest, PullRequest, PullRequestState, PullsRecord,
+    WantedPreview,
+};
 #[cfg(feature = "seed")]
 pub use seed::Seed;
 pub use status::{AttemptStatusRow, RepositoryStatus, SyncStatus};

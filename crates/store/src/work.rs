@@ -12,7 +12,7 @@ use syncline_model::schedule::Lane;
 
 use crate::sql::{Row, Tx, params};
 use crate::syncs::{self, SyncRecord};
-use crate::{Store, StoreError, StoreResult, audit, lanes};
+use crate::{Store, StoreError, StoreResult, audit, lanes, pulls};
 
 /// What a piece of work is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -23,6 +23,8 @@ pub enum Kind {
     Branch,
     /// A sync configuration: its stack.
     Sync,
+    /// A repository link: what its forge says of pull requests.
+    Pulls,
     /// An account: the places of its audit records. Due while records wait, whatever the row says.
     Audit,
 }
@@ -35,6 +37,7 @@ impl Kind {
             Self::Link => "LINK",
             Self::Branch => "BRANCH",
             Self::Sync => "SYNC",
+            Self::Pulls => "PULLS",
             Self::Audit => "AUDIT",
         }
     }
@@ -165,7 +168,7 @@ const FENCE_SYNC: &str = "WITH account AS MATERIALIZED (
 /// whoever wakes it has locked the subject first. A database with one writer has nothing to lock.
 fn lock_subject(tx: &Tx<'_>, claim: &Claim) -> StoreResult<()> {
     let (account, subject) = match claim.kind {
-        Kind::Link => (
+        Kind::Link | Kind::Pulls => (
             "SELECT pg_advisory_xact_lock_shared(hashtextextended('account ' || l.account_id, 0))
                FROM repository_link l WHERE l.id = $1",
             "SELECT id FROM repository_link WHERE id = $1 FOR UPDATE",
@@ -180,8 +183,10 @@ fn lock_subject(tx: &Tx<'_>, claim: &Claim) -> StoreResult<()> {
         // Its records are written one by one and never change but by its holder.
         Kind::Audit => return Ok(()),
     };
-    tx.lock_rows(account, params![&claim.id])?;
-    tx.lock_rows(subject, params![&claim.id])?;
+    // Of pull requests the claim has an id of its own.
+    let id = pulls::link_of(&claim.id);
+    tx.lock_rows(account, params![id])?;
+    tx.lock_rows(subject, params![id])?;
     if claim.kind == Kind::Link {
         let branches = "SELECT id FROM branch WHERE link_id = $1 ORDER BY id FOR UPDATE";
         tx.lock_rows(branches, params![&claim.id])?;
@@ -247,7 +252,7 @@ impl Store {
         };
         let is_due = match kind {
             Kind::Audit => self.read(audit::most_overdue).await?.is_some(),
-            Kind::Link | Kind::Branch | Kind::Sync => !self.read(next).await?.is_empty(),
+            Kind::Link | Kind::Branch | Kind::Sync | Kind::Pulls => !self.read(next).await?.is_empty(),
         };
         if !is_due {
             return Ok(None);
@@ -367,14 +372,16 @@ impl Store {
     /// # Errors
     /// The database's.
     pub async fn next_due_ms(&self, kind: Option<Kind>) -> StoreResult<Option<i64>> {
-        let kinds =
-            kind.map_or_else(|| vec![Kind::Link, Kind::Branch, Kind::Sync, Kind::Audit], |kind| vec![kind]);
+        let all = [Kind::Link, Kind::Branch, Kind::Sync, Kind::Audit, Kind::Pulls];
+        let kinds = kind.map_or_else(|| all.to_vec(), |kind| vec![kind]);
         self.read(move |tx| {
             let mut next = None;
             for kind in kinds {
                 let of_kind = match kind {
                     Kind::Audit => audit::next_due_ms(tx)?,
-                    Kind::Link | Kind::Branch | Kind::Sync => lanes::backlog(tx, kind)?.beginnings_ms().min(),
+                    Kind::Link | Kind::Branch | Kind::Sync | Kind::Pulls => {
+                        lanes::backlog(tx, kind)?.beginnings_ms().min()
+                    }
                 };
                 next = next.into_iter().chain(of_kind).min();
             }
