@@ -7,7 +7,10 @@ use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use syncline::config::Limits;
+use syncline::forges::Forges;
 use syncline::worker::{Pacing, Places, Turn, Worker};
+use syncline_egress::Egress;
+use syncline_forges::rest::Endpoints;
 use syncline_seams::{Clock, Outside};
 use syncline_store::{MasterKeys, Store, StoreError, Writer};
 use tokio::sync::mpsc::UnboundedReceiver;
@@ -210,11 +213,16 @@ impl Site {
             outside: outside.clone(),
             control: Arc::clone(&control),
         };
+        let clock = Arc::new(self.world.clock.clone());
+        // Links are of type `Git`: no forge is ever asked.
+        let nobody =
+            Arc::new(Forges::new(Egress::default(), Endpoints::default(), outside.clone(), clock.clone()));
         let worker = Arc::new(Worker::new(
             running.store.clone(),
             Arc::new(SimulatedGit::new(caller.clone())),
+            nobody,
             Arc::new(SimulatedCloudFormation::new(caller, Arc::clone(&self.oracle))),
-            Arc::new(self.world.clock.clone()),
+            clock,
             outside,
             Pacing {
                 poll_interval: POLL_INTERVAL,

@@ -17,7 +17,7 @@ mod watching;
 
 pub(crate) use branch::directory_of;
 pub use places::Places;
-pub(crate) use remote::StoredCredential;
+pub(crate) use remote::{StoredCredential, extra_root, reached};
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -36,6 +36,7 @@ use tracing::{debug, error, info, warn};
 use self::heads::Heads;
 use self::watching::Watching;
 use crate::config::RemoteBudget;
+use crate::forges::Forges;
 
 /// How long a claim is held unless it is renewed, in milliseconds.
 const LEASE_MS: i64 = 15_000;
@@ -56,6 +57,7 @@ const AFTER_ERROR_MS: i64 = 5_000;
 pub struct Worker {
     store: Store,
     git: Arc<dyn Repositories>,
+    forges: Arc<Forges>,
     target: Arc<dyn Target>,
     clock: Arc<dyn Clock>,
     poll_interval_ms: i64,
@@ -122,6 +124,7 @@ impl Worker {
     pub fn new(
         store: Store,
         git: Arc<dyn Repositories>,
+        forges: Arc<Forges>,
         target: Arc<dyn Target>,
         clock: Arc<dyn Clock>,
         outside: Outside,
@@ -134,6 +137,7 @@ impl Worker {
         Self {
             store,
             git,
+            forges,
             target,
             clock,
             poll_interval_ms,

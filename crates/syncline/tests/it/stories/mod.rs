@@ -6,6 +6,7 @@ mod detection;
 mod endings;
 mod fairness;
 mod files;
+mod forges;
 mod moves;
 mod outages;
 mod stacks;
