@@ -8,7 +8,7 @@ use std::time::Duration;
 use futures_util::FutureExt as _;
 use syncline::config::Limits;
 use syncline::forges::Forges;
-use syncline::worker::{Pacing, Places, Turn, Worker};
+use syncline::worker::{Pacing, Places, Previews, Turn, Worker};
 use syncline_egress::Egress;
 use syncline_forges::rest::Endpoints;
 use syncline_seams::{Clock, Outside};
@@ -228,6 +228,7 @@ impl Site {
                 poll_interval: POLL_INTERVAL,
                 remote: Limits::default().remote(),
                 places: Places::default(),
+                previews: Previews::default(),
             },
         ));
         let lanes = (0..LANES)

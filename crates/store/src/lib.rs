@@ -90,7 +90,7 @@ pub use location::{Location, Server};
 pub use migrations::Schema;
 pub use page::{Cursor, Page, PageOf};
 pub use paths::{Indexed, SyncFile};
-pub use previews::{Done, Preview, PreviewProgress, Sources, Told as PreviewTold};
+pub use previews::{Done, NewestAttempt, Preview, PreviewProgress, Sources, Told as PreviewTold};
 pub use pulls::{
     CommentedSync, FoundPullRequest, KnownPullRequest, PullRequest, PullRequestState, PullsRecord,
     WantedPreview,

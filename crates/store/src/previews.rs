@@ -5,10 +5,11 @@
 
 use serde::{Deserialize, Serialize};
 use syncline_model::preview::{Phase, Recorded, Want};
+use syncline_model::sync::{AttemptStatus, EventKind, Revision};
 
 use crate::sql::{Row, Tx, params};
 use crate::work::{self, Claim};
-use crate::{Store, StoreError, StoreResult};
+use crate::{Store, StoreError, StoreResult, events};
 
 /// Where the files of a preview are read: as the merge would have them.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -103,6 +104,17 @@ pub struct Done {
     pub want: Want,
     /// The change set that the sync had executed last.
     pub made_on: Option<String>,
+}
+
+/// What an attempt came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewestAttempt {
+    /// How far it has come.
+    pub status: AttemptStatus,
+    /// Its commit.
+    pub commit: String,
+    /// What its last event is about, that it failed aside.
+    pub why: Option<EventKind>,
 }
 
 const COLUMNS: &str = "v.id, r.link_id, r.number, v.head_sha, v.inputs, v.sources, s.role_arn, v.phase_since_ms, v.plan_number,
@@ -221,6 +233,24 @@ impl Store {
                 tell(tx, &id, &told)?;
             }
             Ok(())
+        })
+        .await
+    }
+
+    /// What the newest attempt of a sync came to.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn newest_attempt(&self, sync_id: &str) -> StoreResult<Option<NewestAttempt>> {
+        let sync_id = sync_id.to_owned();
+        self.read(move |tx| {
+            let sql = "SELECT status, target_revision, events FROM attempt WHERE sync_id = $1 ORDER BY number DESC LIMIT 1";
+            let Some(mut row) = tx.row(sql, params![&sync_id])? else { return Ok(None) };
+            let status = row.parsed(AttemptStatus::from_text)?;
+            let revision: Revision = row.json()?;
+            let events = events::read(&row.text()?)?;
+            let why = events.iter().rev().map(|event| event.kind).find(|kind| *kind != EventKind::Failed);
+            Ok(Some(NewestAttempt { status, commit: revision.sha, why }))
         })
         .await
     }

@@ -118,7 +118,12 @@ async fn parts_with(
         Arc::clone(&target),
         Arc::clone(&seams.clock),
         seams.outside.clone(),
-        Pacing { poll_interval: config.poll_interval, remote: config.limits.remote(), places: config.places },
+        Pacing {
+            poll_interval: config.poll_interval,
+            remote: config.limits.remote(),
+            places: config.places,
+            previews: config.previews,
+        },
     ));
     let front = Arc::new(Front {
         tokens: PageTokens::new(store.keyring().token_key()),

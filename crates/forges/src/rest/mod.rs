@@ -18,8 +18,8 @@ mod question;
 mod refusal;
 mod whoami;
 
-pub use comments::{PullComment, create_comment, list_comments, update_comment};
 pub use access::{Access, Endpoint, Endpoints, git_username};
+pub use comments::{PullComment, create_comment, list_comments, update_comment};
 pub use hooks::{Hook, NewHook, Repository, azure_ids, create_hook, delete_hook, list_hooks, update_hook};
 pub use pull_requests::{Pull, PullState, commit, merge_base, open_pulls, pull};
 pub use question::{Page, Question, segment};

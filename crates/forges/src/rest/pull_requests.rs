@@ -163,7 +163,8 @@ impl Row for BitbucketRow {
                 "MERGED" => PullState::Merged,
                 _ => PullState::Closed,
             },
-            is_fork: self.source.repository.is_none() || self.source.repository != self.destination.repository,
+            is_fork: self.source.repository.is_none()
+                || self.source.repository != self.destination.repository,
             source_branch: self.source.branch.name,
             target_branch: self.destination.branch.name,
             head: self.source.commit?.hash,

@@ -10,6 +10,8 @@ mod heads;
 mod inputs;
 mod link;
 mod places;
+mod preview;
+mod pulls;
 mod remote;
 mod seen;
 mod sync;
@@ -17,6 +19,7 @@ mod watching;
 
 pub(crate) use branch::directory_of;
 pub use places::Places;
+pub use preview::Previews;
 pub(crate) use remote::{StoredCredential, extra_root, reached};
 
 use std::collections::HashMap;
@@ -65,6 +68,7 @@ pub struct Worker {
     watching: Watching,
     owner: String,
     places: Places,
+    previews: Previews,
     turns: Mutex<Turns>,
     outside: Outside,
 }
@@ -116,6 +120,8 @@ pub struct Pacing {
     pub remote: RemoteBudget,
     /// How many pieces of work are in progress.
     pub places: Places,
+    /// What of pull requests is previewed.
+    pub previews: Previews,
 }
 
 impl Worker {
@@ -130,7 +136,7 @@ impl Worker {
         outside: Outside,
         pacing: Pacing,
     ) -> Self {
-        let Pacing { poll_interval, remote, places } = pacing;
+        let Pacing { poll_interval, remote, places, previews } = pacing;
         // Longer than anybody waits, and short enough to be added to any time.
         let poll_interval_ms = i64::try_from(poll_interval.as_millis()).unwrap_or(i64::MAX).min(1 << 50);
         let heads = Heads::new(Arc::clone(&clock), poll_interval_ms, remote);
@@ -145,6 +151,7 @@ impl Worker {
             watching: Watching::default(),
             owner: chance::uuid().to_string(),
             places,
+            previews,
             turns: Mutex::default(),
             outside,
         }
@@ -164,7 +171,7 @@ impl Worker {
     /// Those of [`Worker::tick`].
     pub async fn take_turn(&self) -> Result<Turn, StoreError> {
         let (mut worked, mut next_ms) = (false, None);
-        for kind in [Kind::Link, Kind::Branch, Kind::Sync, Kind::Audit] {
+        for kind in [Kind::Link, Kind::Branch, Kind::Sync, Kind::Pulls, Kind::Audit] {
             let begun = self.claim(kind, 1).await?;
             next_ms = next_ms.into_iter().chain(begun.next_ms).min();
             for (claim, record) in begun.claims {
@@ -243,7 +250,7 @@ impl Worker {
     ) -> Result<Option<i64>, StoreError> {
         let mut next_ms = None;
         let glance = self.store.glance().await?;
-        for kind in [Kind::Audit, Kind::Sync, Kind::Branch, Kind::Link] {
+        for kind in [Kind::Audit, Kind::Sync, Kind::Branch, Kind::Link, Kind::Pulls] {
             if !glance.is_due(kind) {
                 next_ms = next_ms.into_iter().chain(glance.next_ms(kind)).min();
                 continue;
@@ -333,6 +340,7 @@ impl Worker {
             Kind::Link => self.work_on_link(claim).await.map(Some),
             Kind::Branch => self.work_on_branch(claim).await.map(Some),
             Kind::Sync => self.work_on_sync(claim, record).await,
+            Kind::Pulls => self.work_on_pulls(claim).await.map(Some),
             Kind::Audit => {
                 while self.store.sequence_audit(claim).await? {}
                 Ok(Some(None))

@@ -88,7 +88,7 @@ impl Places {
                 self.branches_per_repository,
             ),
             // All links of an account to a host stand in one lane.
-            Kind::Link => (
+            Kind::Link | Kind::Pulls => (
                 self.repositories,
                 self.repositories_per_account,
                 self.repositories_per_host,
