@@ -33,6 +33,8 @@ mod lanes;
 mod links;
 mod location;
 mod migrations;
+mod notifications;
+mod outbox;
 mod page;
 mod paths;
 mod postgresql;
@@ -86,6 +88,13 @@ pub use lanes::{Backlog, Glance};
 pub use links::{CreateLink, DeleteLink, Link, LinkChange, LinkConnection, LinkRecord, NewLink, UpdateLink};
 pub use location::{Location, Server};
 pub use migrations::Schema;
+pub use notifications::{
+    CreateNotificationTarget, NewNotificationTarget, NotificationTarget, StatusEvent, TargetKind,
+    TargetRecord, notification_target_owner,
+};
+pub use outbox::{
+    OUTBOX_LIFETIME_MS, OUTBOX_PATIENCE_MS, OutboxItem, OutboxKind, OutboxState, Unsent, Wanted,
+};
 pub use page::{Cursor, Page, PageOf};
 pub use paths::{Indexed, SyncFile};
 #[cfg(feature = "seed")]

@@ -25,6 +25,8 @@ pub enum Kind {
     Sync,
     /// An account: the places of its audit records. Due while records wait, whatever the row says.
     Audit,
+    /// Something in the outbox: telling it to the outside.
+    Outbox,
 }
 
 impl Kind {
@@ -36,6 +38,7 @@ impl Kind {
             Self::Branch => "BRANCH",
             Self::Sync => "SYNC",
             Self::Audit => "AUDIT",
+            Self::Outbox => "OUTBOX",
         }
     }
 }
@@ -45,7 +48,7 @@ impl Kind {
 pub struct Claim {
     /// What it is about.
     pub kind: Kind,
-    /// The id of the link, branch, sync configuration or account.
+    /// The id of the link, branch, sync configuration, account or row of the outbox.
     pub id: String,
     /// In which line it stood.
     pub lane: Lane,
@@ -179,6 +182,10 @@ fn lock_subject(tx: &Tx<'_>, claim: &Claim) -> StoreResult<()> {
         Kind::Sync => return Ok(()),
         // Its records are written one by one and never change but by its holder.
         Kind::Audit => return Ok(()),
+        // Whoever has something else told locks the row, too.
+        Kind::Outbox => {
+            return tx.lock_rows("SELECT id FROM outbox WHERE id = $1 FOR UPDATE", params![&claim.id]);
+        }
     };
     tx.lock_rows(account, params![&claim.id])?;
     tx.lock_rows(subject, params![&claim.id])?;
@@ -247,7 +254,7 @@ impl Store {
         };
         let is_due = match kind {
             Kind::Audit => self.read(audit::most_overdue).await?.is_some(),
-            Kind::Link | Kind::Branch | Kind::Sync => !self.read(next).await?.is_empty(),
+            Kind::Link | Kind::Branch | Kind::Sync | Kind::Outbox => !self.read(next).await?.is_empty(),
         };
         if !is_due {
             return Ok(None);
@@ -367,14 +374,16 @@ impl Store {
     /// # Errors
     /// The database's.
     pub async fn next_due_ms(&self, kind: Option<Kind>) -> StoreResult<Option<i64>> {
-        let kinds =
-            kind.map_or_else(|| vec![Kind::Link, Kind::Branch, Kind::Sync, Kind::Audit], |kind| vec![kind]);
+        let all = [Kind::Link, Kind::Branch, Kind::Sync, Kind::Audit, Kind::Outbox];
+        let kinds = kind.map_or_else(|| all.to_vec(), |kind| vec![kind]);
         self.read(move |tx| {
             let mut next = None;
             for kind in kinds {
                 let of_kind = match kind {
                     Kind::Audit => audit::next_due_ms(tx)?,
-                    Kind::Link | Kind::Branch | Kind::Sync => lanes::backlog(tx, kind)?.beginnings_ms().min(),
+                    Kind::Link | Kind::Branch | Kind::Sync | Kind::Outbox => {
+                        lanes::backlog(tx, kind)?.beginnings_ms().min()
+                    }
                 };
                 next = next.into_iter().chain(of_kind).min();
             }
@@ -420,6 +429,7 @@ impl Store {
                 oldest_ms = oldest_ms.max(now_ms - since_ms);
             }
             let throttled = "SELECT count(*) FROM pace WHERE not_before_ms > $1";
+            let in_outbox = |state| tx.count("SELECT count(*) FROM outbox WHERE state = $1", params![state]);
             Ok(vec![
                 (
                     "syncline_repositories_in_progress",
@@ -435,9 +445,11 @@ impl Store {
                 ),
                 (
                     "syncline_endpoints_throttled",
-                    "Git hosts and AWS accounts that are given a pause, because they throttled.",
+                    "Git hosts, AWS accounts and receivers that are given a pause, because they throttled.",
                     tx.count(throttled, params![now_ms])?,
                 ),
+                ("syncline_outbox_waiting", "What is to be told to the outside.", in_outbox("WAITING")?),
+                ("syncline_outbox_failed", "What was given up telling to the outside.", in_outbox("FAILED")?),
             ])
         })
         .await

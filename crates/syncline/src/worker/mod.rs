@@ -9,6 +9,7 @@ mod files;
 mod heads;
 mod inputs;
 mod link;
+mod outbox;
 mod places;
 mod remote;
 mod seen;
@@ -160,7 +161,7 @@ impl Worker {
     /// Those of [`Worker::tick`].
     pub async fn take_turn(&self) -> Result<Turn, StoreError> {
         let (mut worked, mut next_ms) = (false, None);
-        for kind in [Kind::Link, Kind::Branch, Kind::Sync, Kind::Audit] {
+        for kind in [Kind::Link, Kind::Branch, Kind::Sync, Kind::Audit, Kind::Outbox] {
             let begun = self.claim(kind, 1).await?;
             next_ms = next_ms.into_iter().chain(begun.next_ms).min();
             for (claim, record) in begun.claims {
@@ -239,7 +240,7 @@ impl Worker {
     ) -> Result<Option<i64>, StoreError> {
         let mut next_ms = None;
         let glance = self.store.glance().await?;
-        for kind in [Kind::Audit, Kind::Sync, Kind::Branch, Kind::Link] {
+        for kind in [Kind::Audit, Kind::Sync, Kind::Branch, Kind::Link, Kind::Outbox] {
             if !glance.is_due(kind) {
                 next_ms = next_ms.into_iter().chain(glance.next_ms(kind)).min();
                 continue;
@@ -329,6 +330,7 @@ impl Worker {
             Kind::Link => self.work_on_link(claim).await.map(Some),
             Kind::Branch => self.work_on_branch(claim).await.map(Some),
             Kind::Sync => self.work_on_sync(claim, record).await,
+            Kind::Outbox => self.work_on_outbox(claim).await,
             Kind::Audit => {
                 while self.store.sequence_audit(claim).await? {}
                 Ok(Some(None))
