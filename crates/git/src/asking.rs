@@ -14,13 +14,13 @@ use http_body_util::Full;
 use syncline_model::names::BranchName;
 use tokio::time::Instant;
 
-use crate::dial::{Answer, Connections, NoAnswer};
-use crate::egress::Route;
 use crate::error::GitError;
 use crate::git::Git;
 use crate::protocol::{self, Capabilities};
 use crate::remote::Remote;
 use crate::verdict;
+use syncline_egress::Route;
+use syncline_egress::{Answer, Connections, NoAnswer};
 
 /// The longest announcement read, in bytes; git's own has about 200.
 const MAX_ANNOUNCEMENT_BYTES: usize = 64 * 1024;
@@ -227,8 +227,9 @@ impl Git {
         path: &str,
         question: Option<Bytes>,
     ) -> Result<Answer, Unanswered> {
-        let make = request(remote, route, path, question).ok_or(Unanswered::Unasked)?;
-        match self.asking.connections.send(remote, route, make).await {
+        let request = request(remote, route, path, question).ok_or(Unanswered::Unasked)?;
+        // Whatever is asked here may be asked twice.
+        match self.asking.connections.send(route, remote.extra_root_pem.as_deref(), request, true).await {
             Ok(answer) => Ok(answer),
             Err(no_answer) => Err(unanswered(no_answer, remote)),
         }
@@ -277,7 +278,9 @@ pub(crate) fn unanswered(no_answer: NoAnswer, remote: &Remote) -> Unanswered {
     };
     match no_answer {
         NoAnswer::Broken(why) => unavailable(&why),
-        NoAnswer::Here(error) => Unanswered::Told(error),
+        NoAnswer::NotAdmitted(error) => Unanswered::Told(error.into()),
+        NoAnswer::Here(message) => Unanswered::Told(GitError::Internal { message }),
+        NoAnswer::TooLong(limit) => unavailable(&format!("its answer exceeds {limit} bytes")),
         NoAnswer::Tls(why) => {
             tracing::debug!(url = %remote.url, why, "TLS is left to git");
             Unanswered::Unasked
@@ -285,13 +288,13 @@ pub(crate) fn unanswered(no_answer: NoAnswer, remote: &Remote) -> Unanswered {
     }
 }
 
-/// Makes one request as often as it has to be sent; `None` if it cannot be written as HTTP.
+/// One request; `None` if it cannot be written as HTTP.
 fn request(
     remote: &Remote,
     route: &Route,
     path: &str,
     question: Option<Bytes>,
-) -> Option<impl Fn() -> Request<Full<Bytes>>> {
+) -> Option<Request<Full<Bytes>>> {
     let (authority, base) = route.url.split_once("://")?.1.split_once('/')?;
     let slash = if base.is_empty() { "" } else { "/" };
     let mut made = Request::builder()
@@ -316,5 +319,5 @@ fn request(
     }
     *made.method_mut() = if question.is_some() { Method::POST } else { Method::GET };
     let body = question.unwrap_or_default();
-    Some(move || made.clone().map(|()| Full::new(body.clone())))
+    Some(made.map(|()| Full::new(body)))
 }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use syncline_egress::NotAdmitted;
 use syncline_model::names::RepoPath;
 use syncline_seams::CallError;
 use thiserror::Error;
@@ -115,6 +116,16 @@ pub enum GitError {
 impl From<CallError> for GitError {
     fn from(error: CallError) -> Self {
         Self::Unavailable { message: error.to_string() }
+    }
+}
+
+impl From<NotAdmitted> for GitError {
+    fn from(error: NotAdmitted) -> Self {
+        match error {
+            NotAdmitted::Policy { message } => Self::RefusedByPolicy { message },
+            NotAdmitted::Unresolved { message } => Self::Unavailable { message },
+            NotAdmitted::Missing { message } => Self::RepositoryNotFound { message },
+        }
     }
 }
 

@@ -13,11 +13,11 @@ use tokio::process::{ChildStdin, ChildStdout};
 
 use crate::asking::{RESULT, Unanswered, is_about_the_url, is_of_type};
 use crate::cache::Cache;
-use crate::dial::{Answer, NoAnswer, Reading};
 use crate::error::{GitError, Trouble};
 use crate::git::{Git, Place};
 use crate::protocol::{self, Malformed, Packet};
 use crate::{roots, verdict};
+use syncline_egress::{Answer, NoAnswer, Reading};
 
 /// The most commits of the cache that a server is told of, so that it sends what these do not have.
 const MAX_HAVES: usize = 8;
@@ -57,7 +57,7 @@ impl Git {
         if !self.settings.in_process || at.remote.url.is_file() {
             return Ok(false);
         }
-        let route = self.settings.egress.admit(&at.remote.url).await?;
+        let route = self.settings.egress.admit(&at.remote.url).await.map_err(GitError::from)?;
         if route.addresses.is_empty() {
             return Ok(false);
         }

@@ -15,12 +15,12 @@ use tokio::io::{AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, AsyncWriteEx
 use tokio::process::{ChildStdin, ChildStdout};
 
 use crate::asking::Asked;
-use crate::egress::Route;
 use crate::error::{GitError, Trouble};
 use crate::git::Git;
 use crate::protocol::{self, MAX_PACKET_BYTES};
 use crate::remote::Remote;
 use crate::verdict;
+use syncline_egress::Route;
 
 /// What the server said to a question in protocol v2.
 #[derive(Debug)]

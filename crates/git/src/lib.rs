@@ -14,8 +14,6 @@
 
 mod asking;
 mod cache;
-mod dial;
-mod egress;
 mod error;
 mod fetching;
 mod git;
@@ -32,9 +30,11 @@ mod running;
 mod settings;
 mod verdict;
 
-pub use egress::{Egress, InvalidNetwork, Network, Resolve, SystemResolver};
 pub use error::{EntryKind, GitError};
 pub use git::{Entry, Git};
-pub use remote::{Credential, InvalidRemoteUrl, Remote, RemoteUrl};
+pub use remote::{Credential, Remote};
 pub use repositories::{Answer, Repositories};
 pub use settings::{Limits, Settings};
+pub use syncline_egress::{
+    Egress, InvalidNetwork, InvalidRemoteUrl, Network, RemoteUrl, Resolve, SystemResolver,
+};

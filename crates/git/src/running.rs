@@ -6,12 +6,12 @@ use std::sync::{Arc, PoisonError};
 use syncline_seams::Secret;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 
-use crate::egress::Route;
 use crate::error::{GitError, internal};
 use crate::git::Git;
 use crate::process::{Finished, Run};
 use crate::remote::Remote;
 use crate::{roots, verdict};
+use syncline_egress::Route;
 
 /// The oldest git that honours every setting the safety rests on: `http.curloptResolve` came with 2.37.
 const OLDEST_GIT: (u32, u32) = (2, 37);

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::egress::Egress;
+use syncline_egress::Egress;
 
 /// Bounds on every call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

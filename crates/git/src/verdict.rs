@@ -9,7 +9,8 @@ use http::{HeaderMap, StatusCode};
 use syncline_model::names::ObjectId;
 
 use crate::error::{GitError, Trouble};
-use crate::remote::{Credential, RemoteUrl};
+use crate::remote::Credential;
+use syncline_egress::RemoteUrl;
 
 /// The longest message kept, in characters.
 const MAX_MESSAGE_CHARS: usize = 600;

@@ -15,8 +15,7 @@ use std::sync::Arc;
 use syncline_seams::Secret;
 use thiserror::Error;
 
-use crate::error::GitError;
-use crate::remote::{Host, Place, RemoteUrl, file_url};
+use crate::url::{Host, Place, RemoteUrl, file_url};
 
 /// A text that is not a network in CIDR notation.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -112,21 +111,44 @@ impl Default for Egress {
     }
 }
 
-/// A remote that was admitted, and how git must go there.
+/// Why something outside may not, or cannot, be gone to; nothing was sent.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum NotAdmitted {
+    /// The operator's rules forbid it.
+    #[error("refused by the egress rules: {message}")]
+    Policy {
+        /// Which rule, and the value that breaks it.
+        message: String,
+    },
+    /// Where it is cannot be found out now.
+    #[error("{message}")]
+    Unresolved {
+        /// Which name, and what the resolver says.
+        message: String,
+    },
+    /// It is to be a directory that does not exist.
+    #[error("{message}")]
+    Missing {
+        /// Which one.
+        message: String,
+    },
+}
+
+/// A remote that was admitted, and how to go there: for this one call.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Route {
-    /// The URL for git.
-    pub(crate) url: String,
+pub struct Route {
+    /// The URL, as git is to be given it.
+    pub url: String,
     /// The host, or a word for this machine's files.
-    pub(crate) host: String,
-    /// The one protocol git may speak.
-    pub(crate) protocol: &'static str,
-    /// `host:port:addresses` for `http.curloptResolve`; `None` when the URL holds the address itself.
-    pub(crate) pin: Option<String>,
+    pub host: String,
+    /// The one protocol that may be spoken: `https`, `http` or `file`.
+    pub protocol: &'static str,
+    /// `host:port:addresses`, as curl's `--resolve` takes it; `None` when the URL holds the address itself.
+    pub pin: Option<String>,
     /// The port, 0 for files.
-    pub(crate) port: u16,
-    /// Every address there is, to be dialled by us; none where only git knows the way.
-    pub(crate) addresses: Vec<SocketAddr>,
+    pub port: u16,
+    /// Every address there is, to be dialled by us; none for files and behind a proxy.
+    pub addresses: Vec<SocketAddr>,
 }
 
 impl Egress {
@@ -152,36 +174,39 @@ impl Egress {
         self
     }
 
-    pub(crate) fn proxy(&self) -> Option<&Secret> {
+    /// The HTTP proxy, if the operator named one.
+    #[must_use]
+    pub fn proxy(&self) -> Option<&Secret> {
         self.proxy.as_ref()
     }
 
     /// Whether the operator admits `file://` remotes at all.
-    pub(crate) fn admits_files(&self) -> bool {
+    #[must_use]
+    pub fn admits_files(&self) -> bool {
         !self.file_directories.is_empty()
     }
 
     /// Checks one address: public, or in an allowed network.
     ///
     /// # Errors
-    /// [`GitError::RefusedByPolicy`] for loopback, private, link-local, metadata and other special addresses
+    /// [`NotAdmitted::Policy`] for loopback, private, link-local, metadata and other special addresses
     /// outside the allowed networks.
-    pub fn check_address(&self, address: IpAddr) -> Result<(), GitError> {
+    pub fn check_address(&self, address: IpAddr) -> Result<(), NotAdmitted> {
         if self.is_allowed(address) || is_public(address) {
             return Ok(());
         }
         let message = format!(
             "{address} is not a public address and in none of the allowed networks (--allow-network)"
         );
-        Err(GitError::RefusedByPolicy { message })
+        Err(NotAdmitted::Policy { message })
     }
 
     /// Checks what can be known of a remote before it is asked for: a literal address, or whether a
     /// `file://` path is below one of the directories. Names are resolved and links followed at every call.
     ///
     /// # Errors
-    /// [`GitError::RefusedByPolicy`].
-    pub fn check_literal(&self, url: &RemoteUrl) -> Result<(), GitError> {
+    /// [`NotAdmitted::Policy`].
+    pub fn check_literal(&self, url: &RemoteUrl) -> Result<(), NotAdmitted> {
         match url.place() {
             Place::Http { host: Host::Address(address), .. } => self.check_address(*address),
             Place::Http { host: Host::Name(_), .. } => Ok(()),
@@ -199,7 +224,10 @@ impl Egress {
     }
 
     /// Decides about a remote and how to reach it.
-    pub(crate) async fn admit(&self, url: &RemoteUrl) -> Result<Route, GitError> {
+    ///
+    /// # Errors
+    /// [`NotAdmitted`].
+    pub async fn admit(&self, url: &RemoteUrl) -> Result<Route, NotAdmitted> {
         match url.place() {
             Place::File(path) => {
                 let found = self.admit_directory(path)?;
@@ -220,7 +248,7 @@ impl Egress {
                 if !is_tls && !is_allowed {
                     let message =
                         format!("plain http to {shown}: only allowed networks may be read without tls");
-                    return Err(GitError::RefusedByPolicy { message });
+                    return Err(NotAdmitted::Policy { message });
                 }
                 let pin = is_pinned.then(|| {
                     let listed: Vec<_> = addresses.iter().map(shown_for_curl).collect();
@@ -237,8 +265,8 @@ impl Egress {
         }
     }
 
-    async fn resolved(&self, name: &str) -> Result<Vec<IpAddr>, GitError> {
-        let unresolved = |why: &dyn fmt::Display| GitError::Unavailable {
+    async fn resolved(&self, name: &str) -> Result<Vec<IpAddr>, NotAdmitted> {
+        let unresolved = |why: &dyn fmt::Display| NotAdmitted::Unresolved {
             message: format!("the host '{name}' cannot be resolved: {why}"),
         };
         let mut addresses = self.resolver.resolve(name).await.map_err(|error| unresolved(&error))?;
@@ -248,7 +276,7 @@ impl Egress {
     }
 
     /// The repository directory a `file://` path leads to, after every symbolic link.
-    fn admit_directory(&self, path: &Path) -> Result<PathBuf, GitError> {
+    fn admit_directory(&self, path: &Path) -> Result<PathBuf, NotAdmitted> {
         let refused = || outside_of_directories(path);
         let is_below = |path: &Path| {
             self.file_directories
@@ -260,7 +288,7 @@ impl Egress {
             // Whether something exists outside is nobody's business.
             let is_plainly_below = self.file_directories.iter().any(|directory| path.starts_with(directory));
             let message = format!("'{}' does not exist", path.display());
-            return Err(if is_plainly_below { GitError::RepositoryNotFound { message } } else { refused() });
+            return Err(if is_plainly_below { NotAdmitted::Missing { message } } else { refused() });
         };
         if !is_below(&found) {
             return Err(refused());
@@ -273,9 +301,9 @@ impl Egress {
     }
 }
 
-fn outside_of_directories(path: &Path) -> GitError {
+fn outside_of_directories(path: &Path) -> NotAdmitted {
     let message = format!("'{}' is in no directory for file remotes (--allow-file-remotes)", path.display());
-    GitError::RefusedByPolicy { message }
+    NotAdmitted::Policy { message }
 }
 
 fn shown_for_curl(address: &IpAddr) -> String {

@@ -1,9 +1,4 @@
-//! HTTP to Git servers from this process: connections to admitted addresses, kept for the next call.
-//!
-//! **Architecture Invariants:** the only addresses dialled, and the only connections used again, are those to an
-//! address that [`crate::Egress`] admitted for this very call · a connection is used again only with the
-//! certificates it was made with · nothing is redirected, decompressed or read from the environment · bodies
-//! are read up to a limit.
+//! HTTP/1.1 from this process: connections to admitted addresses, kept for the next call.
 
 use std::collections::HashMap;
 use std::io;
@@ -18,6 +13,8 @@ use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper_util::rt::TokioIo;
+use syncline_seams::CallError;
+use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
@@ -26,9 +23,7 @@ use tokio_rustls::rustls::pki_types::pem::PemObject as _;
 use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
 use tokio_rustls::rustls::{self, ClientConfig, RootCertStore};
 
-use crate::egress::Route;
-use crate::error::{GitError, internal};
-use crate::remote::Remote;
+use crate::egress::{NotAdmitted, Route};
 
 /// The most connections that are kept though nobody uses them.
 const MAX_IDLE: usize = 64;
@@ -43,14 +38,29 @@ const MAX_ROOTS: usize = 32;
 const MAX_DIALS: usize = 4;
 
 /// Why there is no answer.
-#[derive(Debug)]
-pub(crate) enum NoAnswer {
-    /// The connection cannot be made or ended too early: why.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum NoAnswer {
+    /// It may not, or cannot, be gone to: nothing was sent.
+    #[error(transparent)]
+    NotAdmitted(#[from] NotAdmitted),
+    /// The connection cannot be made or ended too early; what was sent may have had its effect.
+    #[error("{0}")]
     Broken(String),
-    /// TLS could not be agreed on, for a reason that another program may see otherwise.
+    /// TLS could not be agreed on: nothing was sent.
+    #[error("{0}")]
     Tls(String),
-    /// This machine is at fault.
-    Here(GitError),
+    /// The answer is longer than the caller's limit, in bytes.
+    #[error("its answer is longer than {0} bytes")]
+    TooLong(usize),
+    /// The request, or the certificates it is to be sent with, cannot be used: nothing was sent.
+    #[error("{0}")]
+    Here(String),
+}
+
+impl From<CallError> for NoAnswer {
+    fn from(error: CallError) -> Self {
+        Self::Broken(error.to_string())
+    }
 }
 
 /// Who a connection is with, and what made it trusted.
@@ -84,14 +94,14 @@ struct Connection {
 
 /// An answer whose body is still to be read.
 #[derive(Debug)]
-pub(crate) struct Answer {
+pub struct Answer {
     response: Response<Incoming>,
     connection: Connection,
 }
 
-/// The connections of one [`crate::Git`].
+/// Connections that are kept for the next call.
 #[derive(Debug, Default)]
-pub(crate) struct Connections {
+pub struct Connections {
     /// The one used last is at the end.
     idle: Mutex<Vec<Connection>>,
     /// By the extra roots.
@@ -100,32 +110,47 @@ pub(crate) struct Connections {
 }
 
 impl Connections {
-    /// Sends what `request` makes to where `route` leads and awaits the head of the answer. A request that finds its kept
-    /// connection closed is sent once more, on a new one: what is asked here may be asked twice.
-    pub(crate) async fn send(
+    /// Sends a request to where `route` leads and awaits the head of the answer; `extra_root_pem` is trusted beside the
+    /// machine's roots. A request that finds its kept connection closed is sent once more, on a new one, if it was not sent
+    /// yet or may be `repeated`.
+    ///
+    /// # Errors
+    /// [`NoAnswer`].
+    pub async fn send(
         &self,
-        remote: &Remote,
         route: &Route,
-        request: impl Fn() -> Request<Full<Bytes>>,
+        extra_root_pem: Option<&str>,
+        request: Request<Full<Bytes>>,
+        repeated: bool,
     ) -> Result<Answer, NoAnswer> {
         let tls = match route.protocol {
-            "https" => Some(self.tls(remote.extra_root_pem.as_deref())?),
+            "https" => Some(self.tls(extra_root_pem)?),
             _ => None,
         };
         let peer = Peer { host: route.host.clone(), port: route.port, tls };
+        let mut request = request;
         if let Some(mut kept) = self.take(&peer, &route.addresses)
             && kept.sender.ready().await.is_ok()
-            && let Ok(response) = kept.sender.send_request(request()).await
         {
-            return Ok(Answer { response, connection: kept });
+            let again = repeated.then(|| request.clone());
+            match kept.sender.try_send_request(request).await {
+                Ok(response) => return Ok(Answer { response, connection: kept }),
+                Err(mut error) => match error.take_message().or(again) {
+                    Some(unsent) => request = unsent,
+                    None => return Err(broken(error.error())),
+                },
+            }
         }
         let mut connection = connect(peer, &route.addresses).await?;
-        let response = connection.sender.send_request(request()).await.map_err(|error| broken(&error))?;
+        let response = connection.sender.send_request(request).await.map_err(|error| broken(&error))?;
         Ok(Answer { response, connection })
     }
 
     /// The body of an answer, `limit` bytes of it at most, and whether that is all of it; then its connection is kept.
-    pub(crate) async fn read(&self, answer: Answer, limit: usize) -> Result<(Bytes, bool), NoAnswer> {
+    ///
+    /// # Errors
+    /// [`NoAnswer::Broken`].
+    pub async fn read(&self, answer: Answer, limit: usize) -> Result<(Bytes, bool), NoAnswer> {
         let mut reading = answer.reading();
         let mut read = Vec::new();
         while let Some(data) = reading.more().await? {
@@ -179,7 +204,7 @@ impl Connections {
         let mut roots = self.system.get_or_init(system).clone();
         if let Some(extra) = extra {
             let unusable =
-                |why: &str| NoAnswer::Here(internal("the extra root certificate cannot be used", why));
+                |why: &str| NoAnswer::Here(format!("the extra root certificate cannot be used: {why}"));
             let certificates: Vec<_> = CertificateDer::pem_slice_iter(extra.as_bytes())
                 .collect::<Result<_, _>>()
                 .map_err(|_| unusable("it is not in PEM"))?;
@@ -191,7 +216,7 @@ impl Connections {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let config = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
-            .map_err(|error| NoAnswer::Here(internal("TLS cannot be used", error)))?
+            .map_err(|error| NoAnswer::Here(format!("TLS cannot be used: {error}")))?
             .with_root_certificates(roots)
             .with_no_client_auth();
         if made.len() >= MAX_ROOTS {
@@ -205,14 +230,17 @@ impl Connections {
 
 /// An answer whose body is being read.
 #[derive(Debug)]
-pub(crate) struct Reading {
+pub struct Reading {
     body: Incoming,
     connection: Connection,
 }
 
 impl Reading {
     /// More of the body; `None` at its end.
-    pub(crate) async fn more(&mut self) -> Result<Option<Bytes>, NoAnswer> {
+    ///
+    /// # Errors
+    /// [`NoAnswer::Broken`].
+    pub async fn more(&mut self) -> Result<Option<Bytes>, NoAnswer> {
         while let Some(frame) = self.body.frame().await {
             if let Ok(data) = frame.map_err(|error| broken(&error))?.into_data() {
                 return Ok(Some(data));
@@ -222,7 +250,7 @@ impl Reading {
     }
 
     /// Keeps the connection, if nothing is left of the body.
-    pub(crate) async fn keep(mut self, connections: &Connections) {
+    pub async fn keep(mut self, connections: &Connections) {
         if let Ok(None) = self.more().await {
             connections.keep(self.connection);
         }
@@ -231,12 +259,14 @@ impl Reading {
 
 impl Answer {
     /// Begins to read the body.
-    pub(crate) fn reading(self) -> Reading {
+    #[must_use]
+    pub fn reading(self) -> Reading {
         Reading { body: self.response.into_body(), connection: self.connection }
     }
 
     /// The answer's status and headers.
-    pub(crate) fn head(&self) -> &Response<Incoming> {
+    #[must_use]
+    pub fn head(&self) -> &Response<Incoming> {
         &self.response
     }
 }

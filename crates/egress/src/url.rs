@@ -1,0 +1,331 @@
+//! URLs of what is outside: in one normal form, and never ambiguous about where they lead.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use thiserror::Error;
+
+/// A text that is not an acceptable remote URL.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("'{value}' is not a repository url: {rule}")]
+pub struct InvalidRemoteUrl {
+    value: String,
+    rule: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) enum Host {
+    Name(String),
+    Address(IpAddr),
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) enum Place {
+    Http { is_tls: bool, host: Host, port: u16 },
+    File(PathBuf),
+}
+
+/// The URL of a repository: `https`, `http` or `file`, without a user, query or fragment.
+///
+/// Host names are lower-case; a host that some resolver could take for a number (`2130706433`, `0x7f.1`,
+/// `127.1`) is refused unless it is an address in full.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct RemoteUrl {
+    text: String,
+    place: Place,
+}
+
+impl RemoteUrl {
+    /// The longest URL accepted, in bytes.
+    pub const MAX_BYTES: usize = 2048;
+
+    /// The clone URL `<endpoint>/<owner>/<repository>.git`; the owner may hold `/` for nested groups.
+    ///
+    /// # Errors
+    /// When the endpoint is not an acceptable URL, or a part of owner or repository is empty, `.` or `..`.
+    pub fn of_repository(endpoint: &str, owner: &str, repository: &str) -> Result<Self, InvalidRemoteUrl> {
+        let mut url = endpoint.trim_end_matches('/').to_owned();
+        for part in owner.split('/') {
+            url.push('/');
+            url.push_str(&percent_encoded(part));
+        }
+        url.push('/');
+        url.push_str(&percent_encoded(repository));
+        url.push_str(".git");
+        if repository.is_empty() || repository.starts_with('-') || owner.starts_with('-') {
+            return Err(invalid(&url, "owner and repository must not be empty or begin with '-'"));
+        }
+        // `...git` would be a file like any other, but a forge's own paths hold the bare name.
+        if matches!(repository, "." | "..") {
+            return Err(invalid(&url, "the repository must not be '.' or '..'"));
+        }
+        url.parse()
+    }
+
+    /// The URL in normal form.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// Whether it is a `file://` URL.
+    #[must_use]
+    pub fn is_file(&self) -> bool {
+        matches!(self.place, Place::File(_))
+    }
+
+    /// The host and port that are called; `None` for a `file://` URL.
+    #[must_use]
+    pub fn host(&self) -> Option<String> {
+        match &self.place {
+            Place::Http { host: Host::Name(name), port, .. } => Some(format!("{name}:{port}")),
+            Place::Http { host: Host::Address(address), port, .. } => Some(format!("{address}:{port}")),
+            Place::File(_) => None,
+        }
+    }
+
+    pub(crate) fn place(&self) -> &Place {
+        &self.place
+    }
+}
+
+impl fmt::Display for RemoteUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl FromStr for RemoteUrl {
+    type Err = InvalidRemoteUrl;
+
+    fn from_str(s: &str) -> Result<Self, InvalidRemoteUrl> {
+        let refuse = |rule| Err(invalid(s, rule));
+        if s.len() > Self::MAX_BYTES {
+            return refuse("it must have at most 2048 bytes");
+        }
+        if s.bytes().any(|b| !b.is_ascii_graphic() || b == b'\\') {
+            return refuse("it must hold only visible ASCII characters other than '\\'");
+        }
+        if s.contains(['?', '#', '"', '<', '>', '^', '`', '{', '}', '|']) {
+            return refuse("it must have no query, fragment or reserved characters");
+        }
+        let Some((scheme, rest)) = s.split_once("://") else {
+            return refuse("it must begin with https://, http:// or file://");
+        };
+        let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
+        if authority.contains('@') {
+            return refuse("it must not name a user: credentials are given apart");
+        }
+        let path = path.trim_end_matches('/');
+        if !path.is_empty() && !path.split('/').all(is_ordinary_segment) {
+            return refuse("no part of its path may be empty, '.', '..', or a malformed % escape");
+        }
+        let is_tls = match scheme.to_ascii_lowercase().as_str() {
+            "https" => true,
+            "http" => false,
+            "file" if !authority.is_empty() => return refuse("a file url must have no host"),
+            "file" => {
+                let path =
+                    PathBuf::from(percent_decoded(path).map(|path| format!("/{path}")).ok_or_else(|| {
+                        invalid(s, "no part of its path may hold NUL or bytes that are not UTF-8")
+                    })?);
+                return Ok(Self { text: file_url(&path), place: Place::File(path) });
+            }
+            _ => return refuse("it must begin with https://, http:// or file://"),
+        };
+        let (host, port) =
+            split_port(authority).ok_or_else(|| invalid(s, "its port must be a number from 1 to 65535"))?;
+        let host = parse_host(host).ok_or_else(|| {
+            invalid(s, "its host must be a name or an address in full (as 192.0.2.1 or [2001:db8::1])")
+        })?;
+        let default_port = if is_tls { 443 } else { 80 };
+        let shown_host = match &host {
+            Host::Name(name) => name.clone(),
+            Host::Address(IpAddr::V4(address)) => address.to_string(),
+            Host::Address(IpAddr::V6(address)) => format!("[{address}]"),
+        };
+        let shown_port =
+            port.filter(|&port| port != default_port).map_or_else(String::new, |p| format!(":{p}"));
+        let scheme = if is_tls { "https" } else { "http" };
+        Ok(Self {
+            text: format!("{scheme}://{shown_host}{shown_port}/{path}"),
+            place: Place::Http { is_tls, host, port: port.unwrap_or(default_port) },
+        })
+    }
+}
+
+/// A `file://` URL git decodes to exactly this path.
+pub(crate) fn file_url(path: &Path) -> String {
+    let encoded: Vec<_> = path.to_string_lossy().split('/').map(percent_encoded).collect();
+    format!("file://{}", encoded.join("/"))
+}
+
+fn invalid(value: &str, rule: &'static str) -> InvalidRemoteUrl {
+    // A user's part may hold a password.
+    let shown = match (value.find("://"), value.rfind('@')) {
+        (Some(start), Some(at)) if start < at => format!("{}***{}", &value[..start + 3], &value[at..]),
+        _ => value.to_owned(),
+    };
+    InvalidRemoteUrl { value: shown.chars().take(300).collect(), rule }
+}
+
+fn split_port(authority: &str) -> Option<(&str, Option<u16>)> {
+    let (host, port) = match authority.rsplit_once(':') {
+        Some((host, port)) if !port.ends_with(']') => (host, port),
+        _ => return Some((authority, None)),
+    };
+    let is_number = !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit());
+    let port = port.parse().ok().filter(|&port: &u16| is_number && port != 0)?;
+    Some((host, Some(port)))
+}
+
+fn parse_host(host: &str) -> Option<Host> {
+    if let Some(inner) = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+        return inner.parse::<Ipv6Addr>().ok().map(|address| Host::Address(address.into()));
+    }
+    if let Ok(address) = host.parse::<Ipv4Addr>() {
+        return Some(Host::Address(address.into()));
+    }
+    let is_label = |label: &str| {
+        (1..=63).contains(&label.len())
+            && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+            && !label.starts_with('-')
+    };
+    // inet_aton(3) reads 1 to 4 decimal, octal or hexadecimal parts as an address; no real top-level domain
+    // is a number (URL Standard, "ends in a number").
+    let last = host.rsplit('.').next().unwrap_or_default().to_ascii_lowercase();
+    let ends_in_number = last.bytes().all(|b| b.is_ascii_digit())
+        || last.strip_prefix("0x").is_some_and(|hex| hex.bytes().all(|b| b.is_ascii_hexdigit()));
+    let is_name = host.len() <= 253 && host.split('.').all(is_label) && !ends_in_number;
+    is_name.then(|| Host::Name(host.to_ascii_lowercase()))
+}
+
+/// Whether a part of a path is not empty, `.` or `..`, and its escapes are well-formed.
+fn is_ordinary_segment(segment: &str) -> bool {
+    percent_decoded(segment)
+        .is_some_and(|decoded| !matches!(decoded.as_str(), "" | "." | "..") && !decoded.contains('/'))
+}
+
+fn percent_decoded(text: &str) -> Option<String> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((&first, tail)) = rest.split_first() {
+        if first == b'%' {
+            let digits = std::str::from_utf8(tail.get(..2)?).ok()?;
+            if !digits.bytes().all(|b| b.is_ascii_hexdigit()) {
+                return None;
+            }
+            bytes.push(u8::from_str_radix(digits, 16).ok()?);
+            rest = &tail[2..];
+        } else {
+            bytes.push(first);
+            rest = tail;
+        }
+    }
+    String::from_utf8(bytes).ok().filter(|decoded| !decoded.chars().any(char::is_control))
+}
+
+fn percent_encoded(segment: &str) -> String {
+    let mut encoded = String::with_capacity(segment.len());
+    for byte in segment.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            encoded.push(char::from(byte));
+        } else {
+            encoded.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    encoded
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn urls_have_one_normal_form() {
+        let check = |text: &str, expected: &str| {
+            assert_eq!(text.parse::<RemoteUrl>().expect(text).as_str(), expected, "{text}");
+        };
+        check("https://Git.Example.com/a/b.git", "https://git.example.com/a/b.git");
+        check("HTTPS://git.example.com:443/a/b.git/", "https://git.example.com/a/b.git");
+        check("http://git.example.com:80", "http://git.example.com/");
+        check("https://git.example.com:8443/a%20b", "https://git.example.com:8443/a%20b");
+        check("https://192.0.2.1/a", "https://192.0.2.1/a");
+        check("https://[2001:DB8:0::1]:99/a", "https://[2001:db8::1]:99/a");
+        check("https://dev.azure.com/org/project/_git/repo", "https://dev.azure.com/org/project/_git/repo");
+        check("file:///srv/git/a.git", "file:///srv/git/a.git");
+        check("file:///srv/my%20git/%C3%A4.git/", "file:///srv/my%20git/%C3%A4.git");
+    }
+
+    #[test]
+    fn what_is_no_url_says_why_and_keeps_passwords_to_itself() {
+        for text in [
+            "",
+            "https:",
+            "https://",
+            "https:///a",
+            "git.example.com/a",
+            "ssh://git@host/a",
+            "git@host:a/b",
+            "ext::sh -c x",
+            "ftp://host/a",
+            "--upload-pack=x",
+            "https://host/../a",
+            "https://host/a/./b",
+            "https://host/a//b",
+            "https://host/%2e%2E/a",
+            "https://host/a%2fb",
+            "https://host/%",
+            "https://host/%zz",
+            "https://host/%00",
+            "https://host/a?b",
+            "https://host/a#b",
+            "https://host/a b",
+            "https://host/a\\b",
+            "https://host/a\n",
+            "https://host:0/a",
+            "https://host:65536/a",
+            "https://host:/a",
+            "https://host:+1/a",
+            "https://ho st/a",
+            "https://host%41/a",
+            "https://ä.example/a",
+            "file://host/a",
+            "file://localhost/a",
+            "file:///a/../b",
+            "file:///a%00b",
+            "file:a",
+        ] {
+            assert!(text.parse::<RemoteUrl>().is_err(), "{text}");
+        }
+        let told = "https://me:hunter2@host/a".parse::<RemoteUrl>().expect_err("a user").to_string();
+        assert!(told.contains("must not name a user") && !told.contains("hunter2"), "{told}");
+        assert!(format!("https://host/{}", "a".repeat(2048)).parse::<RemoteUrl>().is_err());
+    }
+
+    #[test]
+    fn clone_urls_are_made_of_endpoint_owner_and_repository() {
+        let check = |owner: &str, repository: &str, expected: Option<&str>| {
+            let made = RemoteUrl::of_repository("https://git.example.com/base/", owner, repository).ok();
+            assert_eq!(made.as_ref().map(RemoteUrl::as_str), expected, "{owner} {repository}");
+        };
+        check("acme", "infra", Some("https://git.example.com/base/acme/infra.git"));
+        check("group/sub", "a.b", Some("https://git.example.com/base/group/sub/a.b.git"));
+        check("a b", "ä?#%", Some("https://git.example.com/base/a%20b/%C3%A4%3F%23%25.git"));
+        for (owner, repository) in [
+            ("", "a"),
+            ("a", ""),
+            ("..", "a"),
+            ("a/..", "b"),
+            ("a//b", "c"),
+            ("-a", "b"),
+            ("a", "-b"),
+            ("a", "b/c"),
+            ("a", "b\0"),
+        ] {
+            check(owner, repository, None);
+        }
+    }
+}

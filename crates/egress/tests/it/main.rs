@@ -1,0 +1,3 @@
+//! HTTP with strangers on loopback.
+
+mod http;
