@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use syncline::config::Limits;
+use syncline::notify::Notifier;
 use syncline::worker::{Pacing, Places, Turn, Worker};
+use syncline_egress::Egress;
 use syncline_seams::{Clock, Outside};
 use syncline_store::{MasterKeys, Store, StoreError, Writer};
 use tokio::sync::mpsc::UnboundedReceiver;
@@ -210,11 +212,15 @@ impl Site {
             outside: outside.clone(),
             control: Arc::clone(&control),
         };
+        let clock: Arc<dyn Clock> = Arc::new(self.world.clock.clone());
+        // There are no notification targets.
+        let notifier = Notifier::new(Egress::default(), outside.clone(), Arc::clone(&clock));
         let worker = Arc::new(Worker::new(
             running.store.clone(),
             Arc::new(SimulatedGit::new(caller.clone())),
+            Arc::new(notifier),
             Arc::new(SimulatedCloudFormation::new(caller, Arc::clone(&self.oracle))),
-            Arc::new(self.world.clock.clone()),
+            clock,
             outside,
             Pacing {
                 poll_interval: POLL_INTERVAL,

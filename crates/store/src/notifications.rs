@@ -18,6 +18,8 @@ use crate::{Scope, Store, StoreResult};
 pub enum TargetKind {
     /// A signed request, as Standard Webhooks has it.
     Webhook,
+    /// The same, with the body that EventBridge gives its targets.
+    Envelope,
     /// A message, as Slack's incoming webhooks take it.
     Slack,
 }
@@ -28,6 +30,7 @@ impl TargetKind {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Webhook => "WEBHOOK",
+            Self::Envelope => "ENVELOPE",
             Self::Slack => "SLACK",
         }
     }
@@ -35,7 +38,7 @@ impl TargetKind {
     /// The kind of that text.
     #[must_use]
     pub fn from_text(text: &str) -> Option<Self> {
-        [Self::Webhook, Self::Slack].into_iter().find(|kind| kind.as_str() == text)
+        [Self::Webhook, Self::Envelope, Self::Slack].into_iter().find(|kind| kind.as_str() == text)
     }
 }
 

@@ -8,6 +8,7 @@ pub mod cli;
 pub mod config;
 mod credentials;
 mod keyring;
+pub mod notify;
 pub mod running;
 pub mod server;
 pub mod worker;

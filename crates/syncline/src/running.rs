@@ -23,6 +23,7 @@ use tracing::{info, warn};
 use crate::config::{Config, Role, RootKey};
 use crate::credentials::Fresh;
 use crate::keyring;
+use crate::notify::Notifier;
 use crate::server::{self, Connections, Front, Gate, PageTokens, Policies};
 use crate::worker::{Pacing, Worker};
 
@@ -104,9 +105,11 @@ async fn parts_with(
     git.egress = egress.clone();
     git.search_path.clone_from(&config.search_path);
     let git = Arc::new(Git::new(git, seams.outside.clone()));
+    let notifier = Arc::new(Notifier::new(egress.clone(), seams.outside.clone(), Arc::clone(&seams.clock)));
     let worker = Arc::new(Worker::new(
         store.clone(),
         git,
+        Arc::clone(&notifier),
         Arc::clone(&target),
         Arc::clone(&seams.clock),
         seams.outside.clone(),
@@ -122,6 +125,7 @@ async fn parts_with(
         quotas: config.quotas,
         role_accounts: config.role_accounts.clone(),
         egress,
+        notifier,
         public_url: config.public_url.clone(),
         gate: Gate::new(config.limits, Arc::clone(&seams.clock)),
         connections: Arc::new(Connections::new(config.limits)),

@@ -33,6 +33,7 @@ use syncline_wire::{WireError, encode_error, protocol_of};
 use uuid::Uuid;
 
 use crate::config::Quotas;
+use crate::notify::Notifier;
 use crate::running::RootCredentials;
 
 pub use access::Policies;
@@ -60,6 +61,8 @@ pub struct Front {
     pub role_accounts: Vec<(AccountId, AccountId)>,
     /// Where remotes may be.
     pub egress: Egress,
+    /// The way to notification targets.
+    pub notifier: Arc<Notifier>,
     /// Where this server is reached from outside, without a slash at the end; `None` if nobody said so.
     pub public_url: Option<String>,
     /// Authenticates paging tokens.

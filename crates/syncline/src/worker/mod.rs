@@ -37,6 +37,7 @@ use tracing::{debug, error, info, warn};
 use self::heads::Heads;
 use self::watching::Watching;
 use crate::config::RemoteBudget;
+use crate::notify::Notifier;
 
 /// How long a claim is held unless it is renewed, in milliseconds.
 const LEASE_MS: i64 = 15_000;
@@ -57,6 +58,7 @@ const AFTER_ERROR_MS: i64 = 5_000;
 pub struct Worker {
     store: Store,
     git: Arc<dyn Repositories>,
+    notifier: Arc<Notifier>,
     target: Arc<dyn Target>,
     clock: Arc<dyn Clock>,
     poll_interval_ms: i64,
@@ -123,6 +125,7 @@ impl Worker {
     pub fn new(
         store: Store,
         git: Arc<dyn Repositories>,
+        notifier: Arc<Notifier>,
         target: Arc<dyn Target>,
         clock: Arc<dyn Clock>,
         outside: Outside,
@@ -135,6 +138,7 @@ impl Worker {
         Self {
             store,
             git,
+            notifier,
             target,
             clock,
             poll_interval_ms,
@@ -351,9 +355,14 @@ impl Worker {
     /// Has everybody ask the endpoint of the claimed work more slowly, if that is what the trouble says.
     async fn slow_down(&self, claim: &Claim, trouble: &Trouble) -> Result<(), StoreError> {
         let Trouble::Outage { retry_after_ms: Some(asked_ms), reason, .. } = trouble else { return Ok(()) };
+        self.ask_more_slowly(claim, *asked_ms, reason).await
+    }
+
+    /// Has everybody ask the endpoint of the claimed work more slowly: it throttled, and wants no more for `asked_ms`.
+    async fn ask_more_slowly(&self, claim: &Claim, asked_ms: i64, reason: &str) -> Result<(), StoreError> {
         let Some(bounds) = self.places.bounds(claim.kind) else { return Ok(()) };
         let jitter = self.outside.jitter();
-        if self.store.record_throttled(claim, bounds.per_endpoint, Some(*asked_ms), jitter).await? {
+        if self.store.record_throttled(claim, bounds.per_endpoint, Some(asked_ms), jitter).await? {
             info!(endpoint = claim.lane.endpoint, reason, "an endpoint is asked more slowly");
         }
         Ok(())
