@@ -8,6 +8,7 @@ use std::time::Duration;
 use futures_util::FutureExt as _;
 use syncline::config::Limits;
 use syncline::forges::Forges;
+use syncline::notify::Notifier;
 use syncline::worker::{Pacing, Places, Previews, Turn, Worker};
 use syncline_egress::Egress;
 use syncline_forges::rest::Endpoints;
@@ -213,14 +214,16 @@ impl Site {
             outside: outside.clone(),
             control: Arc::clone(&control),
         };
-        let clock = Arc::new(self.world.clock.clone());
-        // Links are of type `Git`: no forge is ever asked.
+        let clock: Arc<dyn Clock> = Arc::new(self.world.clock.clone());
+        // Links are of type `Git`: no forge is ever asked. There are no notification targets.
         let nobody =
-            Arc::new(Forges::new(Egress::default(), Endpoints::default(), outside.clone(), clock.clone()));
+            Forges::new(Egress::default(), Endpoints::default(), outside.clone(), Arc::clone(&clock));
+        let notifier = Notifier::new(Egress::default(), outside.clone(), Arc::clone(&clock));
         let worker = Arc::new(Worker::new(
             running.store.clone(),
             Arc::new(SimulatedGit::new(caller.clone())),
-            nobody,
+            Arc::new(nobody),
+            Arc::new(notifier),
             Arc::new(SimulatedCloudFormation::new(caller, Arc::clone(&self.oracle))),
             clock,
             outside,

@@ -54,17 +54,20 @@ const GLANCE: &str = "SELECT
     (SELECT w.due_at_ms FROM work w WHERE w.kind = 'SYNC' AND w.due_at_ms <= $1
         AND (w.lease_until_ms IS NULL OR w.lease_until_ms <= $1) ORDER BY w.due_at_ms LIMIT 1),
     (SELECT min(w.due_at_ms) FROM work w WHERE w.kind = 'SYNC' AND w.due_at_ms > $1),
+    (SELECT w.due_at_ms FROM work w WHERE w.kind = 'OUTBOX' AND w.due_at_ms <= $1
+        AND (w.lease_until_ms IS NULL OR w.lease_until_ms <= $1) ORDER BY w.due_at_ms LIMIT 1),
+    (SELECT min(w.due_at_ms) FROM work w WHERE w.kind = 'OUTBOX' AND w.due_at_ms > $1),
     (SELECT w.due_at_ms FROM work w WHERE w.kind = 'PULLS' AND w.due_at_ms <= $1
         AND (w.lease_until_ms IS NULL OR w.lease_until_ms <= $1) ORDER BY w.due_at_ms LIMIT 1),
     (SELECT min(w.due_at_ms) FROM work w WHERE w.kind = 'PULLS' AND w.due_at_ms > $1),
     (SELECT r.time_ms FROM audit_record r WHERE r.sequence IS NULL LIMIT 1)";
 /// The kinds that stand in lanes.
-const GLANCED: [Kind; 4] = [Kind::Link, Kind::Branch, Kind::Sync, Kind::Pulls];
+const GLANCED: [Kind; 5] = [Kind::Link, Kind::Branch, Kind::Sync, Kind::Outbox, Kind::Pulls];
 
 /// Of which kinds something is due, at one moment.
 #[derive(Debug, Clone, Copy)]
 pub struct Glance {
-    kinds: [(Option<i64>, Option<i64>); 4],
+    kinds: [(Option<i64>, Option<i64>); 5],
     has_audit: bool,
 }
 
@@ -126,7 +129,7 @@ fn git_host(endpoint: &str) -> String {
 }
 
 /// The lane of a piece of work; `None` if its subject is gone, or it stands in none.
-fn lane_of(tx: &Tx<'_>, kind: Kind, id: &str) -> StoreResult<Option<Lane>> {
+pub(crate) fn lane_of(tx: &Tx<'_>, kind: Kind, id: &str) -> StoreResult<Option<Lane>> {
     let of_link = "SELECT l.account_id, l.provider_type, h.provider_endpoint, l.id FROM repository_link l
          LEFT JOIN connection c ON c.id = l.connection_id LEFT JOIN host h ON h.id = c.host_id";
     let found = match kind {
@@ -139,6 +142,10 @@ fn lane_of(tx: &Tx<'_>, kind: Kind, id: &str) -> StoreResult<Option<Lane>> {
             "SELECT account_id, role_account, region, link_id FROM sync_configuration WHERE id = $1",
             params![id],
         )?,
+        Kind::Outbox => tx.row(
+            "SELECT account_id, endpoint, CAST(NULL AS TEXT), '' FROM outbox WHERE id = $1",
+            params![id],
+        )?,
         Kind::Audit => None,
     };
     let lane = |mut row: Row| {
@@ -149,6 +156,7 @@ fn lane_of(tx: &Tx<'_>, kind: Kind, id: &str) -> StoreResult<Option<Lane>> {
                 let region = second.unwrap_or_default();
                 Lane { account, endpoint: format!("aws:{first}:{region}"), repository }
             }
+            Kind::Outbox => Lane { account, endpoint: first, repository: String::new() },
             // Each link is one piece of work, hence one line for all of a host.
             Kind::Link => Lane { account, endpoint: format!("git:{host}"), repository: String::new() },
             // A forge's API has limits of its own.
@@ -239,7 +247,7 @@ impl Store {
     /// The database's.
     pub async fn glance(&self) -> StoreResult<Glance> {
         self.read(move |tx| {
-            let mut glance = Glance { kinds: [(None, None); 4], has_audit: false };
+            let mut glance = Glance { kinds: [(None, None); 5], has_audit: false };
             let Some(mut row) = tx.row(GLANCE, params![tx.now_ms()])? else { return Ok(glance) };
             for kind in &mut glance.kinds {
                 *kind = (row.opt_int()?, row.opt_int()?);

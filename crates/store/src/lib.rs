@@ -33,6 +33,8 @@ mod lanes;
 mod links;
 mod location;
 mod migrations;
+mod notifications;
+mod outbox;
 mod page;
 mod paths;
 mod postgresql;
@@ -88,9 +90,18 @@ pub use lanes::{Backlog, Glance};
 pub use links::{CreateLink, DeleteLink, Link, LinkChange, LinkConnection, LinkRecord, NewLink, UpdateLink};
 pub use location::{Location, Server};
 pub use migrations::Schema;
+pub use notifications::{
+    CreateNotificationTarget, NewNotificationTarget, NotificationTarget, StatusEvent, TargetKind,
+    TargetRecord, notification_target_owner,
+};
+pub use outbox::{
+    OUTBOX_LIFETIME_MS, OUTBOX_PATIENCE_MS, OutboxItem, OutboxKind, OutboxState, Unsent, Wanted,
+};
 pub use page::{Cursor, Page, PageOf};
 pub use paths::{Indexed, SyncFile};
-pub use previews::{Done, NewestAttempt, Preview, PreviewProgress, Sources, Told as PreviewTold};
+pub use previews::{
+    CommentDocument, Done, NewestAttempt, Preview, PreviewProgress, Sources, Told as PreviewTold,
+};
 pub use pulls::{
     CommentedSync, FoundPullRequest, KnownPullRequest, PullRequest, PullRequestState, PullsRecord,
     WantedPreview,

@@ -7,9 +7,10 @@ use serde::{Deserialize, Serialize};
 use syncline_model::preview::{Phase, Recorded, Want};
 use syncline_model::sync::{AttemptStatus, EventKind, Revision};
 
-use crate::sql::{Row, Tx, params};
+use crate::outbox::{OutboxKind, Wanted};
+use crate::sql::{Row, Tx, params, to_json};
 use crate::work::{self, Claim};
-use crate::{Store, StoreError, StoreResult, events};
+use crate::{Scope, Store, StoreError, StoreResult, events, outbox, pulls};
 
 /// Where the files of a preview are read: as the merge would have them.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -269,8 +270,47 @@ impl Store {
     }
 }
 
+/// What a comment of the outbox says, and where.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CommentDocument {
+    /// The repository link's id.
+    pub link_id: String,
+    /// The forge's number of the pull request.
+    pub pull_request: i64,
+    /// The sync configuration's id.
+    pub sync_id: String,
+    /// What it says; its hidden marker is in it.
+    pub body: String,
+}
+
+/// Has the outbox write the comment of a preview, if its link is still there.
+fn put_comment(tx: &mut Tx<'_>, id: &str, body: &str) -> StoreResult<()> {
+    let found = tx.row(
+        "SELECT r.link_id, r.number, v.sync_id, l.account_id, l.region FROM preview v
+           JOIN pull_request r ON r.id = v.pull_request_id JOIN repository_link l ON l.id = r.link_id WHERE v.id = $1",
+        params![id],
+    )?;
+    let Some(mut row) = found else { return Ok(()) };
+    let document = CommentDocument {
+        link_id: row.text()?,
+        pull_request: row.int()?,
+        sync_id: row.text()?,
+        body: body.to_owned(),
+    };
+    let scope = Scope {
+        account: row.text()?.parse().map_err(|error| StoreError::Corrupt(format!("{error}")))?,
+        region: row.text()?.parse().map_err(|error| StoreError::Corrupt(format!("{error}")))?,
+    };
+    let Some(endpoint) = pulls::endpoint(tx, &document.link_id)? else { return Ok(()) };
+    let subject = format!("{} {} {}", document.link_id, document.pull_request, document.sync_id);
+    let wanted =
+        Wanted { kind: OutboxKind::Comment, subject, scope, endpoint, document: to_json(&document)? };
+    outbox::put(tx, &wanted)
+}
+
 /// Writes what is told, and that it is. The end of a preview is told once.
-fn tell(tx: &Tx<'_>, id: &str, told: &Told) -> StoreResult<()> {
+fn tell(tx: &mut Tx<'_>, id: &str, told: &Told) -> StoreResult<()> {
+    put_comment(tx, id, &told.comment)?;
     tx.execute("UPDATE preview SET comment = $2 WHERE id = $1", params![id, &told.comment])?;
     if let Some(done) = &told.done {
         tx.execute(

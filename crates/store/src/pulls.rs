@@ -12,7 +12,7 @@ use syncline_seams::chance;
 use crate::previews::Sources;
 use crate::sql::{Row, Tx, params, to_json};
 use crate::work::{self, Claim, Kind};
-use crate::{Store, StoreResult};
+use crate::{Store, StoreResult, lanes};
 
 /// How long a pull request that ended is kept, in milliseconds.
 const LIFETIME_MS: i64 = 30 * 24 * 60 * 60 * 1000;
@@ -141,6 +141,11 @@ fn has_comments(tx: &Tx<'_>, link_id: &str) -> StoreResult<bool> {
     let sql = "SELECT 1 FROM sync_configuration WHERE link_id = $1 AND deleted = 0 AND pull_request_comment = 'ENABLED'
                 LIMIT 1";
     Ok(tx.row(sql, params![link_id])?.is_some())
+}
+
+/// The endpoint of a link's forge, as its lanes name it; `None` if the link is gone.
+pub(crate) fn endpoint(tx: &Tx<'_>, link_id: &str) -> StoreResult<Option<String>> {
+    Ok(lanes::lane_of(tx, Kind::Pulls, &work_id(link_id))?.map(|lane| lane.endpoint))
 }
 
 /// Has the forge asked for a link's pull requests, now. Whether there is a sync with comments, or was.

@@ -27,6 +27,8 @@ pub enum Kind {
     Pulls,
     /// An account: the places of its audit records. Due while records wait, whatever the row says.
     Audit,
+    /// Something in the outbox: telling it to the outside.
+    Outbox,
 }
 
 impl Kind {
@@ -39,6 +41,7 @@ impl Kind {
             Self::Sync => "SYNC",
             Self::Pulls => "PULLS",
             Self::Audit => "AUDIT",
+            Self::Outbox => "OUTBOX",
         }
     }
 }
@@ -48,7 +51,7 @@ impl Kind {
 pub struct Claim {
     /// What it is about.
     pub kind: Kind,
-    /// The id of the link, branch, sync configuration or account.
+    /// The id of the link, branch, sync configuration, account or row of the outbox.
     pub id: String,
     /// In which line it stood.
     pub lane: Lane,
@@ -182,6 +185,10 @@ fn lock_subject(tx: &Tx<'_>, claim: &Claim) -> StoreResult<()> {
         Kind::Sync => return Ok(()),
         // Its records are written one by one and never change but by its holder.
         Kind::Audit => return Ok(()),
+        // Whoever has something else told locks the row, too.
+        Kind::Outbox => {
+            return tx.lock_rows("SELECT id FROM outbox WHERE id = $1 FOR UPDATE", params![&claim.id]);
+        }
     };
     // Of pull requests the claim has an id of its own.
     let id = pulls::link_of(&claim.id);
@@ -252,7 +259,9 @@ impl Store {
         };
         let is_due = match kind {
             Kind::Audit => self.read(audit::most_overdue).await?.is_some(),
-            Kind::Link | Kind::Branch | Kind::Sync | Kind::Pulls => !self.read(next).await?.is_empty(),
+            Kind::Link | Kind::Branch | Kind::Sync | Kind::Outbox | Kind::Pulls => {
+                !self.read(next).await?.is_empty()
+            }
         };
         if !is_due {
             return Ok(None);
@@ -372,14 +381,14 @@ impl Store {
     /// # Errors
     /// The database's.
     pub async fn next_due_ms(&self, kind: Option<Kind>) -> StoreResult<Option<i64>> {
-        let all = [Kind::Link, Kind::Branch, Kind::Sync, Kind::Audit, Kind::Pulls];
+        let all = [Kind::Link, Kind::Branch, Kind::Sync, Kind::Audit, Kind::Outbox, Kind::Pulls];
         let kinds = kind.map_or_else(|| all.to_vec(), |kind| vec![kind]);
         self.read(move |tx| {
             let mut next = None;
             for kind in kinds {
                 let of_kind = match kind {
                     Kind::Audit => audit::next_due_ms(tx)?,
-                    Kind::Link | Kind::Branch | Kind::Sync | Kind::Pulls => {
+                    Kind::Link | Kind::Branch | Kind::Sync | Kind::Outbox | Kind::Pulls => {
                         lanes::backlog(tx, kind)?.beginnings_ms().min()
                     }
                 };
@@ -427,6 +436,7 @@ impl Store {
                 oldest_ms = oldest_ms.max(now_ms - since_ms);
             }
             let throttled = "SELECT count(*) FROM pace WHERE not_before_ms > $1";
+            let in_outbox = |state| tx.count("SELECT count(*) FROM outbox WHERE state = $1", params![state]);
             Ok(vec![
                 (
                     "syncline_repositories_in_progress",
@@ -442,9 +452,11 @@ impl Store {
                 ),
                 (
                     "syncline_endpoints_throttled",
-                    "Git hosts and AWS accounts that are given a pause, because they throttled.",
+                    "Git hosts, AWS accounts and receivers that are given a pause, because they throttled.",
                     tx.count(throttled, params![now_ms])?,
                 ),
+                ("syncline_outbox_waiting", "What is to be told to the outside.", in_outbox("WAITING")?),
+                ("syncline_outbox_failed", "What was given up telling to the outside.", in_outbox("FAILED")?),
             ])
         })
         .await

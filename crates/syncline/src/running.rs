@@ -24,6 +24,7 @@ use crate::config::{Config, Role, RootKey};
 use crate::credentials::Fresh;
 use crate::forges::Forges;
 use crate::keyring;
+use crate::notify::Notifier;
 use crate::server::{self, Connections, Front, Gate, PageTokens, Policies};
 use crate::worker::{Pacing, Worker};
 
@@ -111,10 +112,12 @@ async fn parts_with(
         seams.outside.clone(),
         Arc::clone(&seams.clock),
     ));
+    let notifier = Arc::new(Notifier::new(egress.clone(), seams.outside.clone(), Arc::clone(&seams.clock)));
     let worker = Arc::new(Worker::new(
         store.clone(),
         git,
         Arc::clone(&forges),
+        Arc::clone(&notifier),
         Arc::clone(&target),
         Arc::clone(&seams.clock),
         seams.outside.clone(),
@@ -136,6 +139,7 @@ async fn parts_with(
         role_accounts: config.role_accounts.clone(),
         egress,
         forges,
+        notifier,
         public_url: config.public_url.clone(),
         gate: Gate::new(config.limits, Arc::clone(&seams.clock)),
         connections: Arc::new(Connections::new(config.limits)),

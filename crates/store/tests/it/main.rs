@@ -13,6 +13,7 @@ mod lanes;
 mod leases;
 mod migrations;
 mod opening;
+mod outbox;
 mod paging;
 mod paths;
 mod replicas;

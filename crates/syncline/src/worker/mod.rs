@@ -5,10 +5,12 @@
 
 mod branch;
 mod budget;
+mod comments;
 mod files;
 mod heads;
 mod inputs;
 mod link;
+mod outbox;
 mod places;
 mod preview;
 mod pulls;
@@ -40,6 +42,7 @@ use self::heads::Heads;
 use self::watching::Watching;
 use crate::config::RemoteBudget;
 use crate::forges::Forges;
+use crate::notify::Notifier;
 
 /// How long a claim is held unless it is renewed, in milliseconds.
 const LEASE_MS: i64 = 15_000;
@@ -61,6 +64,7 @@ pub struct Worker {
     store: Store,
     git: Arc<dyn Repositories>,
     forges: Arc<Forges>,
+    notifier: Arc<Notifier>,
     target: Arc<dyn Target>,
     clock: Arc<dyn Clock>,
     poll_interval_ms: i64,
@@ -131,6 +135,7 @@ impl Worker {
         store: Store,
         git: Arc<dyn Repositories>,
         forges: Arc<Forges>,
+        notifier: Arc<Notifier>,
         target: Arc<dyn Target>,
         clock: Arc<dyn Clock>,
         outside: Outside,
@@ -144,6 +149,7 @@ impl Worker {
             store,
             git,
             forges,
+            notifier,
             target,
             clock,
             poll_interval_ms,
@@ -171,7 +177,7 @@ impl Worker {
     /// Those of [`Worker::tick`].
     pub async fn take_turn(&self) -> Result<Turn, StoreError> {
         let (mut worked, mut next_ms) = (false, None);
-        for kind in [Kind::Link, Kind::Branch, Kind::Sync, Kind::Pulls, Kind::Audit] {
+        for kind in [Kind::Link, Kind::Branch, Kind::Sync, Kind::Pulls, Kind::Audit, Kind::Outbox] {
             let begun = self.claim(kind, 1).await?;
             next_ms = next_ms.into_iter().chain(begun.next_ms).min();
             for (claim, record) in begun.claims {
@@ -250,7 +256,7 @@ impl Worker {
     ) -> Result<Option<i64>, StoreError> {
         let mut next_ms = None;
         let glance = self.store.glance().await?;
-        for kind in [Kind::Audit, Kind::Sync, Kind::Branch, Kind::Link, Kind::Pulls] {
+        for kind in [Kind::Audit, Kind::Sync, Kind::Branch, Kind::Link, Kind::Pulls, Kind::Outbox] {
             if !glance.is_due(kind) {
                 next_ms = next_ms.into_iter().chain(glance.next_ms(kind)).min();
                 continue;
@@ -341,6 +347,7 @@ impl Worker {
             Kind::Branch => self.work_on_branch(claim).await.map(Some),
             Kind::Sync => self.work_on_sync(claim, record).await,
             Kind::Pulls => self.work_on_pulls(claim).await.map(Some),
+            Kind::Outbox => self.work_on_outbox(claim).await,
             Kind::Audit => {
                 while self.store.sequence_audit(claim).await? {}
                 Ok(Some(None))
@@ -361,9 +368,14 @@ impl Worker {
     /// Has everybody ask the endpoint of the claimed work more slowly, if that is what the trouble says.
     async fn slow_down(&self, claim: &Claim, trouble: &Trouble) -> Result<(), StoreError> {
         let Trouble::Outage { retry_after_ms: Some(asked_ms), reason, .. } = trouble else { return Ok(()) };
+        self.ask_more_slowly(claim, *asked_ms, reason).await
+    }
+
+    /// Has everybody ask the endpoint of the claimed work more slowly: it throttled, and wants no more for `asked_ms`.
+    async fn ask_more_slowly(&self, claim: &Claim, asked_ms: i64, reason: &str) -> Result<(), StoreError> {
         let Some(bounds) = self.places.bounds(claim.kind) else { return Ok(()) };
         let jitter = self.outside.jitter();
-        if self.store.record_throttled(claim, bounds.per_endpoint, Some(*asked_ms), jitter).await? {
+        if self.store.record_throttled(claim, bounds.per_endpoint, Some(asked_ms), jitter).await? {
             info!(endpoint = claim.lane.endpoint, reason, "an endpoint is asked more slowly");
         }
         Ok(())

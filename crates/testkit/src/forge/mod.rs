@@ -8,6 +8,7 @@
 
 mod accounts;
 mod hooks;
+mod pulls;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -27,6 +28,7 @@ use syncline_forges::rest::{Endpoint, Endpoints};
 use crate::git_host::{GitHost, Halved, Lost};
 
 pub use hooks::KnownHook;
+pub use pulls::{KnownComment, KnownPull};
 
 /// What a forge does with the next request instead of what it should, or after it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,6 +60,8 @@ pub(crate) struct Memory {
     grants: BTreeMap<String, Grant>,
     repositories: BTreeSet<String>,
     pub(crate) hooks: Vec<KnownHook>,
+    pub(crate) pulls: Vec<KnownPull>,
+    pub(crate) comments: Vec<KnownComment>,
     faults: VecDeque<Fault>,
     asked: Vec<String>,
     misunderstood: Vec<String>,
@@ -292,6 +296,7 @@ fn routes(inner: &Arc<Inner>) -> Router {
     Router::new()
         .merge(accounts::routes(inner.forge))
         .merge(hooks::routes(inner.forge))
+        .merge(pulls::routes(inner.forge))
         .fallback(unknown)
         .method_not_allowed_fallback(unknown)
         .layer(axum::middleware::from_fn_with_state(Arc::clone(inner), received))
