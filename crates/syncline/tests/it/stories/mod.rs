@@ -9,6 +9,7 @@ mod files;
 mod forges;
 mod moves;
 mod outages;
+mod previews;
 mod stacks;
 mod suspending;
 mod sweep;
