@@ -123,6 +123,12 @@ impl Access {
         self.forge
     }
 
+    /// Whether it is asked without a token.
+    #[must_use]
+    pub fn is_anonymous(&self) -> bool {
+        self.token.is_none()
+    }
+
     pub(crate) fn base(&self) -> &str {
         &self.base
     }

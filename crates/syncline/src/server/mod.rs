@@ -11,6 +11,7 @@ mod auth;
 mod aws;
 mod caller;
 mod error;
+mod hooks;
 mod limits;
 mod listener;
 mod rest;

@@ -62,7 +62,8 @@ pub(crate) struct Memory {
     pub(crate) hooks: Vec<KnownHook>,
     pub(crate) pulls: Vec<KnownPull>,
     pub(crate) comments: Vec<KnownComment>,
-    faults: VecDeque<Fault>,
+    /// Each with the method that it waits for, if it waits for one.
+    faults: VecDeque<(Option<Method>, Fault)>,
     asked: Vec<String>,
     misunderstood: Vec<String>,
     /// The last id that was given to anything.
@@ -259,7 +260,12 @@ impl ForgeDouble {
 
     /// Goes wrong at the next request; several faults, one after the other.
     pub fn fail(&self, fault: Fault) {
-        self.inner.memory().faults.push_back(fault);
+        self.inner.memory().faults.push_back((None, fault));
+    }
+
+    /// Goes wrong at the next request of this method, once whatever is to go wrong before it has.
+    pub fn fail_at(&self, method: Method, fault: Fault) {
+        self.inner.memory().faults.push_back((Some(method), fault));
     }
 
     /// The webhooks of all repositories, oldest first.
@@ -310,7 +316,10 @@ async fn unknown(State(inner): State<Arc<Inner>>, request: Request) -> Response 
 /// What every request is held against, before what it asks for.
 async fn received(State(inner): State<Arc<Inner>>, request: Request, next: Next) -> Response {
     inner.memory().asked.push(format!("{} {}", request.method(), request.uri()));
-    let fault = inner.memory().faults.pop_front();
+    let is_meant = |fault: &mut (Option<Method>, Fault)| {
+        fault.0.as_ref().is_none_or(|method| method == request.method())
+    };
+    let fault = inner.memory().faults.pop_front_if(is_meant).map(|(_, fault)| fault);
     let missing = missing_headers(inner.forge, &request);
     if !missing.is_empty() {
         return inner.misunderstands(format!("{} {}: {missing:?}", request.method(), request.uri()));

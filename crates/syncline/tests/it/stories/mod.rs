@@ -10,6 +10,7 @@ mod forges;
 mod moves;
 mod outages;
 mod previews;
+mod registering;
 mod stacks;
 mod suspending;
 mod sweep;
