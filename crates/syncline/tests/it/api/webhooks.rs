@@ -345,7 +345,7 @@ async fn a_url_begins_with_what_the_operator_says() {
     let url = text(&reply.value, "/url");
     assert!(url.starts_with("https://example.com/sync/webhooks/"), "{url}");
     assert_eq!(reply.value.get("note"), None);
-    assert_eq!(reply.value["events"], json!(["push"]));
+    assert_eq!(reply.value["events"], json!(["push", "pull_request"]));
 }
 
 #[tokio::test]
