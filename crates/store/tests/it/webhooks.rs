@@ -15,8 +15,8 @@ async fn rotate(store: &Store, scope: &Scope, link: &str, id: &str, overlap_ms: 
     let arn = webhook_secret_owner(id);
     let owner = Owner { account: scope.account.as_str(), arn: &arn };
     let sealed = store.keyring().seal(&owner, id.as_bytes()).expect("sealed");
-    let new =
-        NewWebhookSecret { webhook_id: format!("hook-of-{link}"), id: id.to_owned(), sealed, overlap_ms };
+    let webhook_id = format!("hook-of-{link}");
+    let new = NewWebhookSecret { webhook_id, id: id.to_owned(), sealed, overlap_ms, register: false };
     store.rotate_webhook(scope, link, new, Change::unrecorded()).await.expect("written")
 }
 
