@@ -168,3 +168,44 @@ async fn a_webhook_is_not_registered_where_that_makes_no_sense() {
     refused(&scene.world, &link, "without a token").await;
     assert_eq!(scene.forge.asked(), Vec::<String>::new());
 }
+
+#[tokio::test]
+async fn a_webhook_is_found_among_many_others() {
+    for provider in PROVIDERS {
+        let scene = Scene::of(*provider, world().await).await;
+        let link = scene.synced().await;
+        let repository = format!("{}/infra", provider.owner);
+        // More than any forge shows at once.
+        for number in 0..120 {
+            scene.forge.add_hook(&repository, &format!("https://ci.example/{number}"));
+        }
+        let hook = registered(&scene, &link).await;
+        assert_eq!(registered(&scene, &link).await.id, hook.id, "{provider:?}");
+        let listed = scene.forge.asked().iter().filter(|asked| asked.starts_with("GET ")).count();
+        assert!(listed >= 5, "{provider:?}: a look takes several pages: {:?}", scene.forge.asked());
+        let others = scene.forge.hooks().iter().filter(|hook| hook.url.starts_with("https://ci.")).count();
+        assert_eq!(others, 120, "{provider:?}");
+    }
+}
+
+#[tokio::test]
+async fn of_two_rotations_at_once_the_forge_is_left_with_the_secret_that_counts() {
+    for provider in PROVIDERS {
+        let scene = Scene::of(*provider, world().await).await;
+        let link = scene.synced().await;
+        for _ in 0..3 {
+            let rotate = || webhook(&scene, &link, json!({ "overlapSeconds": 0, "register": true }));
+            let (one, other, third) = tokio::join!(rotate(), rotate(), rotate());
+            for (status, answer) in [one, other, third] {
+                assert_eq!((status, &answer["registered"]), (200, &json!(true)), "{provider:?}: {answer}");
+            }
+            let hooks = scene.forge.hooks();
+            let id = hooks[0].url.rsplit('/').next().expect("an id");
+            let newest = scene.world.parts().store.newest_webhook_secret(id).await.expect("read");
+            let (_, newest) = newest.expect("a secret");
+            let of_forge = hooks.iter().map(|hook| hook.secret.as_bytes()).collect::<Vec<_>>();
+            let expected = if provider.name == "AzureDevOps" { Forge::AzureDevOps.events().len() } else { 1 };
+            assert_eq!(of_forge, vec![newest.expose().as_slice(); expected], "{provider:?}");
+        }
+    }
+}
