@@ -22,7 +22,7 @@ mod watching;
 pub(crate) use branch::directory_of;
 pub use places::Places;
 pub use preview::Previews;
-pub(crate) use remote::{StoredCredential, extra_root, reached};
+pub(crate) use remote::{StoredCredential, clone_url, extra_root, reached};
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};

@@ -4,7 +4,7 @@
 //! **It is strict**: a path, a method or a body that its forge would not understand, and a missing header that it wants,
 //! fails the test that asked, when the double is dropped.
 //!
-//! What is asked for is in a file for each topic: its routes are added in [`routes`], and what it remembers to [`Memory`].
+//! What is asked for is in a file for each topic: its routes are added in `routes`, and what it remembers to `Memory`.
 
 mod accounts;
 mod hooks;
