@@ -46,20 +46,25 @@ impl RemoteUrl {
     /// # Errors
     /// When the endpoint is not an acceptable URL, or a part of owner or repository is empty, `.` or `..`.
     pub fn of_repository(endpoint: &str, owner: &str, repository: &str) -> Result<Self, InvalidRemoteUrl> {
-        let mut url = endpoint.trim_end_matches('/').to_owned();
-        for part in owner.split('/') {
-            url.push('/');
-            url.push_str(&percent_encoded(part));
-        }
-        url.push('/');
-        url.push_str(&percent_encoded(repository));
-        url.push_str(".git");
+        let url = format!("{}.git", joined(endpoint, owner.split('/').chain([repository])));
         if repository.is_empty() || repository.starts_with('-') || owner.starts_with('-') {
             return Err(invalid(&url, "owner and repository must not be empty or begin with '-'"));
         }
         // `...git` would be a file like any other, but a forge's own paths hold the bare name.
         if matches!(repository, "." | "..") {
             return Err(invalid(&url, "the repository must not be '.' or '..'"));
+        }
+        url.parse()
+    }
+
+    /// `<endpoint>/<segment>/…`, each segment one part of the path, whatever is in it.
+    ///
+    /// # Errors
+    /// When the endpoint is not an acceptable URL, or a segment is empty, `.` or `..`, or begins with '-'.
+    pub fn below(endpoint: &str, segments: &[&str]) -> Result<Self, InvalidRemoteUrl> {
+        let url = joined(endpoint, segments.iter().copied());
+        if segments.iter().any(|segment| segment.is_empty() || segment.starts_with('-')) {
+            return Err(invalid(&url, "no part of it must be empty or begin with '-'"));
         }
         url.parse()
     }
@@ -154,6 +159,15 @@ impl FromStr for RemoteUrl {
             place: Place::Http { is_tls, host, port: port.unwrap_or(default_port) },
         })
     }
+}
+
+fn joined<'a>(endpoint: &str, segments: impl Iterator<Item = &'a str>) -> String {
+    let mut url = endpoint.trim_end_matches('/').to_owned();
+    for segment in segments {
+        url.push('/');
+        url.push_str(&percent_encoded(segment));
+    }
+    url
 }
 
 /// A `file://` URL git decodes to exactly this path.
@@ -314,6 +328,14 @@ mod tests {
         check("acme", "infra", Some("https://git.example.com/base/acme/infra.git"));
         check("group/sub", "a.b", Some("https://git.example.com/base/group/sub/a.b.git"));
         check("a b", "ä?#%", Some("https://git.example.com/base/a%20b/%C3%A4%3F%23%25.git"));
+        let below = |segments: &[&str]| {
+            RemoteUrl::below("https://dev.azure.com", segments).ok().map(|url| url.as_str().to_owned())
+        };
+        let expected = "https://dev.azure.com/acme/my%20project/_git/a%20b";
+        assert_eq!(below(&["acme", "my project", "_git", "a b"]).as_deref(), Some(expected));
+        for segments in [["acme", ""], ["..", "a"], ["-x", "a"], ["a", "b/c"]] {
+            assert_eq!(below(&segments), None, "{segments:?}");
+        }
         for (owner, repository) in [
             ("", "a"),
             ("a", ""),

@@ -1,4 +1,5 @@
-//! What Git forges send by webhook: is it theirs, and which branches does it speak of?
+//! Git forges: what they send by webhook (is it theirs, and which branches does it speak of?), and what they are asked
+//! through their REST APIs ([`rest`]).
 //!
 //! **Architecture Invariant:** no I/O, no clock and no store. A request is given as its headers, the bytes of its body
 //! and the time; nothing of a body is parsed before its proof is found right ([`verify`] makes the only [`Proven`]).
@@ -18,6 +19,7 @@ mod gitlab;
 mod lenient;
 mod proof;
 mod received;
+pub mod rest;
 
 pub use forge::Forge;
 pub use proof::{Proven, Request, decoy, verify};

@@ -100,7 +100,7 @@ impl Ground {
             let connection = requests::new_connection(account, CONNECTIONS[account]);
             store.create_connection(&scope, connection, 250, Change::unrecorded()).await?;
             let sealed = requests::sealed_token(&store, account, CONNECTIONS[account])?;
-            let credential = CredentialRow { sealed: Some(sealed) };
+            let credential = CredentialRow { sealed: Some(sealed), tried_at: None };
             let id_of = CONNECTIONS[account];
             store.authorize_connection(&scope, id_of, credential, Change::unrecorded()).await?;
             for (owner, name, link) in REPOSITORIES {

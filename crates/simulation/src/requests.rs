@@ -188,7 +188,7 @@ impl Story {
         let scope = scope_of(account);
         self.ask("authorize a connection", async |store, recording| {
             let sealed = sealed_token(&store, account, id)?;
-            let credential = CredentialRow { sealed: Some(sealed) };
+            let credential = CredentialRow { sealed: Some(sealed), tried_at: None };
             store.authorize_connection(&scope, id, credential, recording.of(&scope)).await
         })
         .await;

@@ -90,6 +90,9 @@ pub enum CreateConnection {
 pub struct CredentialRow {
     /// Sealed by the keyring for the connection's ARN; `None` for a remote that needs none.
     pub sealed: Option<Vec<u8>>,
+    /// The host's endpoint at which it was tried: it is stored only if the host is still there. `None` if it was not tried
+    /// at one.
+    pub tried_at: Option<String>,
 }
 
 const COLUMNS: &str = "c.id, c.service, c.name, c.provider_type, c.host_id, h.service, c.status,
@@ -283,7 +286,8 @@ impl Store {
     }
 
     /// Completes a connection's handshake: stores its credential, makes it AVAILABLE and its host too, and
-    /// wakes its links. False if the scope has no such connection.
+    /// wakes its links. False, and nothing is stored, if the scope has no such connection, or its host is not where the
+    /// credential was tried.
     ///
     /// # Errors
     /// The database's.
@@ -298,6 +302,16 @@ impl Store {
         self.change("store.authorize_connection", change, move |tx| {
             tx.lock_account(&scope.account)?;
             let Some(connection) = find(tx, &scope, &id)? else { return Ok(false) };
+            if let Some(tried_at) = &credential.tried_at {
+                let same = tx.count(
+                    "SELECT count(*) FROM host WHERE id = (SELECT host_id FROM connection WHERE id = $1)
+                        AND provider_endpoint = $2",
+                    params![&id, tried_at],
+                )?;
+                if same == 0 {
+                    return Ok(false);
+                }
+            }
             let arn = arn_of(&connection.service, scope.region.as_str(), scope.account.as_str(), &id);
             let owner = Owner { account: scope.account.as_str(), arn: &arn };
             let sealed = credential.sealed.map(|sealed| keys.under_active(tx, &owner, sealed)).transpose()?;

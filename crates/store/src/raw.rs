@@ -30,6 +30,7 @@ pub(crate) const MIGRATIONS: &[&str] = &[
     include_str!("../migrations/0009_stacks_by_name.sql"),
     include_str!("../migrations/0010_webhooks.sql"),
     include_str!("../migrations/0011_newest_attempt.sql"),
+    include_str!("../migrations/0012_registered_webhooks.sql"),
     include_str!("../migrations/0013_outbox.sql"),
 ];
 

@@ -37,6 +37,8 @@ pub struct NewWebhookSecret {
     pub sealed: Vec<u8>,
     /// How long the secret before it goes on counting, in milliseconds; 0 for not at all.
     pub overlap_ms: i64,
+    /// Whether the webhook is kept right at the forge from now on, if it is not already.
+    pub register: bool,
 }
 
 /// A webhook that was given a secret.
@@ -46,6 +48,8 @@ pub struct Rotated {
     pub webhook_id: String,
     /// Until when the secret before it counts, in milliseconds since the Unix epoch; `None` if there is none.
     pub previous_until_ms: Option<i64>,
+    /// Whether the webhook is kept right at the forge.
+    pub registered: bool,
 }
 
 /// The row that a webhook's secret is sealed for, as the resource of an [`Owner`].
@@ -95,18 +99,21 @@ impl Store {
             let (account, now_ms) = (scope.account.as_str(), tx.now_ms());
             let owner = webhook_secret_owner(&new.id);
             let sealed = keys.under_active(tx, &Owner { account, arn: &owner }, new.sealed)?;
-            let found = tx.row("SELECT id FROM webhook WHERE link_id = $1", params![&link_id])?;
-            let webhook_id = match found {
-                Some(mut row) => row.text()?,
+            let found = tx.row("SELECT id, registered FROM webhook WHERE link_id = $1", params![&link_id])?;
+            let (webhook_id, was_registered) = match found {
+                Some(mut row) => (row.text()?, row.int()? != 0),
                 None => {
                     tx.execute(
                         "INSERT INTO webhook (id, link_id, account_id, region, created_at_ms)
                            VALUES ($1, $2, $3, $4, $5)",
                         params![&new.webhook_id, &link_id, account, scope.region.as_str(), now_ms],
                     )?;
-                    new.webhook_id
+                    (new.webhook_id, false)
                 }
             };
+            if new.register && !was_registered {
+                tx.execute("UPDATE webhook SET registered = 1 WHERE id = $1", params![&webhook_id])?;
+            }
             tx.execute(
                 "DELETE FROM webhook_secret WHERE webhook_id = $1 AND (ends_at_ms IS NOT NULL OR $2 = 0)",
                 params![&webhook_id, new.overlap_ms],
@@ -120,7 +127,11 @@ impl Store {
                 "INSERT INTO webhook_secret (id, webhook_id, account_id, secret) VALUES ($1, $2, $3, $4)",
                 params![&new.id, &webhook_id, account, sealed],
             )?;
-            Ok(Some(Rotated { webhook_id, previous_until_ms: (kept > 0).then_some(until_ms) }))
+            Ok(Some(Rotated {
+                webhook_id,
+                previous_until_ms: (kept > 0).then_some(until_ms),
+                registered: new.register || was_registered,
+            }))
         })
         .await
     }
@@ -160,6 +171,49 @@ impl Store {
             }))
         })
         .await
+    }
+
+    /// The id of a link's webhook that is kept right at the forge, if it has one.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn registered_webhook(&self, scope: &Scope, link_id: &str) -> StoreResult<Option<String>> {
+        let (scope, link_id) = (scope.clone(), link_id.to_owned());
+        self.read(move |tx| {
+            let found = tx.row(
+                "SELECT id FROM webhook WHERE link_id = $1 AND account_id = $2 AND region = $3 AND registered = 1",
+                params![&link_id, scope.account.as_str(), scope.region.as_str()],
+            )?;
+            found.map(|mut row| row.text()).transpose()
+        })
+        .await
+    }
+
+    /// The newest secret of a webhook, with its id; `None` if there is no such webhook.
+    ///
+    /// # Errors
+    /// The keyring's, the database's.
+    pub async fn newest_webhook_secret(
+        &self,
+        webhook_id: &str,
+    ) -> StoreResult<Option<(String, Secret<Vec<u8>>)>> {
+        let id = webhook_id.to_owned();
+        let found = self
+            .read(move |tx| {
+                let found = tx.row(
+                    "SELECT account_id, id, secret FROM webhook_secret
+                      WHERE webhook_id = $1 AND ends_at_ms IS NULL",
+                    params![&id],
+                )?;
+                found
+                    .map(|mut row| Ok((row.text()?, row.text()?, row.opt_bytes()?.unwrap_or_default())))
+                    .transpose()
+            })
+            .await?;
+        let Some((account, secret_id, sealed)) = found else { return Ok(None) };
+        let arn = webhook_secret_owner(&secret_id);
+        let opened = self.keyring().open_sealed(&Owner { account: &account, arn: &arn }, &sealed).await?;
+        Ok(Some((secret_id, opened)))
     }
 
     /// The secrets of a webhook that count.

@@ -14,6 +14,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use clap::{Args, ValueEnum};
 use serde::Deserialize;
+use syncline_forges::rest::Endpoints;
 use syncline_git::Network;
 use syncline_model::names::AccountId;
 use syncline_seams::Secret;
@@ -314,6 +315,8 @@ pub struct Config {
     pub limits: Limits,
     /// How much the worker does at a time.
     pub places: Places,
+    /// Where the forges are that everybody shares.
+    pub forges: Endpoints,
     /// Where the git program is looked for.
     pub search_path: OsString,
 }
@@ -350,6 +353,7 @@ impl Config {
             quotas: Quotas::default(),
             limits: Limits::unthrottled(),
             places: Places::default(),
+            forges: Endpoints::default(),
             search_path: search_path(),
         }
     }
@@ -444,6 +448,7 @@ impl ServeArgs {
                 .check()
                 .map_err(anyhow::Error::msg)
                 .context("[concurrency] in the file")?,
+            forges: Endpoints::default(),
             search_path: search_path(),
         })
     }

@@ -7,6 +7,7 @@
 pub mod cli;
 pub mod config;
 mod credentials;
+pub mod forges;
 mod keyring;
 pub mod notify;
 pub mod running;

@@ -22,10 +22,11 @@ use tracing::{info, warn};
 
 use crate::config::{Config, Role, RootKey};
 use crate::credentials::Fresh;
+use crate::forges::Forges;
 use crate::keyring;
 use crate::notify::Notifier;
 use crate::server::{self, Connections, Front, Gate, PageTokens, Policies};
-use crate::worker::{Pacing, Worker};
+use crate::worker::{Pacing, Peers, Worker};
 
 /// How long work that was cut off after its grace period may take to be handed over.
 const HAND_OVER: Duration = Duration::from_secs(5);
@@ -105,12 +106,22 @@ async fn parts_with(
     git.egress = egress.clone();
     git.search_path.clone_from(&config.search_path);
     let git = Arc::new(Git::new(git, seams.outside.clone()));
+    let forges = Arc::new(Forges::new(
+        egress.clone(),
+        config.forges.clone(),
+        seams.outside.clone(),
+        Arc::clone(&seams.clock),
+    ));
     let notifier = Arc::new(Notifier::new(egress.clone(), seams.outside.clone(), Arc::clone(&seams.clock)));
+    let peers = Peers {
+        git,
+        forges: Arc::clone(&forges),
+        notifier: Arc::clone(&notifier),
+        target: Arc::clone(&target),
+    };
     let worker = Arc::new(Worker::new(
         store.clone(),
-        git,
-        Arc::clone(&notifier),
-        Arc::clone(&target),
+        peers,
         Arc::clone(&seams.clock),
         seams.outside.clone(),
         Pacing { poll_interval: config.poll_interval, remote: config.limits.remote(), places: config.places },
@@ -125,6 +136,7 @@ async fn parts_with(
         quotas: config.quotas,
         role_accounts: config.role_accounts.clone(),
         egress,
+        forges,
         notifier,
         public_url: config.public_url.clone(),
         gate: Gate::new(config.limits, Arc::clone(&seams.clock)),

@@ -27,6 +27,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::pki_types::pem::PemObject as _;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::rustls::{self, ServerConfig};
+use tower::ServiceExt as _;
 
 use crate::repository::Repository;
 
@@ -69,7 +70,8 @@ pub struct LoggedRequest {
 /// How one repository is served.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Served {
-    pub(crate) tokens: Vec<String>,
+    /// Each with the user name it must come with, if it must.
+    pub(crate) tokens: Vec<(Option<String>, String)>,
     pub(crate) fault: Option<Fault>,
     pub(crate) protocol_v0: bool,
 }
@@ -82,6 +84,8 @@ pub(crate) struct Inner {
     pub(crate) scheme: &'static str,
     served: Mutex<BTreeMap<String, Served>>,
     log: Mutex<Vec<LoggedRequest>>,
+    /// What answers below a path, instead of Git.
+    mounted: Mutex<Vec<(String, axum::Router)>>,
     received: AtomicUsize,
     accepted: AtomicUsize,
     closing: Notify,
@@ -142,6 +146,7 @@ impl GitHost {
             scheme: if tls.is_some() { "https" } else { "http" },
             served: Mutex::default(),
             log: Mutex::default(),
+            mounted: Mutex::default(),
             received: AtomicUsize::new(0),
             accepted: AtomicUsize::new(0),
             closing: Notify::new(),
@@ -154,6 +159,11 @@ impl GitHost {
     #[must_use]
     pub fn endpoint(&self) -> String {
         format!("{}://{}", self.inner.scheme, self.inner.address)
+    }
+
+    /// Has `router` answer whatever is asked below `path`, such as a forge's API.
+    pub(crate) fn mount(&self, path: &str, router: axum::Router) {
+        lock(&self.inner.mounted).push((format!("{path}/"), router));
     }
 
     /// The address the host listens on.
@@ -250,6 +260,11 @@ async fn converse(stream: impl AsyncRead + AsyncWrite + Unpin, inner: Arc<Inner>
 type Answer = Response<Truncated>;
 
 async fn answer_logged(inner: Arc<Inner>, request: Request<Incoming>) -> Result<Answer, Unanswered> {
+    let path = request.uri().path();
+    let mounted = lock(&inner.mounted).iter().find(|(prefix, _)| path.starts_with(prefix)).cloned();
+    if let Some((_, router)) = mounted {
+        return answer_mounted(router, request).await;
+    }
     inner.received.fetch_add(1, Ordering::Relaxed);
     let text =
         |name: &str| request.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
@@ -270,8 +285,31 @@ async fn answer_logged(inner: Arc<Inner>, request: Request<Incoming>) -> Result<
     answer
 }
 
+/// The answer of what is mounted; it is lost if that says so.
+async fn answer_mounted(router: axum::Router, request: Request<Incoming>) -> Result<Answer, Unanswered> {
+    let request = request.map(axum::body::Body::new);
+    let (head, body) = router.oneshot(request).await.unwrap_or_else(|never| match never {}).into_parts();
+    if head.extensions.get::<Lost>().is_some() {
+        return Err(Unanswered);
+    }
+    let body = body.collect().await.map_err(|_| Unanswered)?.to_bytes();
+    let mut response = whole(body);
+    response.body_mut().is_cut = head.extensions.get::<Halved>().is_some();
+    *response.status_mut() = head.status;
+    *response.headers_mut() = head.headers;
+    Ok(response)
+}
+
+/// Put into the extensions of a response that never arrives.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Lost;
+
+/// Put into the extensions of a response of which half arrives.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Halved;
+
 async fn answer(inner: &Inner, request: Request<Incoming>) -> Result<Answer, Unanswered> {
-    let path = request.uri().path().to_owned();
+    let (request, path) = renamed(request);
     let full_name = path.trim_start_matches('/').split(".git").next().unwrap_or_default().to_owned();
     let Some(served) = lock(&inner.served).get(&full_name).cloned() else {
         return Ok(empty(StatusCode::NOT_FOUND));
@@ -324,8 +362,24 @@ async fn answer(inner: &Inner, request: Request<Incoming>) -> Result<Answer, Una
     }
 }
 
-/// Whether the request's Basic password is one of `tokens`; without tokens everybody is admitted.
-fn is_admitted(tokens: &[String], headers: &HeaderMap) -> bool {
+/// The request and its path, which for Azure DevOps' names of repositories is made into that of all others.
+fn renamed(mut request: Request<Incoming>) -> (Request<Incoming>, String) {
+    let path = request.uri().path().to_owned();
+    let Some((owner, (name, rest))) =
+        path.split_once("/_git/").map(|(owner, rest)| (owner, rest.split_once('/').unwrap_or((rest, ""))))
+    else {
+        return (request, path);
+    };
+    let renamed = format!("{owner}/{name}.git/{rest}");
+    let query = request.uri().query().map(|query| format!("?{query}")).unwrap_or_default();
+    if let Ok(uri) = format!("{renamed}{query}").parse() {
+        *request.uri_mut() = uri;
+    }
+    (request, renamed)
+}
+
+/// Whether the request's Basic user and password are among `tokens`; without tokens everybody is admitted.
+fn is_admitted(tokens: &[(Option<String>, String)], headers: &HeaderMap) -> bool {
     if tokens.is_empty() {
         return true;
     }
@@ -334,8 +388,10 @@ fn is_admitted(tokens: &[String], headers: &HeaderMap) -> bool {
         .and_then(|value| value.to_str().ok()?.strip_prefix("Basic "))
         .and_then(|encoded| base64::engine::general_purpose::STANDARD.decode(encoded).ok())
         .and_then(|decoded| String::from_utf8(decoded).ok())
-        .and_then(|pair| pair.split_once(':').map(|(_, password)| password.to_owned()))
-        .is_some_and(|password| tokens.contains(&password))
+        .is_some_and(|pair| {
+            let (user, password) = pair.split_once(':').unwrap_or(("", &pair));
+            tokens.iter().any(|(of, token)| token == password && of.as_deref().is_none_or(|of| of == user))
+        })
 }
 
 /// Runs `git http-backend` for one request, as CGI (RFC 3875) has it.

@@ -237,7 +237,13 @@ impl Repository {
 
     /// Demands one of `tokens` as the Basic password; none admits everybody, as at first.
     pub fn require_tokens(&self, tokens: &[&str]) {
-        let tokens = tokens.iter().map(|&token| token.to_owned()).collect();
+        let tokens = tokens.iter().map(|&token| (None, token.to_owned())).collect();
+        self.shared.host.change(&self.shared.full_name, |served| served.tokens = tokens);
+    }
+
+    /// Demands this user and token, as one forge or another does.
+    pub fn require_login(&self, user: &str, token: &str) {
+        let tokens = vec![(Some(user.to_owned()), token.to_owned())];
         self.shared.host.change(&self.shared.full_name, |served| served.tokens = tokens);
     }
 

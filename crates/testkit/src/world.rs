@@ -26,6 +26,7 @@ use syncline_targets::AwsSource;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
+use crate::forge::endpoints_on;
 use crate::git_host::GitHost;
 use crate::repository::Repository;
 
@@ -116,6 +117,8 @@ impl World {
         if let Some(database) = &database {
             config.database = Location::parse(&database.url).expect("a URL").with_connections(4);
         }
+        let git = GitHost::start().await;
+        config.forges = endpoints_on(&git);
         config.poll_interval = POLL_INTERVAL;
         let quotas = &mut config.quotas;
         quotas.sync_configurations = 1_000;
@@ -134,7 +137,7 @@ impl World {
         let (stop, stopped) = watch::channel(false);
         let client = serve(&parts, &clock, stopped).await;
         Self {
-            git: GitHost::start().await,
+            git,
             clock,
             simulator,
             client,
@@ -267,7 +270,12 @@ impl World {
         let authorized = self
             .parts
             .store
-            .authorize_connection(&self.scope(), id, CredentialRow { sealed }, Change::unrecorded())
+            .authorize_connection(
+                &self.scope(),
+                id,
+                CredentialRow { sealed, tried_at: None },
+                Change::unrecorded(),
+            )
             .await;
         assert!(authorized.expect("stored"), "there is no connection {arn}");
     }
@@ -357,7 +365,7 @@ impl World {
             tags: Vec::new(),
         };
         store.create_connection(&scope, connection, 1_000, Change::unrecorded()).await.expect("a connection");
-        let nothing = CredentialRow { sealed: None };
+        let nothing = CredentialRow { sealed: None, tried_at: None };
         let authorized =
             store.authorize_connection(&scope, &connection_id, nothing, Change::unrecorded()).await;
         assert!(authorized.expect("stored"), "the connection is there");

@@ -2,5 +2,6 @@
 
 mod events;
 mod proofs;
+mod rest;
 mod samples;
 mod shaken;

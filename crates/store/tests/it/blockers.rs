@@ -235,7 +235,7 @@ async fn nothing_is_tried_again_over_a_connection_that_cannot_be_used() {
         assert_eq!(trying.story().await, ["ACTIVE EXECUTION_FAILED broken"]);
         assert_eq!(world.record(&trying.claim.id).await.recorded.generation, generation);
         if !deleted {
-            let credential = CredentialRow { sealed: None };
+            let credential = CredentialRow { sealed: None, tried_at: None };
             world
                 .store
                 .authorize_connection(&ours(), "connection-infra", credential, Change::unrecorded())

@@ -98,7 +98,7 @@ async fn live(world: &World) -> StoreResult<()> {
         .authorize_connection(
             &scope,
             "id-web",
-            syncline_store::CredentialRow { sealed: None },
+            syncline_store::CredentialRow { sealed: None, tried_at: None },
             Change::unrecorded(),
         )
         .await?;

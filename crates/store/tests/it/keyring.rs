@@ -48,7 +48,7 @@ pub(crate) async fn authorize(store: &Store, name: &str, token: &str) {
 }
 
 pub(crate) async fn store_sealed(store: &Store, name: &str, sealed: Vec<u8>) {
-    let row = CredentialRow { sealed: Some(sealed) };
+    let row = CredentialRow { sealed: Some(sealed), tried_at: None };
     let done =
         store.authorize_connection(&ours(), &format!("connection-{name}"), row, Change::unrecorded()).await;
     assert!(done.expect("written"), "{name}");

@@ -24,7 +24,7 @@ async fn hosted_in(world: World) -> (World, String) {
         tags: Vec::new(),
     };
     store.create_connection(&ours(), connection, 9, Change::unrecorded()).await.expect("a connection");
-    let nothing = syncline_store::CredentialRow { sealed: None };
+    let nothing = syncline_store::CredentialRow { sealed: None, tried_at: None };
     let authorized = store.authorize_connection(&ours(), "connection", nothing, Change::unrecorded()).await;
     assert!(authorized.expect("written"));
     let link = world.link_on(&ours(), "connection", "infra").await;

@@ -128,7 +128,7 @@ async fn a_deleted_connection_leaves_its_name_and_its_quota() {
             !store.delete_connection(&elsewhere, &id, Change::unrecorded()).await.expect("written"),
             "{elsewhere:?}"
         );
-        let credential = CredentialRow { sealed: None };
+        let credential = CredentialRow { sealed: None, tried_at: None };
         assert!(
             !store
                 .authorize_connection(&elsewhere, &id, credential, Change::unrecorded())
@@ -172,7 +172,12 @@ async fn a_handshake_makes_connection_and_host_available_and_wakes_the_links() {
         Some(sealed_for(store, "arn:aws:codeconnections:eu-west-1:111111111111:connection/id-of-web"));
     assert!(
         store
-            .authorize_connection(&ours(), "id-of-web", CredentialRow { sealed }, Change::unrecorded())
+            .authorize_connection(
+                &ours(),
+                "id-of-web",
+                CredentialRow { sealed, tried_at: None },
+                Change::unrecorded()
+            )
             .await
             .expect("written")
     );
@@ -183,7 +188,12 @@ async fn a_handshake_makes_connection_and_host_available_and_wakes_the_links() {
     let link = world.link_on(&ours(), "id-of-web", "infra").await;
     assert!(world.nothing_due(Kind::Link).await, "nothing follows a branch yet");
     store
-        .authorize_connection(&ours(), "id-of-web", CredentialRow { sealed: None }, Change::unrecorded())
+        .authorize_connection(
+            &ours(),
+            "id-of-web",
+            CredentialRow { sealed: None, tried_at: None },
+            Change::unrecorded(),
+        )
         .await
         .expect("written");
     assert_eq!(world.claim(Kind::Link).await.id, link);
@@ -268,7 +278,7 @@ async fn a_link_knows_what_its_calls_need_and_outlives_its_connection() {
         .await
         .expect("written");
     let sealed = sealed_for(store, "arn:aws:codeconnections:eu-west-1:111111111111:connection/id-of-web");
-    let credential = CredentialRow { sealed: Some(sealed.clone()) };
+    let credential = CredentialRow { sealed: Some(sealed.clone()), tried_at: None };
     store
         .authorize_connection(&ours(), "id-of-web", credential, Change::unrecorded())
         .await

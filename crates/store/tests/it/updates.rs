@@ -30,7 +30,7 @@ impl World {
         let store = &self.store;
         let made = store.create_connection(&ours(), new, 5, Change::unrecorded()).await.expect("written");
         assert_eq!(made, CreateConnection::Created);
-        let credential = CredentialRow { sealed: None };
+        let credential = CredentialRow { sealed: None, tried_at: None };
         let done = store.authorize_connection(&ours(), id, credential, Change::unrecorded()).await;
         assert!(done.expect("written"));
     }
@@ -100,7 +100,7 @@ async fn a_host_s_connections_keep_their_credentials_only_where_it_stays_the_sam
     let authorize = async |id: &str| {
         let arn = format!("arn:aws:codeconnections:eu-west-1:111111111111:connection/{id}");
         let sealed = store.keyring().seal(&Owner { account: "111111111111", arn: &arn }, b"token");
-        let credential = CredentialRow { sealed: Some(sealed.expect("sealed")) };
+        let credential = CredentialRow { sealed: Some(sealed.expect("sealed")), tried_at: None };
         let done = store.authorize_connection(&ours(), id, credential, Change::unrecorded()).await;
         assert!(done.expect("written"));
     };

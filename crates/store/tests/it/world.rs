@@ -137,7 +137,7 @@ impl World {
 
     pub(crate) async fn available_connection(&self, scope: &Scope, name: &str) -> String {
         let id = self.connection(scope, name).await;
-        let credential = CredentialRow { sealed: None };
+        let credential = CredentialRow { sealed: None, tried_at: None };
         assert!(
             self.store
                 .authorize_connection(scope, &id, credential, Change::unrecorded())

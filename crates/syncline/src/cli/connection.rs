@@ -35,6 +35,9 @@ pub(super) struct Authorize {
     /// The user the token belongs to, for Git hosts that look at it.
     #[arg(long, value_name = "NAME")]
     username: Option<String>,
+    /// Azure DevOps: the organization that the token is of, as in dev.azure.com/<organization>.
+    #[arg(long, value_name = "NAME")]
+    organization: Option<String>,
     /// The remote needs no token: a public or a local repository.
     #[arg(long)]
     no_token: bool,
@@ -48,6 +51,8 @@ pub(super) struct Authorize {
 pub(super) struct Authorized {
     pub(super) connection_arn: String,
     pub(super) connection_status: String,
+    #[serde(default)]
+    pub(super) account: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -56,6 +61,8 @@ struct Body<'a> {
     token: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     username: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    organization: Option<&'a str>,
 }
 
 pub(super) async fn run(command: ConnectionCommand, seams: &Seams) -> anyhow::Result<ExitCode> {
@@ -64,6 +71,9 @@ pub(super) async fn run(command: ConnectionCommand, seams: &Seams) -> anyhow::Re
         (true, false) => Some(token_from(std::io::stdin())?),
         (false, true) if args.username.is_some() => {
             bail!("--username goes with a token: give it with --token-stdin, or leave --username out")
+        }
+        (false, true) if args.organization.is_some() => {
+            bail!("--organization goes with a token: give it with --token-stdin, or leave --organization out")
         }
         (false, true) => None,
         (true, true) => bail!("--token-stdin and --no-token exclude each other"),
@@ -76,12 +86,14 @@ pub(super) async fn run(command: ConnectionCommand, seams: &Seams) -> anyhow::Re
     let body = Body {
         token: token.as_ref().map(|token| token.expose().as_str()),
         username: args.username.as_deref(),
+        organization: args.organization.as_deref(),
     };
     let body = serde_json::to_vec(&body)?.into();
     let client = args.server.client(seams).await?;
     let done = authorize(&client, &args.connection, body).await?;
     let status = paint(GOOD, &terminal::plain(&done.connection_status));
-    terminal::print(&format!("{} is {status}\n", terminal::plain(&done.connection_arn)))?;
+    let of = done.account.map_or_else(String::new, |account| format!(", as {}", terminal::plain(&account)));
+    terminal::print(&format!("{} is {status}{of}\n", terminal::plain(&done.connection_arn)))?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use syncline_seams::Secret;
 
 use super::client::{KEY_HELP, ServerArgs};
-use super::terminal::{self, BAD, BOLD, paint};
+use super::terminal::{self, BAD, BOLD, GOOD, paint};
 use crate::config::parse_duration;
 use crate::running::Seams;
 
@@ -34,6 +34,10 @@ pub(super) struct Webhook {
     /// The secret before this one ends at once.
     #[arg(long)]
     no_overlap: bool,
+    /// Have the forge told by its API, with the connection's token, now and whenever the secret changes. Where that does not
+    /// work, shows what to do instead.
+    #[arg(long)]
+    register: bool,
     /// Print the server's answer as JSON.
     #[arg(long)]
     json: bool,
@@ -46,11 +50,15 @@ pub(super) struct Webhook {
 #[serde(rename_all = "camelCase")]
 struct Made {
     url: String,
-    secret: Secret,
+    secret: Option<Secret>,
     events: Vec<String>,
     provider_type: String,
     repository: String,
     previous_secret_until: Option<String>,
+    #[serde(default)]
+    registered: bool,
+    #[serde(default)]
+    registration_error: Option<String>,
     #[serde(default)]
     note: Option<String>,
 }
@@ -59,39 +67,50 @@ pub(super) async fn run(command: LinkCommand, seams: &Seams) -> anyhow::Result<E
     let LinkCommand::Webhook(args) = command;
     let id = link_id(&args.link)?;
     let overlap = if args.no_overlap { Some(0) } else { args.overlap.map(|overlap| overlap.as_secs()) };
-    let body = match overlap {
-        Some(seconds) => serde_json::to_vec(&json!({ "overlapSeconds": seconds }))?,
-        None => Vec::new(),
-    };
+    let mut asked = serde_json::Map::new();
+    asked.extend(overlap.map(|seconds| ("overlapSeconds".to_owned(), json!(seconds))));
+    asked.extend(args.register.then(|| ("register".to_owned(), json!(true))));
+    let body = if asked.is_empty() { Vec::new() } else { serde_json::to_vec(&asked)? };
     let client = args.server.client(seams).await?;
     let path = format!("/repository-links/{id}/webhook");
+    // The webhook is made, but the forge does not know of it, as was asked for now or once.
+    let status = |is_unknown| if is_unknown { ExitCode::FAILURE } else { ExitCode::SUCCESS };
     if args.json {
         let answer: Value = client.post(&path, body.into()).await?;
         terminal::print(&format!("{answer:#}\n"))?;
-        return Ok(ExitCode::SUCCESS);
+        return Ok(status(answer.get("registrationError").is_some()));
     }
     let made: Made = client.post(&path, body.into()).await?;
     let mut aside = String::new();
     if let Some(note) = &made.note {
         aside.push_str(&format!("{} {}\n\n", paint(BAD, "Mind:"), terminal::plain(note)));
     }
+    if let Some(error) = &made.registration_error {
+        let title = paint(BAD, "The forge does not know of it:");
+        aside.push_str(&format!("{title} {}\nTry again, or do it by hand:\n\n", terminal::plain(error)));
+    }
     terminal::print_aside(&aside)?;
-    terminal::print(&format!(
-        "{}     {}\n{}  {}\n",
-        paint(BOLD, "URL"),
-        terminal::plain(&made.url),
-        paint(BOLD, "Secret"),
-        terminal::plain(made.secret.expose())
-    ))?;
-    let mut aside = format!("\n{}\n", paint(BOLD, "Nobody is shown the secret again. What to do with it:"));
-    for line in recipe(&made) {
-        aside.push_str(&format!("{}\n", terminal::plain(&line)));
+    terminal::print(&format!("{}     {}\n", paint(BOLD, "URL"), terminal::plain(&made.url)))?;
+    let mut aside = String::new();
+    if let Some(secret) = &made.secret {
+        terminal::print(&format!("{}  {}\n", paint(BOLD, "Secret"), terminal::plain(secret.expose())))?;
+        let title = paint(BOLD, "Nobody is shown the secret again. What to do with it:");
+        aside.push_str(&format!("\n{title}\n"));
+        for line in recipe(&made) {
+            aside.push_str(&format!("{}\n", terminal::plain(&line)));
+        }
+    }
+    if made.registered {
+        let (kind, repository) = (terminal::plain(&made.provider_type), terminal::plain(&made.repository));
+        let events = terminal::plain(&made.events.join(", "));
+        let done = paint(GOOD, "Registered");
+        aside.push_str(&format!("{done} at {kind} for {repository}, events: {events}.\n"));
     }
     if let Some(until) = &made.previous_secret_until {
         aside.push_str(&format!("\nThe secret before this one counts until {}.\n", terminal::plain(until)));
     }
     terminal::print_aside(&aside)?;
-    Ok(ExitCode::SUCCESS)
+    Ok(status(made.registration_error.is_some()))
 }
 
 /// The id in `arn:…:repository-link/<id>`, or the id itself. Paths of the REST API take ids only.

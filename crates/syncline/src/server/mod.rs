@@ -11,6 +11,7 @@ mod auth;
 mod aws;
 mod caller;
 mod error;
+mod hooks;
 mod limits;
 mod listener;
 mod rest;
@@ -33,6 +34,7 @@ use syncline_wire::{WireError, encode_error, protocol_of};
 use uuid::Uuid;
 
 use crate::config::Quotas;
+use crate::forges::Forges;
 use crate::notify::Notifier;
 use crate::running::RootCredentials;
 
@@ -61,6 +63,8 @@ pub struct Front {
     pub role_accounts: Vec<(AccountId, AccountId)>,
     /// Where remotes may be.
     pub egress: Egress,
+    /// The forges.
+    pub forges: Arc<Forges>,
     /// The way to notification targets.
     pub notifier: Arc<Notifier>,
     /// Where this server is reached from outside, without a slash at the end; `None` if nobody said so.

@@ -53,7 +53,7 @@ impl Worker {
         link: &LinkRecord,
         sha: &str,
     ) -> Result<(Considered, Vec<(EventKind, String)>), Failure> {
-        let remote = remote(&self.store, link).await?;
+        let remote = remote(&self.store, self.forges.endpoints(), link).await?;
         let commit: ObjectId = sha.parse().map_err(|error| Trouble::Refused {
             blocker: BlockerKind::RepositoryUnavailable,
             reason: format!("the Git host answered an impossible head: {error}"),

@@ -51,7 +51,7 @@ impl Worker {
             let reason = format!("the connection {} was deleted", link.link.connection_arn);
             return Ok(Err(Trouble::Refused { blocker: BlockerKind::ConnectionUnavailable, reason }));
         }
-        let remote = match remote(&self.store, &link).await {
+        let remote = match remote(&self.store, self.forges.endpoints(), &link).await {
             Ok(remote) => remote,
             Err(trouble) => return Ok(Err(trouble)),
         };

@@ -27,7 +27,7 @@ impl Worker {
         if record.branches.is_empty() {
             return Ok(None);
         }
-        let remote = match remote(&self.store, &record).await {
+        let remote = match remote(&self.store, self.forges.endpoints(), &record).await {
             Ok(remote) => remote,
             Err(trouble) => return self.link_trouble(claim, &record, &trouble).await,
         };

@@ -18,7 +18,7 @@ mod watching;
 
 pub(crate) use branch::directory_of;
 pub use places::Places;
-pub(crate) use remote::StoredCredential;
+pub(crate) use remote::{StoredCredential, extra_root, reached};
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -37,6 +37,7 @@ use tracing::{debug, error, info, warn};
 use self::heads::Heads;
 use self::watching::Watching;
 use crate::config::RemoteBudget;
+use crate::forges::Forges;
 use crate::notify::Notifier;
 
 /// How long a claim is held unless it is renewed, in milliseconds.
@@ -58,6 +59,7 @@ const AFTER_ERROR_MS: i64 = 5_000;
 pub struct Worker {
     store: Store,
     git: Arc<dyn Repositories>,
+    forges: Arc<Forges>,
     notifier: Arc<Notifier>,
     target: Arc<dyn Target>,
     clock: Arc<dyn Clock>,
@@ -108,6 +110,19 @@ struct Begun {
     next_ms: Option<i64>,
 }
 
+/// Whom a worker talks to.
+#[derive(Debug, Clone)]
+pub struct Peers {
+    /// Git servers.
+    pub git: Arc<dyn Repositories>,
+    /// The forges' REST APIs.
+    pub forges: Arc<Forges>,
+    /// Notification targets.
+    pub notifier: Arc<Notifier>,
+    /// Where stacks are.
+    pub target: Arc<dyn Target>,
+}
+
 /// How often a worker looks at the world, and how much it does at a time.
 #[derive(Debug, Clone)]
 pub struct Pacing {
@@ -122,15 +137,8 @@ pub struct Pacing {
 impl Worker {
     /// A worker that has claimed nothing yet.
     #[must_use]
-    pub fn new(
-        store: Store,
-        git: Arc<dyn Repositories>,
-        notifier: Arc<Notifier>,
-        target: Arc<dyn Target>,
-        clock: Arc<dyn Clock>,
-        outside: Outside,
-        pacing: Pacing,
-    ) -> Self {
+    pub fn new(store: Store, peers: Peers, clock: Arc<dyn Clock>, outside: Outside, pacing: Pacing) -> Self {
+        let Peers { git, forges, notifier, target } = peers;
         let Pacing { poll_interval, remote, places } = pacing;
         // Longer than anybody waits, and short enough to be added to any time.
         let poll_interval_ms = i64::try_from(poll_interval.as_millis()).unwrap_or(i64::MAX).min(1 << 50);
@@ -138,6 +146,7 @@ impl Worker {
         Self {
             store,
             git,
+            forges,
             notifier,
             target,
             clock,

@@ -1,16 +1,22 @@
-//! From a repository link to the remote it names.
+//! From a repository link to the remote and the forge it names.
 
 use serde::Deserialize;
+use syncline_forges::Forge;
+use syncline_forges::rest::{Access, Endpoint, Endpoints, Repository, git_username};
 use syncline_git::{Credential, GitError, Remote, RemoteUrl};
 use syncline_model::plan::Trouble;
 use syncline_model::sync::BlockerKind;
 use syncline_seams::Secret;
-use syncline_store::{ConnectionStatus, LinkRecord, Owner, Store};
+use syncline_store::{ConnectionStatus, LinkConnection, LinkRecord, Owner, Store};
+
+use crate::forges::Reached;
 
 /// A connection's credential, as it is sealed: JSON of user name and token.
 #[derive(Deserialize)]
 pub(crate) struct StoredCredential {
-    pub(crate) username: String,
+    /// The one that was given with the token.
+    #[serde(default)]
+    pub(crate) username: Option<String>,
     pub(crate) token: Secret,
 }
 
@@ -27,8 +33,16 @@ pub(super) fn outage(blocker: BlockerKind, reason: impl Into<String>) -> Trouble
     Trouble::Outage { blocker, reason: reason.into(), retry_after_ms: None }
 }
 
-/// The remote of a link, with its credential opened.
-pub(crate) async fn remote(store: &Store, record: &LinkRecord) -> Result<Remote, Trouble> {
+/// A link's forge, opened.
+struct Opened {
+    forge: Forge,
+    endpoint: Endpoint,
+    credential: Option<StoredCredential>,
+    extra_root_pem: Option<String>,
+}
+
+/// The forge of a link with its credential.
+async fn opened(store: &Store, endpoints: &Endpoints, record: &LinkRecord) -> Result<Opened, Trouble> {
     let unusable = |reason: String| outage(BlockerKind::ConnectionUnavailable, reason);
     let Some(connection) = &record.connection else {
         return Err(unusable(format!("the connection {} was deleted", record.link.connection_arn)));
@@ -41,34 +55,84 @@ pub(crate) async fn remote(store: &Store, record: &LinkRecord) -> Result<Remote,
             }
         }));
     }
-    let Some(endpoint) = &connection.provider_endpoint else {
-        return Err(unusable(format!(
-            "repositories of provider type {} cannot be read by this version; use a host of provider type Git",
-            record.link.provider_type
-        )));
+    let provider_type = &record.link.provider_type;
+    let endpoint = endpoints.of(provider_type, connection.provider_endpoint.as_deref());
+    let Some((forge, endpoint)) = Forge::of_provider_type(provider_type).zip(endpoint) else {
+        let arn = &connection.arn;
+        return Err(unusable(format!("the connection {arn} of provider type {provider_type} has no host")));
     };
-    let url = RemoteUrl::of_repository(endpoint, &record.link.owner_id, &record.link.repository_name)
-        .map_err(|error| outage(BlockerKind::RepositoryNotFound, error.to_string()))?;
-    let credential = match &connection.credential {
-        None => None,
-        Some(sealed) => {
-            let owner = Owner { account: &record.account, arn: &connection.arn };
-            let opened = store
-                .keyring()
-                .open_sealed(&owner, sealed)
-                .await
-                .map_err(|error| outage(BlockerKind::CredentialRefused, error.to_string()))?;
-            let stored: StoredCredential = serde_json::from_slice(opened.expose())
-                .map_err(|_| outage(BlockerKind::CredentialRefused, "the stored credential is unreadable"))?;
-            Some(Credential { username: stored.username, password: stored.token })
-        }
-    };
-    let extra_root_pem = connection
-        .vpc_configuration
-        .as_deref()
-        .and_then(|json| serde_json::from_str::<serde_json::Value>(json).ok())
-        .and_then(|vpc| vpc.get("TlsCertificate")?.as_str().map(str::to_owned));
+    let credential = credential(store, &record.account, connection).await?;
+    let extra_root_pem = extra_root(connection.vpc_configuration.as_deref());
+    Ok(Opened { forge, endpoint, credential, extra_root_pem })
+}
+
+async fn credential(
+    store: &Store,
+    account: &str,
+    connection: &LinkConnection,
+) -> Result<Option<StoredCredential>, Trouble> {
+    let Some(sealed) = &connection.credential else { return Ok(None) };
+    let owner = Owner { account, arn: &connection.arn };
+    let refused = |why: String| outage(BlockerKind::CredentialRefused, why);
+    let opened = store.keyring().open_sealed(&owner, sealed).await;
+    let opened = opened.map_err(|error| refused(error.to_string()))?;
+    let stored = serde_json::from_slice(opened.expose());
+    stored.map(Some).map_err(|_| refused("the stored credential is unreadable".to_owned()))
+}
+
+/// The certificates that a host's VPC configuration, JSON in the API's shape, names for it.
+pub(crate) fn extra_root(vpc_configuration: Option<&str>) -> Option<String> {
+    let vpc: serde_json::Value = serde_json::from_str(vpc_configuration?).ok()?;
+    vpc.get("TlsCertificate")?.as_str().map(str::to_owned)
+}
+
+/// The remote of a link, with its credential opened.
+pub(crate) async fn remote(
+    store: &Store,
+    endpoints: &Endpoints,
+    record: &LinkRecord,
+) -> Result<Remote, Trouble> {
+    let Opened { forge, endpoint, credential, extra_root_pem } = opened(store, endpoints, record).await?;
+    let url = clone_url(forge, &endpoint.git, &record.link.owner_id, &record.link.repository_name)
+        .map_err(|reason| outage(BlockerKind::RepositoryNotFound, reason))?;
+    let credential = credential.map(|stored| Credential {
+        username: git_username(forge, stored.username.as_deref()),
+        password: stored.token,
+    });
     Ok(Remote { url, credential, extra_root_pem })
+}
+
+/// The forge of a link as its connection may ask it; `None` for type `Git`, which has no API.
+pub(crate) async fn reached(
+    store: &Store,
+    endpoints: &Endpoints,
+    record: &LinkRecord,
+) -> Result<Option<Reached>, Trouble> {
+    let Opened { forge, endpoint, credential, extra_root_pem } = opened(store, endpoints, record).await?;
+    if forge == Forge::Git {
+        return Ok(None);
+    }
+    let (username, token) = credential.map_or((None, None), |stored| (stored.username, Some(stored.token)));
+    let access = Access::new(forge, &endpoint.api, username.as_deref(), token);
+    let repository =
+        Repository { owner: record.link.owner_id.clone(), name: record.link.repository_name.clone() };
+    Ok(Some(Reached { access, repository, extra_root_pem }))
+}
+
+/// Where a repository is cloned from, or why that is no place.
+pub(crate) fn clone_url(forge: Forge, git: &str, owner: &str, name: &str) -> Result<RemoteUrl, String> {
+    let url = match (forge, owner.split_once('/')) {
+        (Forge::AzureDevOps, Some((organization, project))) if !project.contains('/') => {
+            RemoteUrl::below(git, &[organization, project, "_git", name])
+        }
+        (Forge::AzureDevOps, _) => {
+            return Err(format!(
+                "OwnerId '{owner}' is not <organization>/<project>, as Azure DevOps needs it"
+            ));
+        }
+        _ => RemoteUrl::of_repository(git, owner, name),
+    };
+    url.map_err(|error| error.to_string())
 }
 
 /// What a failure to read a repository means for its syncs.

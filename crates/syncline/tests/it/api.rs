@@ -26,4 +26,4 @@ mod tags;
 mod terraform;
 mod updates;
 mod webhook_examples;
-mod webhooks;
+pub(crate) mod webhooks;

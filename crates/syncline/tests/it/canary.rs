@@ -6,15 +6,19 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::Value;
+use syncline_testkit::forge::{self, ForgeDouble};
 use syncline_testkit::git_host::{Fault, GitHost};
 use tokio::process::Command;
 
-use crate::cli::{Ended, REGION, connection_to, ended, sdk, sync_of, syncline};
+use crate::cli::{Ended, REGION, connection_of, connection_to, ended, sdk, sync_of, syncline};
 use crate::serving::{ACCOUNT, Aws, KEY_ID, SECRET, Serve};
 
 const CANARY: &str = "canary-4c1e-token-of-a-git-host";
 /// base64 of `deploy:` and the canary, as HTTP sends it; what comes before the last digits, which depend on the end.
 const ENCODED: &str = "ZGVwbG95OmNhbmFyeS00YzFlLXRva2VuLW9mLWEtZ2l0LWhvc3";
+
+/// base64 of `x-access-token:` and the canary, as it goes to GitHub's Git side; the same without its last digits.
+const ENCODED_FOR_GITHUB: &str = "eC1hY2Nlc3MtdG9rZW46Y2FuYXJ5LTRjMWUtdG9rZW4tb2YtYS1naXQtaG9zd";
 
 const DEPLOYMENT: &str = "template-file-path: queue.yaml\n";
 const TEMPLATE: &str = "Resources:\n  Queue:\n    Type: AWS::SQS::Queue\n";
@@ -24,7 +28,7 @@ fn is_in(bytes: &[u8], secret: &[u8]) -> bool {
 }
 
 fn is_seen_in(bytes: &[u8]) -> bool {
-    [CANARY, ENCODED, SECRET].iter().any(|secret| is_in(bytes, secret.as_bytes()))
+    [CANARY, ENCODED, ENCODED_FOR_GITHUB, SECRET].iter().any(|secret| is_in(bytes, secret.as_bytes()))
 }
 
 /// The files below a folder, none of which may show the canary or one of the other secrets.
@@ -163,4 +167,70 @@ async fn a_token_is_in_no_file_no_log_no_answer_and_on_no_command_line() {
         .filter(|r| is_seen_in(r.authorization.as_deref().unwrap_or("").as_bytes()))
         .count();
     assert!(sent > 0, "the host was sent the token in the form that was looked for");
+}
+
+/// What a forge says that repeats what it was sent.
+const ECHO: &str = "you sent canary-4c1e-token-of-a-git-host";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_token_that_its_forge_repeats_is_seen_nowhere_all_the_same() {
+    let git = GitHost::start().await;
+    let forge = ForgeDouble::on(&git, "GitHubEnterpriseServer");
+    let repository = git.repository("acme/infra").await;
+    repository.commit_files(&[("deployment.yaml", DEPLOYMENT), ("queue.yaml", TEMPLATE)]).await;
+    repository.require_login("x-access-token", CANARY);
+    forge.add_repository("acme/infra");
+    forge.grant(CANARY, "deploy-bot");
+    let serve = Serve::start_with(Aws::Simulated, |command| {
+        command.args(["--public-url", "https://syncline.example"]);
+    })
+    .await;
+    let stop = Arc::new(AtomicBool::new(false));
+    let watching = watch_command_lines(&stop);
+    let client = sdk(&serve.endpoint, KEY_ID, SECRET);
+    let connection = connection_of(&client, "GitHubEnterpriseServer", &git.endpoint()).await;
+
+    let authorize = ["connection", "authorize", &connection, "--token-stdin"];
+    for (status, words) in [
+        (401, "it refuses the token: 401 Unauthorized: you sent ***"),
+        (403, "the token may not do this: 403 Forbidden: you sent ***"),
+        (404, "it is not there, or the token may not see it: 404 Not Found: you sent ***"),
+        (422, "422 Unprocessable Entity: you sent ***"),
+        (429, "it wants fewer requests: 429 Too Many Requests: you sent ***"),
+        (500, "try again: 500 Internal Server Error: you sent ***"),
+    ] {
+        forge.fail(forge::Fault::Status(status, &[], ECHO));
+        let refused = run(&serve, &authorize, CANARY).await.failed();
+        assert!(refused.contains(words) && refused.contains("nothing was stored"), "{refused}");
+    }
+    forge.fail(forge::Fault::Html);
+    run(&serve, &authorize, CANARY).await.failed();
+    let done = run(&serve, &authorize, CANARY).await.good();
+    assert_eq!(done, format!("{connection} is AVAILABLE, as deploy-bot\n"));
+
+    sync_of(&client, &connection, &repository, "web", ACCOUNT).await;
+    run(&serve, &["sync", "watch", "web"], "").await.good();
+    let links = client.list_repository_links().send().await.expect("links");
+    let link = links.repository_links()[0].repository_link_id();
+    for method in ["GET", "POST"] {
+        forge.fail_at(method.parse().expect("a method"), forge::Fault::Status(403, &[], ECHO));
+        let unregistered = run(&serve, &["link", "webhook", link, "--register"], "").await;
+        assert_eq!(unregistered.code, Some(1), "{}", unregistered.stderr);
+        for expected in ["The forge does not know of it:", "you sent ***", "admin:repo_hook", "Payload URL"] {
+            assert!(unregistered.stderr.contains(expected), "{expected}: {}", unregistered.stderr);
+        }
+        assert!(unregistered.stdout.contains("Secret  "), "{}", unregistered.stdout);
+    }
+    let registered = run(&serve, &["link", "webhook", link, "--register"], "").await;
+    assert!(registered.stderr.contains("Registered at GitHubEnterpriseServer for acme/infra, events: "));
+    let hook = forge.hooks().remove(0);
+    assert_eq!(registered.good(), format!("URL     {}\n", hook.url));
+
+    stop.store(true, Ordering::Relaxed);
+    watching.join().expect("the token is on no command line");
+    let mut files = Vec::new();
+    search(serve.folder(), &[hook.secret], &mut files);
+    for expected in ["syncline.db", "log"] {
+        assert!(files.iter().any(|file| file == expected), "{expected} is not among {files:?}");
+    }
 }

@@ -105,7 +105,12 @@ pub(crate) fn sdk(endpoint: &str, key_id: &str, secret: &str) -> Client {
 
 /// A PENDING connection on a host at `provider_endpoint`.
 pub(crate) async fn connection_to(client: &Client, provider_endpoint: &str) -> String {
-    let host = client.create_host().name("host").provider_type(ProviderType::from("Git"));
+    connection_of(client, "Git", provider_endpoint).await
+}
+
+/// The same of another provider type.
+pub(crate) async fn connection_of(client: &Client, provider_type: &str, provider_endpoint: &str) -> String {
+    let host = client.create_host().name("host").provider_type(ProviderType::from(provider_type));
     let host = host.provider_endpoint(provider_endpoint).send().await.expect("a host");
     let connection = client.create_connection().connection_name("connection");
     let made = connection.host_arn(host.host_arn().expect("its ARN")).send().await;

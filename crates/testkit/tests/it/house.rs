@@ -110,7 +110,12 @@ impl Neighbourhood {
         let secret = br#"{"username":"git","token":"t"}"#;
         let sealed = store.keyring().seal(&Owner { account: ACCOUNT, arn }, secret).expect("sealed");
         let authorized = store
-            .authorize_connection(&scope(), id, CredentialRow { sealed: Some(sealed) }, Change::unrecorded())
+            .authorize_connection(
+                &scope(),
+                id,
+                CredentialRow { sealed: Some(sealed), tried_at: None },
+                Change::unrecorded(),
+            )
             .await;
         assert!(authorized.expect("stored"), "there is no connection {arn}");
         drop(store);

@@ -1,5 +1,7 @@
 //! Repository links.
 
+use std::sync::Arc;
+
 use syncline_store::{
     ConnectionStatus, CreateLink, DeleteLink, Link, LinkChange, NewLink, Scope, UpdateLink,
 };
@@ -14,6 +16,7 @@ use uuid::Uuid;
 use super::arns::{arn, id_in_scope};
 use super::paging::Listing;
 use super::{Answer, ApiError, Call, stored, tags};
+use crate::server::hooks::Departing;
 
 pub(in crate::server) fn not_found(id: &str) -> ApiError {
     ApiError::not_found("repository link", id)
@@ -152,6 +155,8 @@ pub(in crate::server) async fn delete_repository_link(
 ) -> Answer<DeleteRepositoryLinkOutput> {
     let id = input.repository_link_id.to_ascii_lowercase();
     let given = input.repository_link_id;
+    let (store, forges) = (&call.front.store, &call.front.forges);
+    let departing = Departing::of(store, forges, &call.scope, &id).await;
     let change = call.asked.change(move |outcome| match outcome {
         DeleteLink::Deleted => Ok(DeleteRepositoryLinkOutput {}),
         DeleteLink::NotFound => Err(not_found(&given)),
@@ -160,5 +165,10 @@ pub(in crate::server) async fn delete_repository_link(
             format!("The repository link {given} has sync configurations: delete them first"),
         )),
     });
-    call.front.store.delete_link(&call.scope, &id, change).await?
+    let deleted = store.delete_link(&call.scope, &id, change).await??;
+    if let Some(departing) = departing {
+        // Nobody waits for the forge.
+        drop(tokio::spawn(departing.forget(Arc::clone(forges))));
+    }
+    Ok(deleted)
 }

@@ -15,6 +15,7 @@ use serde_json::Value;
 use syncline::config::{Config, RootKey};
 use syncline::running::{self, Parts, Seams};
 use syncline::server::{self, SourceAddress};
+use syncline_forges::rest::{Endpoint, Endpoints};
 use syncline_seams::{Clock, Faults, Outside, VirtualClock};
 use syncline_store::{Change, Made, NewAccessKey, Owner, Store, key_owner};
 use syncline_targets::AwsSource;
@@ -101,6 +102,14 @@ impl Server {
         config.root_account = Some(OURS.account.parse().expect("an account"));
         config.root_key =
             RootKey::Given { id: OURS.id.to_owned(), secret: syncline_seams::Secret::new(OURS.secret) };
+        // Where nobody may be asked, so that nothing leaves this machine.
+        let nowhere = Endpoint { api: "http://127.0.0.1:9".to_owned(), git: "http://127.0.0.1:9".to_owned() };
+        config.forges = Endpoints {
+            github: nowhere.clone(),
+            gitlab: nowhere.clone(),
+            bitbucket: nowhere.clone(),
+            azure_devops: nowhere,
+        };
         adjust(&mut config);
         let seams = Seams { clock: Arc::<VirtualClock>::clone(&clock), outside };
         // Nobody listens there: these tests ask nothing of AWS.

@@ -47,7 +47,7 @@ pub(crate) fn id_of(arn: &str) -> &str {
 
 /// Completes a connection's handshake.
 pub(crate) async fn authorize(server: &Server, key: Key, connection_arn: &str) {
-    let credential = CredentialRow { sealed: None };
+    let credential = CredentialRow { sealed: None, tried_at: None };
     let store = &server.parts.store;
     let done = store
         .authorize_connection(&scope_of(key), id_of(connection_arn), credential, Change::unrecorded())

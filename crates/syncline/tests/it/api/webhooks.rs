@@ -28,10 +28,10 @@ pub(super) const TYPES: [&str; 8] = [
 
 /// A link's webhook, as its forge knows it.
 #[derive(Debug, Clone)]
-pub(super) struct Hook {
-    pub(super) provider_type: String,
-    pub(super) path: String,
-    pub(super) secret: String,
+pub(crate) struct Hook {
+    pub(crate) provider_type: String,
+    pub(crate) path: String,
+    pub(crate) secret: String,
 }
 
 /// Makes a link of `acme/<name>` of a provider type, whose `main` the sync `<name>` follows.
@@ -85,7 +85,7 @@ impl Hook {
     }
 
     /// A delivery that says whose it is by `secret`.
-    pub(super) fn draft(&self, secret: &str, of: &[(&str, &str)], body: &[u8]) -> Draft {
+    pub(crate) fn draft(&self, secret: &str, of: &[(&str, &str)], body: &[u8]) -> Draft {
         let mut headers: Vec<_> =
             of.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         let (name, value) = self.proof(secret, body);
@@ -99,7 +99,7 @@ impl Hook {
     }
 
     /// A push of its forge to a branch of `acme/<repository>`, told apart by `id`.
-    pub(super) fn push(
+    pub(crate) fn push(
         &self,
         repository: &str,
         branch: &str,

@@ -29,7 +29,8 @@ async fn hook(world: &World, link: &str, secret: &str, overlap_ms: i64) -> Strin
     let arn = webhook_secret_owner(&id);
     let sealed =
         store.keyring().seal(&Owner { account: ACCOUNT, arn: &arn }, secret.as_bytes()).expect("sealed");
-    let new = NewWebhookSecret { webhook_id: Uuid::new_v4().to_string(), id, sealed, overlap_ms };
+    let new =
+        NewWebhookSecret { webhook_id: Uuid::new_v4().to_string(), id, sealed, overlap_ms, register: false };
     let rotated = store.rotate_webhook(&world.scope(), link, new, Change::unrecorded()).await;
     rotated.expect("written").expect("a link").webhook_id
 }
@@ -138,7 +139,8 @@ async fn pushes_are_told_of_with_the_old_secret_until_its_overlap_ends_and_never
     let arn = webhook_secret_owner(&id);
     let sealed =
         store.keyring().seal(&Owner { account: "222222222222", arn: &arn }, b"theirs").expect("sealed");
-    let new = NewWebhookSecret { webhook_id: "theirs".to_owned(), id, sealed, overlap_ms: 0 };
+    let new =
+        NewWebhookSecret { webhook_id: "theirs".to_owned(), id, sealed, overlap_ms: 0, register: false };
     store.rotate_webhook(&scope, &theirs, new, Change::unrecorded()).await.expect("written");
     let refused = (401, String::new());
     assert_eq!(deliver(&world, &first, "theirs", "0").await, refused);

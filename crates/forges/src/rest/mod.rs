@@ -1,0 +1,23 @@
+//! What is asked of forges through their REST APIs, and what their answers mean.
+//!
+//! **Architecture Invariant:** no I/O and no clock. A [`Question`] makes one HTTP request and reads its answer; somebody else
+//! sends it, bounds it and has the time. What is asked is in a file for each topic, with every forge's way of it side by
+//! side.
+//!
+//! **Architecture Invariant:** a token is in the headers of a request and nowhere else: no message of a [`Refusal`] has it,
+//! whatever the forge says. A question goes to the forge's own base URL, even where an answer names another for its next
+//! page.
+//!
+//! Sources: the forges' public REST references; each fact is pinned by a test against a double that refuses anything else.
+
+mod access;
+mod hooks;
+mod question;
+mod refusal;
+mod whoami;
+
+pub use access::{Access, Endpoint, Endpoints, git_username};
+pub use hooks::{Hook, NewHook, Repository, azure_ids, create_hook, delete_hook, list_hooks, update_hook};
+pub use question::{Page, Question, segment};
+pub use refusal::Refusal;
+pub use whoami::{is_only_narrow, whoami};

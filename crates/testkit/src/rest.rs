@@ -1,0 +1,85 @@
+//! The REST API of a [`World`]'s server, asked with the root key.
+
+use std::sync::Arc;
+use std::time::{Duration, UNIX_EPOCH};
+
+use aws_credential_types::Credentials;
+use aws_sdk_codeconnections::types::ProviderType;
+use aws_sigv4::http_request::{SignableBody, SignableRequest, SigningSettings, sign};
+use aws_sigv4::sign::v4;
+use axum::body::Body;
+use http::Request;
+use http_body_util::BodyExt as _;
+use serde_json::Value;
+use syncline::server;
+use syncline_seams::Clock as _;
+use tower::ServiceExt as _;
+
+use crate::world::{REGION, World};
+
+/// The authority that requests are signed for.
+const AUTHORITY: &str = "127.0.0.1:7962";
+
+impl World {
+    /// Asks the REST API for a path below `/api/v1`, with no body where it is null; the status and the answer.
+    ///
+    /// # Panics
+    /// When the answer is not JSON.
+    pub async fn rest(&self, method: &str, path: &str, body: &Value) -> (u16, Value) {
+        let url = format!("http://{AUTHORITY}/api/v1{path}");
+        let body = if body.is_null() { Vec::new() } else { body.to_string().into_bytes() };
+        let key = &self.parts().key;
+        let identity =
+            Credentials::new(&key.access_key_id, key.secret_access_key.expose(), None, None, "world").into();
+        let parameters = v4::SigningParams::builder()
+            .identity(&identity)
+            .region(REGION)
+            .name("codeconnections")
+            .time(UNIX_EPOCH + Duration::from_millis(self.clock.now_ms().unsigned_abs()))
+            .settings(SigningSettings::default())
+            .build()
+            .expect("complete")
+            .into();
+        let headers = [("host", AUTHORITY)];
+        let signable = SignableRequest::new(method, &url, headers.into_iter(), SignableBody::Bytes(&body));
+        let (signed, _) = sign(signable.expect("a request"), &parameters).expect("signed").into_parts();
+        let mut request = Request::builder().method(method).uri(&url).header("host", AUTHORITY);
+        for (name, value) in signed.headers() {
+            request = request.header(name, value);
+        }
+        let request = request.body(Body::from(body)).expect("a request");
+        let answer = server::router(Arc::clone(&self.parts().front)).oneshot(request).await;
+        let (head, body) = answer.expect("infallible").into_parts();
+        let body = body.collect().await.expect("in memory").to_bytes();
+        (head.status.as_u16(), serde_json::from_slice(&body).expect("JSON"))
+    }
+
+    /// Makes a PENDING connection of a provider type, on a host at `endpoint` if one is given; its ARN.
+    ///
+    /// # Panics
+    /// When the server refuses.
+    pub async fn connection_of(&self, name: &str, provider_type: &str, endpoint: Option<&str>) -> String {
+        let provider_type = ProviderType::from(provider_type);
+        let connection = self.client.create_connection().connection_name(name);
+        let connection = match endpoint {
+            None => connection.provider_type(provider_type),
+            Some(endpoint) => {
+                let host =
+                    self.client.create_host().name(format!("{name}-host")).provider_type(provider_type);
+                let host = host.provider_endpoint(endpoint).send().await.expect("a host");
+                connection.host_arn(host.host_arn().expect("its ARN"))
+            }
+        };
+        connection.send().await.expect("a connection").connection_arn().to_owned()
+    }
+
+    /// The connection's status.
+    ///
+    /// # Panics
+    /// When there is no such connection.
+    pub async fn connection_status(&self, arn: &str) -> String {
+        let got = self.client.get_connection().connection_arn(arn).send().await.expect("a connection");
+        let connection = got.connection().expect("a connection");
+        connection.connection_status().expect("a status").as_str().to_owned()
+    }
+}
