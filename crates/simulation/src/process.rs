@@ -233,6 +233,7 @@ impl Site {
                 poll_interval: POLL_INTERVAL,
                 remote: Limits::default().remote(),
                 places: Places::default(),
+                public_url: None,
             },
         ));
         let lanes = (0..LANES)

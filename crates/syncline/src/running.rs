@@ -124,7 +124,12 @@ async fn parts_with(
         peers,
         Arc::clone(&seams.clock),
         seams.outside.clone(),
-        Pacing { poll_interval: config.poll_interval, remote: config.limits.remote(), places: config.places },
+        Pacing {
+            poll_interval: config.poll_interval,
+            remote: config.limits.remote(),
+            places: config.places,
+            public_url: config.public_url.clone(),
+        },
     ));
     let front = Arc::new(Front {
         tokens: PageTokens::new(store.keyring().token_key()),

@@ -14,10 +14,15 @@ mod access;
 mod hooks;
 mod question;
 mod refusal;
+mod statuses;
 mod whoami;
 
 pub use access::{Access, Endpoint, Endpoints, git_username};
 pub use hooks::{Hook, NewHook, Repository, azure_ids, create_hook, delete_hook, list_hooks, update_hook};
 pub use question::{Page, Question, segment};
 pub use refusal::Refusal;
+pub use statuses::{
+    CommitStatus, Deployment, State, create_deployment, find_deployment, has_deployments, is_there_already,
+    set_commit_status, set_deployment_status,
+};
 pub use whoami::{is_only_narrow, whoami};

@@ -11,6 +11,7 @@ mod inputs;
 mod link;
 mod outbox;
 mod places;
+mod publish;
 mod remote;
 mod seen;
 mod sync;
@@ -68,6 +69,7 @@ pub struct Worker {
     watching: Watching,
     owner: String,
     places: Places,
+    public_url: Option<String>,
     turns: Mutex<Turns>,
     outside: Outside,
 }
@@ -123,7 +125,7 @@ pub struct Peers {
     pub target: Arc<dyn Target>,
 }
 
-/// How often a worker looks at the world, and how much it does at a time.
+/// How often a worker looks at the world, how much it does at a time, and where it says that there is more.
 #[derive(Debug, Clone)]
 pub struct Pacing {
     /// The time from one look at a repository to the next.
@@ -132,6 +134,8 @@ pub struct Pacing {
     pub remote: RemoteBudget,
     /// How many pieces of work are in progress.
     pub places: Places,
+    /// Where this server is reached from outside, without a slash at the end; `None` if nobody said so.
+    pub public_url: Option<String>,
 }
 
 impl Worker {
@@ -139,7 +143,7 @@ impl Worker {
     #[must_use]
     pub fn new(store: Store, peers: Peers, clock: Arc<dyn Clock>, outside: Outside, pacing: Pacing) -> Self {
         let Peers { git, forges, notifier, target } = peers;
-        let Pacing { poll_interval, remote, places } = pacing;
+        let Pacing { poll_interval, remote, places, public_url } = pacing;
         // Longer than anybody waits, and short enough to be added to any time.
         let poll_interval_ms = i64::try_from(poll_interval.as_millis()).unwrap_or(i64::MAX).min(1 << 50);
         let heads = Heads::new(Arc::clone(&clock), poll_interval_ms, remote);
@@ -155,6 +159,7 @@ impl Worker {
             watching: Watching::default(),
             owner: chance::uuid().to_string(),
             places,
+            public_url,
             turns: Mutex::default(),
             outside,
         }

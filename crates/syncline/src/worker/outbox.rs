@@ -44,7 +44,9 @@ impl Worker {
         };
         let told = match item.kind {
             Some(OutboxKind::Notification) => self.notify(&item).await?,
-            Some(OutboxKind::Comment | OutboxKind::CommitStatus | OutboxKind::Deployment) | None => {
+            Some(OutboxKind::CommitStatus) => self.publish_status(&item).await?,
+            Some(OutboxKind::Deployment) => self.publish_deployment(&item).await?,
+            Some(OutboxKind::Comment) | None => {
                 return Ok(Some(Some(self.clock.now_ms() + NEWER_VERSION_MS)));
             }
         };
