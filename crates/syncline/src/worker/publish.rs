@@ -116,10 +116,10 @@ impl Worker {
         if !rest::has_deployments(access.forge()) {
             return Ok(Err(Trouble::new("the forge has no deployments", true)));
         }
-        // Each attempt has a deployment of its own: one that has ended stays as it ended.
+        // GitLab's cannot be taken up again once they have ended: there each attempt has one of its own.
+        let is_good = |attempt: &str| access.forge() != Forge::GitLab || attempt == published.attempt_id;
         let known = item.remote_id.as_deref().and_then(|id| id.split_once('/'));
-        let known =
-            known.filter(|(attempt, _)| *attempt == published.attempt_id).map(|(_, id)| id.to_owned());
+        let known = known.filter(|(attempt, _)| is_good(attempt)).map(|(_, id)| id.to_owned());
         let id = match known {
             Some(id) => id,
             None => match self.make_deployment(&reached, &deployment).await {

@@ -8,6 +8,7 @@
 
 mod accounts;
 mod hooks;
+mod statuses;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -27,6 +28,7 @@ use syncline_forges::rest::{Endpoint, Endpoints};
 use crate::git_host::{GitHost, Halved, Lost};
 
 pub use hooks::KnownHook;
+pub use statuses::{KnownDeployment, KnownStatus};
 
 /// What a forge does with the next request instead of what it should, or after it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,6 +60,8 @@ pub(crate) struct Memory {
     grants: BTreeMap<String, Grant>,
     repositories: BTreeSet<String>,
     pub(crate) hooks: Vec<KnownHook>,
+    pub(crate) statuses: Vec<KnownStatus>,
+    pub(crate) deployments: Vec<KnownDeployment>,
     /// Each with the method that it waits for, if it waits for one.
     faults: VecDeque<(Option<Method>, Fault)>,
     asked: Vec<String>,
@@ -298,6 +302,7 @@ fn routes(inner: &Arc<Inner>) -> Router {
     Router::new()
         .merge(accounts::routes(inner.forge))
         .merge(hooks::routes(inner.forge))
+        .merge(statuses::routes(inner.forge))
         .fallback(unknown)
         .method_not_allowed_fallback(unknown)
         .layer(axum::middleware::from_fn_with_state(Arc::clone(inner), received))

@@ -74,10 +74,14 @@ const SPECIAL: &[(Story, &str)] = &[
 const ELSEWHERE: &[&str] = &[
     // Asked for many stacks in progress, and to no effect.
     "cloudformation.ListStacks",
+    "forges.create_deployment",
     "forges.create_hook",
     "forges.delete_hook",
+    "forges.find_deployment",
     "forges.list_hooks",
     "forges.repository",
+    "forges.set_commit_status",
+    "forges.set_deployment_status",
     "forges.update_hook",
     "forges.whoami",
     "keyring.command",
