@@ -11,7 +11,7 @@ use axum::routing::post;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use serde_json::Value;
 use syncline_forges::{Forge, Request, verify};
-use syncline_seams::{Clock as _, Secret, VirtualClock};
+use syncline_seams::{Clock, Secret};
 
 use crate::forge::Fault;
 use crate::git_host::{GitHost, Halved, Lost};
@@ -40,7 +40,7 @@ struct Memory {
 
 #[derive(Debug)]
 struct Inner {
-    clock: Arc<VirtualClock>,
+    clock: Arc<dyn Clock>,
     memory: Mutex<Memory>,
 }
 
@@ -58,10 +58,10 @@ pub struct Receiver {
 }
 
 impl Receiver {
-    /// A receiver under a path that holds `name`.
+    /// A receiver under a path that holds `name`, with the clock of whoever writes to it.
     #[must_use]
-    pub fn on(git: &GitHost, clock: &Arc<VirtualClock>, name: &str) -> Self {
-        let inner = Arc::new(Inner { clock: Arc::clone(clock), memory: Mutex::default() });
+    pub fn on(git: &GitHost, clock: Arc<dyn Clock>, name: &str) -> Self {
+        let inner = Arc::new(Inner { clock, memory: Mutex::default() });
         let path = format!("/told/{name}");
         let routes = Router::new().route("/in", post(take)).with_state(Arc::clone(&inner));
         git.mount(&path, Router::new().nest(&path, routes));

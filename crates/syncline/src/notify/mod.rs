@@ -204,9 +204,9 @@ fn scrubbed(sealed: &Sealed, text: &str) -> String {
     let url = sealed.url.expose();
     let (_, rest) = url.split_once("://").unwrap_or(("", url));
     let (_, path) = rest.split_once('/').unwrap_or_default();
-    let mut secrets = vec![url, path, path.split('?').next().unwrap_or_default()];
+    let mut secrets: Vec<&str> = vec![url, path, path.split('?').next().unwrap_or_default()];
     secrets.extend(path.split(['/', '?', '&', '=']));
-    secrets.extend(sealed.key().map(|key| key.expose()));
+    secrets.extend(sealed.key().map(|key| key.expose().as_str()));
     // Less than that is in many a word.
     secrets.retain(|secret| secret.len() >= LEAST_SECRET);
     let mut text = text.to_owned();

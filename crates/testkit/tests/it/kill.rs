@@ -68,6 +68,9 @@ const SPECIAL: &[(Story, &str)] = &[
     (Story::TokenRefused, "store.record_credential"),
     (Story::CacheBroken, "store.record_read_trouble"),
     (Story::Create, "store.sequence_audit"),
+    (Story::Told, "notification.send"),
+    (Story::Told, "store.record_sent"),
+    (Story::ToldAgain, "store.record_unsent"),
 ];
 
 /// The points that no sync passes: requests of the API, each one commit that is the whole request, and starts.
@@ -85,7 +88,6 @@ const ELSEWHERE: &[&str] = &[
     "forges.update_hook",
     "forges.whoami",
     "keyring.command",
-    "notification.send",
     "store.accept_delivery",
     "store.authorize_connection",
     "store.begin_rotation",
@@ -111,9 +113,7 @@ const ELSEWHERE: &[&str] = &[
     "store.probe",
     "store.put_policy",
     "store.record_root_account",
-    "store.record_sent",
     "store.record_unchanged",
-    "store.record_unsent",
     "store.replay_delivery",
     "store.reseal_secrets",
     "store.resolve_blocker",

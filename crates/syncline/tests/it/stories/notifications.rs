@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
-use syncline_seams::{Faults, Injected, Moment, NoFaults};
+use syncline_seams::{Faults, Injected, Moment, NoFaults, VirtualClock};
 use syncline_store::OUTBOX_PATIENCE_MS;
 use syncline_testkit::forge::Fault;
 use syncline_testkit::receiver::Receiver;
@@ -20,7 +20,7 @@ const CANARY: &str = "canary-77aa-part-of-a-url";
 
 /// Has a receiver told of `web`; it takes only what is signed for it.
 async fn listen(world: &World, name: &str, kind: &str) -> Receiver {
-    let receiver = Receiver::on(&world.git, &world.clock, name);
+    let receiver = Receiver::on(&world.git, Arc::<VirtualClock>::clone(&world.clock), name);
     let url = format!("{}?token={CANARY}", receiver.url());
     let body = json!({ "name": name, "kind": kind, "url": url, "syncs": ["web"] });
     let (status, made) = world.rest("POST", "/notification-targets", &body).await;
