@@ -6,7 +6,7 @@ use syncline_seams::chance;
 
 use crate::blockers::NewBlocker;
 use crate::events::{self, Added, Of, has_room, with_events};
-use crate::notifications::{self, SyncChanged, anybody_listens};
+use crate::notifications::{self, SyncChanged, sync_is_told};
 use crate::sql::{Row, Tx, params, to_json};
 use crate::syncs::{self, SyncRecord};
 use crate::work::{self, Claim};
@@ -184,7 +184,7 @@ const PROGRESS: &str = concat!(
     " WHERE id = $1 AND sync_id = $10 AND status IN ('INITIATED', 'IN_PROGRESS') AND ",
     has_room!("$11"),
     " RETURNING target_revision, stack_id, ",
-    anybody_listens!()
+    sync_is_told!("attempt.sync_id")
 );
 
 /// The end of an open attempt, with events that have room. What follows from it is said with it: whether what it was opened
@@ -204,7 +204,7 @@ const END: &str = concat!(
               ON n.region = o.region AND n.resource_name = o.resource_name AND n.id <> o.id
             WHERE o.id = attempt.sync_id AND n.deleted = 0
               AND attempt.role_arn LIKE '%:' || n.role_account || ':%'), phase, ",
-    anybody_listens!()
+    sync_is_told!("attempt.sync_id")
 );
 
 fn wake_successors(tx: &mut Tx<'_>, sync_id: &str, role_arn: &str) -> StoreResult<()> {
@@ -246,7 +246,7 @@ impl Store {
                 concat!("SELECT s.desired_revision, s.desired_seq, s.desired_generation, s.desired_inputs,
                         s.applied_revision, s.resource_name, s.role_arn, s.link_id, s.config_file, s.stack_id,
                         a.number, a.status, a.given_up, a.phase, ",
-                    anybody_listens!(),
+                    sync_is_told!("s.id"),
                     "
                    FROM sync_configuration s
                    LEFT JOIN attempt a ON a.sync_id = s.id
@@ -267,19 +267,6 @@ impl Store {
             let is_told = row.int()? == 1;
             if is_open(status.as_deref()) {
                 return Err(StoreError::Corrupt(format!("sync {sync_id} has an open attempt")));
-            }
-            if is_told {
-                // That one was given up, nobody was told.
-                let in_phase = phase.as_deref().and_then(Phase::from_text).map(status_in);
-                let ended = status.as_deref().and_then(AttemptStatus::from_text);
-                let changed = SyncChanged {
-                    sync_id,
-                    target: &to_json(&target)?,
-                    stack_id: stack_id.as_deref(),
-                    status: AttemptStatus::Initiated,
-                    previous: if was_given_up { in_phase } else { ended },
-                };
-                notifications::sync_changed(tx, &changed)?;
             }
             let number = newest.unwrap_or_default() + 1;
             let id = format!("syncline-{}", chance::uuid());
@@ -311,7 +298,7 @@ impl Store {
                     role_arn,
                     link_id,
                     config_file,
-                    stack_id,
+                    stack_id.as_deref(),
                     events::write(&[event])?
                 ],
             )?;
@@ -320,6 +307,21 @@ impl Store {
                 "UPDATE sync_configuration SET newest_attempt = $2 WHERE id = $1",
                 params![sync_id, seq],
             )?;
+            if is_told {
+                // That one was given up, nobody was told.
+                let in_phase = phase.as_deref().and_then(Phase::from_text).map(status_in);
+                let ended = status.as_deref().and_then(AttemptStatus::from_text);
+                let changed = SyncChanged {
+                    sync_id,
+                    attempt_id: &id,
+                    target: &to_json(&target)?,
+                    stack_id: stack_id.as_deref(),
+                    status: AttemptStatus::Initiated,
+                    previous: if was_given_up { in_phase } else { ended },
+                    given_up: false,
+                };
+                notifications::sync_changed(tx, &changed)?;
+            }
             syncs::record(tx, sync_id)
         })
         .await
@@ -371,10 +373,12 @@ impl Store {
             if progress.in_progress && is_told {
                 let changed = SyncChanged {
                     sync_id: &claim.id,
+                    attempt_id: &id,
                     target: &target,
                     stack_id: stack_id.as_deref(),
                     status: AttemptStatus::InProgress,
                     previous: Some(AttemptStatus::Initiated),
+                    given_up: false,
                 };
                 notifications::sync_changed(tx, &changed)?;
             }
@@ -469,14 +473,15 @@ impl Store {
             let is_still_desired = ended.int()? == 1;
             let (is_blocked, has_successors) = (ended.int()? > 0, ended.int()? > 0);
             let (phase, is_told) = (ended.parsed(Phase::from_text)?, ended.int()? == 1);
-            // One that was given up is no failure, and what follows it is told soon.
-            if is_told && !given_up {
+            if is_told {
                 let changed = SyncChanged {
                     sync_id: &claim.id,
+                    attempt_id: &id,
                     target: &target,
                     stack_id: stack_id.as_deref(),
                     status: ending.status,
                     previous: Some(status_in(phase)),
+                    given_up,
                 };
                 notifications::sync_changed(tx, &changed)?;
             }

@@ -122,7 +122,7 @@ impl Backlog {
 }
 
 /// A Git host: the authority of a provider endpoint, without whoever logs in there.
-fn git_host(endpoint: &str) -> String {
+pub(crate) fn git_host(endpoint: &str) -> String {
     let rest = endpoint.split_once("://").map_or(endpoint, |(_, rest)| rest);
     let authority = rest.split('/').next().unwrap_or_default();
     authority.rsplit('@').next().unwrap_or_default().to_ascii_lowercase()

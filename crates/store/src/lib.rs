@@ -26,6 +26,7 @@ mod connections;
 mod copying;
 mod database;
 mod deliveries;
+mod deployments;
 mod events;
 mod hosts;
 mod keyring;
@@ -81,6 +82,7 @@ pub use copying::Copied;
 pub use deliveries::{
     Accepted, DELIVERIES_PER_LINK, DELIVERY_LIFETIME_MS, Delivery, NewDelivery, Outcome, Says,
 };
+pub use deployments::{DeploymentState, PublishedStatus};
 pub use events::EventDocument;
 pub use hosts::{CreateHost, DeleteHost, Host, HostChange, NewHost, UpdateHost};
 pub use keyring::{

@@ -11,7 +11,7 @@ use crate::change::Change;
 use crate::keyring::{Owner, OwnerOf};
 use crate::outbox::{self, NewNotification};
 use crate::sql::{Row, Tx, params, to_json};
-use crate::{Scope, Store, StoreResult};
+use crate::{Scope, Store, StoreResult, deployments};
 
 /// How a target is told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -139,13 +139,28 @@ pub(crate) fn owner(row: &mut Row) -> StoreResult<OwnerOf> {
     Ok(OwnerOf { account: row.text()?, arn: notification_target_owner(&row.text()?) })
 }
 
-/// Whether anybody is told anything: 1 or 0, in the statement that changes a status.
+/// Whether anybody is told of a repository's status: 1 or 0, in the statement that changes it.
 macro_rules! anybody_listens {
     () => {
         "CASE WHEN EXISTS (SELECT 1 FROM notification_target) THEN 1 ELSE 0 END"
     };
 }
 pub(crate) use anybody_listens;
+
+/// Whether anybody is told of the status of an attempt's sync: 1 or 0, in the statement that changes the `attempt`, or reads
+/// the configuration `s`.
+macro_rules! sync_is_told {
+    ($sync_id:literal) => {
+        concat!(
+            "CASE WHEN EXISTS (SELECT 1 FROM notification_target)
+               OR EXISTS (SELECT 1 FROM sync_configuration p
+                           WHERE p.id = ",
+            $sync_id,
+            " AND p.publish_deployment_status = 'ENABLED') THEN 1 ELSE 0 END"
+        )
+    };
+}
+pub(crate) use sync_is_told;
 
 const COLUMNS: &str = "id, name, kind, shown, syncs, statuses, created_at_ms";
 
@@ -218,25 +233,37 @@ fn put_in(detail: &mut serde_json::Value, member: &str, value: Option<&str>) {
 #[derive(Debug)]
 pub(crate) struct SyncChanged<'a> {
     pub(crate) sync_id: &'a str,
+    pub(crate) attempt_id: &'a str,
     /// The revision that is applied, in JSON.
     pub(crate) target: &'a str,
     pub(crate) stack_id: Option<&'a str>,
     pub(crate) status: AttemptStatus,
     /// `None` for the first attempt's first.
     pub(crate) previous: Option<AttemptStatus>,
+    /// It was given up before it executed anything, which is no failure.
+    pub(crate) given_up: bool,
 }
 
-/// Tells who listens of a sync's status.
+/// Has whoever listens told of a sync's status, and its forge, where that is to show it.
 pub(crate) fn sync_changed(tx: &mut Tx<'_>, changed: &SyncChanged<'_>) -> StoreResult<()> {
     let found = tx.row(
-        "SELECT account_id, region, sync_type, resource_name FROM sync_configuration WHERE id = $1",
-        params![changed.sync_id],
+        "SELECT s.account_id, s.region, s.sync_type, s.resource_name, s.publish_deployment_status, a.link_id
+           FROM sync_configuration s JOIN attempt a ON a.id = $2 WHERE s.id = $1",
+        params![changed.sync_id, changed.attempt_id],
     )?;
     let Some(mut row) = found else { return Ok(()) };
     let scope = scope(&row.text()?, &row.text()?)?;
     let (sync_type, name) = (row.text()?, row.text()?);
+    let is_published = row.opt_text()?.as_deref() == Some("ENABLED");
     let revision: Revision = serde_json::from_str(changed.target)
         .map_err(|error| crate::StoreError::Corrupt(format!("stored JSON: {error}")))?;
+    if is_published {
+        deployments::publish(tx, &scope, &name, &row.text()?, &revision, changed)?;
+    }
+    if changed.given_up {
+        // What follows it is told soon.
+        return Ok(());
+    }
     let mut detail = serde_json::json!({
         "providerType": revision.provider_type,
         "commit": revision.sha,

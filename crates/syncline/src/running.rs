@@ -26,7 +26,7 @@ use crate::forges::Forges;
 use crate::keyring;
 use crate::notify::Notifier;
 use crate::server::{self, Connections, Front, Gate, PageTokens, Policies};
-use crate::worker::{Pacing, Worker};
+use crate::worker::{Pacing, Peers, Worker};
 
 /// How long work that was cut off after its grace period may take to be handed over.
 const HAND_OVER: Duration = Duration::from_secs(5);
@@ -113,12 +113,15 @@ async fn parts_with(
         Arc::clone(&seams.clock),
     ));
     let notifier = Arc::new(Notifier::new(egress.clone(), seams.outside.clone(), Arc::clone(&seams.clock)));
+    let peers = Peers {
+        git,
+        forges: Arc::clone(&forges),
+        notifier: Arc::clone(&notifier),
+        target: Arc::clone(&target),
+    };
     let worker = Arc::new(Worker::new(
         store.clone(),
-        git,
-        Arc::clone(&forges),
-        Arc::clone(&notifier),
-        Arc::clone(&target),
+        peers,
         Arc::clone(&seams.clock),
         seams.outside.clone(),
         Pacing {
@@ -126,6 +129,7 @@ async fn parts_with(
             remote: config.limits.remote(),
             places: config.places,
             previews: config.previews,
+            public_url: config.public_url.clone(),
         },
     ));
     let front = Arc::new(Front {

@@ -427,3 +427,61 @@ async fn where_nobody_listens_a_sync_takes_as_many_statements_as_without_an_outb
     assert!(statements(true).await > without + 9);
     assert_eq!(without, 10, "what there was before there was an outbox");
 }
+
+#[tokio::test]
+async fn what_is_added_while_others_send_is_sent_in_order_and_none_of_it_is_left() {
+    const SYNCS: usize = 4;
+    const ATTEMPTS: usize = 5;
+    let world = World::new();
+    let link = world.link(&ours(), "infra").await;
+    for number in 0..SYNCS {
+        world.sync(&link, &format!("web-{number}"), "main").await;
+    }
+    target(&world, "one", Some(&["web-0", "web-1", "web-2", "web-3"]), None).await;
+    target(&world, "two", Some(&["web-0", "web-1", "web-2", "web-3"]), None).await;
+    world.pushed(&sha('a')).await;
+    let mut adding = tokio::task::JoinSet::new();
+    for _ in 0..SYNCS {
+        let (store, claim) = (world.store.clone(), world.claim(Kind::Sync).await);
+        adding.spawn(async move {
+            for _ in 0..ATTEMPTS {
+                let record = store.open_attempt(&claim).await.expect("opened").expect("a sync");
+                let attempt = record.open.expect("an attempt").id;
+                let failed = ending(AttemptStatus::Failed, EventKind::Failed);
+                store.end_attempt(&claim, &attempt, failed).await.expect("ended");
+            }
+        });
+    }
+    let all_of_them = 2 * 2 * SYNCS * ATTEMPTS;
+    let sent = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
+    let mut sending = tokio::task::JoinSet::new();
+    for number in 0..4 {
+        let (store, sent) = (world.store.clone(), std::sync::Arc::clone(&sent));
+        sending.spawn(async move {
+            let owner = format!("sender {number}");
+            while sent.lock().expect("no panic").len() < all_of_them {
+                let claim = store.claim(Kind::Outbox, &owner, LEASE_MS).await.expect("claimed");
+                let Some(claim) = claim else {
+                    tokio::task::yield_now().await;
+                    continue;
+                };
+                let item = store.outbox_item(&claim.id).await.expect("read").expect("a row");
+                let line = (item.target_id.clone(), item.subject.clone());
+                sent.lock().expect("no panic").push((line, short(&item)));
+                store.record_sent(&claim, &item, None).await.expect("recorded");
+            }
+        });
+    }
+    adding.join_all().await;
+    sending.join_all().await;
+    let sent = sent.lock().expect("no panic").clone();
+    let lines: std::collections::BTreeSet<_> = sent.iter().map(|(line, _)| line.clone()).collect();
+    assert_eq!((lines.len(), sent.len()), (2 * SYNCS, all_of_them));
+    for line in lines {
+        let statuses: Vec<_> = sent.iter().filter(|(of, _)| *of == line).map(|(_, text)| text).collect();
+        for pair in statuses.chunks(2) {
+            assert!(pair[0].ends_with("-> INITIATED") && pair[1].ends_with("-> FAILED"), "{statuses:?}");
+        }
+    }
+    assert!(all(&world).await.iter().all(|item| item.state == OutboxState::Sent));
+}

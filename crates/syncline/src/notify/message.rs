@@ -137,14 +137,14 @@ mod tests {
         let failed = event(Some("web"), "FAILED");
         assert_eq!(
             sent(TargetKind::Webhook, &failed),
-            json!({ "type": "resource_sync.status_changed", "timestamp": "2026-11-01T00:00:00.123Z", "data": {
+            json!({ "type": "resource_sync.status_changed", "timestamp": "2026-11-01T00:00:00Z", "data": {
                 "account": "111111111111", "region": "eu-west-1", "resourceName": "web", "repositoryName": "in<fra>",
                 "branch": "main", "commit": "0123456789abcdef", "status": "FAILED", "previousStatus": "IN_PROGRESS" } })
         );
         assert_eq!(
             sent(TargetKind::Envelope, &failed),
             json!({ "version": "0", "id": "id-1", "detail-type": "Git Sync Resource Sync Status Change",
-                "source": "aws.codeconnections", "account": "111111111111", "time": "2026-11-01T00:00:00.123Z",
+                "source": "aws.codeconnections", "account": "111111111111", "time": "2026-11-01T00:00:00Z",
                 "region": "eu-west-1", "resources": [], "detail": failed.detail })
         );
         assert_eq!(

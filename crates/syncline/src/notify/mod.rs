@@ -24,6 +24,8 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 const MAX_ANSWER_BYTES: usize = 64 << 10;
 /// As much of an answer is told, in characters.
 const MAX_TOLD: usize = 200;
+/// A part of a URL that is so long may be a secret, in bytes.
+const LEAST_SECRET: usize = 6;
 /// What is said of who asks.
 const AGENT: &str = concat!("syncline/", env!("CARGO_PKG_VERSION"));
 
@@ -200,12 +202,15 @@ impl Notifier {
 /// Somebody else's words as one short line, without the target's secrets.
 fn scrubbed(sealed: &Sealed, text: &str) -> String {
     let url = sealed.url.expose();
-    let path = url.split_once("://").and_then(|(_, rest)| rest.split_once('/')).map_or("", |(_, path)| path);
-    let mut text = text.replace(url, "…");
+    let (_, rest) = url.split_once("://").unwrap_or(("", url));
+    let (_, path) = rest.split_once('/').unwrap_or_default();
+    let mut secrets: Vec<&str> = vec![url, path, path.split('?').next().unwrap_or_default()];
+    secrets.extend(path.split(['/', '?', '&', '=']));
+    secrets.extend(sealed.key().map(|key| key.expose().as_str()));
     // Less than that is in many a word.
-    let secrets =
-        [path, path.split('?').next().unwrap_or_default(), sealed.key().map_or("", |key| key.expose())];
-    for secret in secrets.into_iter().filter(|secret| secret.len() >= 8) {
+    secrets.retain(|secret| secret.len() >= LEAST_SECRET);
+    let mut text = text.to_owned();
+    for secret in secrets {
         text = text.replace(secret, "…");
     }
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(MAX_TOLD).collect()
@@ -271,10 +276,10 @@ mod tests {
     fn what_a_receiver_says_is_told_without_secrets_in_one_short_line() {
         let of = sealed("https://hooks.example.com/services/T000/s3cr3t");
         let said = "no such hook:\nhttps://hooks.example.com/services/T000/s3cr3t, services/T000/s3cr3t, \
-                    whsec_c2VjcmV0c2VjcmV0";
-        assert_eq!(scrubbed(&of, said), "no such hook: …, …, …");
+                    s3cr3t, whsec_c2VjcmV0c2VjcmV0";
+        assert_eq!(scrubbed(&of, said), "no such hook: …, …, …, …");
         assert_eq!(scrubbed(&of, &"x".repeat(1000)).len(), MAX_TOLD);
-        assert_eq!(scrubbed(&sealed("https://h.example/a"), "an ant"), "an ant");
+        assert_eq!(scrubbed(&sealed("https://h.example/a?token=s3cr3t"), "an ant, s3cr3t"), "an ant, …");
     }
 
     #[test]

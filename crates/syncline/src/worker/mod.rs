@@ -14,6 +14,7 @@ mod outbox;
 mod places;
 mod preview;
 mod pulls;
+mod publish;
 mod remote;
 mod seen;
 mod sync;
@@ -73,6 +74,7 @@ pub struct Worker {
     owner: String,
     places: Places,
     previews: Previews,
+    public_url: Option<String>,
     turns: Mutex<Turns>,
     outside: Outside,
 }
@@ -115,7 +117,20 @@ struct Begun {
     next_ms: Option<i64>,
 }
 
-/// How often a worker looks at the world, and how much it does at a time.
+/// Whom a worker talks to.
+#[derive(Debug, Clone)]
+pub struct Peers {
+    /// Git servers.
+    pub git: Arc<dyn Repositories>,
+    /// The forges' REST APIs.
+    pub forges: Arc<Forges>,
+    /// Notification targets.
+    pub notifier: Arc<Notifier>,
+    /// Where stacks are.
+    pub target: Arc<dyn Target>,
+}
+
+/// How often a worker looks at the world, how much it does at a time, and where it says that there is more.
 #[derive(Debug, Clone)]
 pub struct Pacing {
     /// The time from one look at a repository to the next.
@@ -126,22 +141,16 @@ pub struct Pacing {
     pub places: Places,
     /// What of pull requests is previewed.
     pub previews: Previews,
+    /// Where this server is reached from outside, without a slash at the end; `None` if nobody said so.
+    pub public_url: Option<String>,
 }
 
 impl Worker {
     /// A worker that has claimed nothing yet.
     #[must_use]
-    pub fn new(
-        store: Store,
-        git: Arc<dyn Repositories>,
-        forges: Arc<Forges>,
-        notifier: Arc<Notifier>,
-        target: Arc<dyn Target>,
-        clock: Arc<dyn Clock>,
-        outside: Outside,
-        pacing: Pacing,
-    ) -> Self {
-        let Pacing { poll_interval, remote, places, previews } = pacing;
+    pub fn new(store: Store, peers: Peers, clock: Arc<dyn Clock>, outside: Outside, pacing: Pacing) -> Self {
+        let Peers { git, forges, notifier, target } = peers;
+        let Pacing { poll_interval, remote, places, previews, public_url } = pacing;
         // Longer than anybody waits, and short enough to be added to any time.
         let poll_interval_ms = i64::try_from(poll_interval.as_millis()).unwrap_or(i64::MAX).min(1 << 50);
         let heads = Heads::new(Arc::clone(&clock), poll_interval_ms, remote);
@@ -158,6 +167,7 @@ impl Worker {
             owner: chance::uuid().to_string(),
             places,
             previews,
+            public_url,
             turns: Mutex::default(),
             outside,
         }

@@ -45,7 +45,9 @@ impl Worker {
         let told = match item.kind {
             Some(OutboxKind::Notification) => self.notify(&item).await?,
             Some(OutboxKind::Comment) => self.comment(&item).await?,
-            Some(OutboxKind::CommitStatus | OutboxKind::Deployment) | None => {
+            Some(OutboxKind::CommitStatus) => self.publish_status(&item).await?,
+            Some(OutboxKind::Deployment) => self.publish_deployment(&item).await?,
+            None => {
                 return Ok(Some(Some(self.clock.now_ms() + NEWER_VERSION_MS)));
             }
         };

@@ -9,6 +9,7 @@
 mod accounts;
 mod hooks;
 mod pulls;
+mod statuses;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -29,6 +30,7 @@ use crate::git_host::{GitHost, Halved, Lost};
 
 pub use hooks::KnownHook;
 pub use pulls::{KnownComment, KnownPull};
+pub use statuses::{KnownDeployment, KnownStatus};
 
 /// What a forge does with the next request instead of what it should, or after it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -62,6 +64,8 @@ pub(crate) struct Memory {
     pub(crate) hooks: Vec<KnownHook>,
     pub(crate) pulls: Vec<KnownPull>,
     pub(crate) comments: Vec<KnownComment>,
+    pub(crate) statuses: Vec<KnownStatus>,
+    pub(crate) deployments: Vec<KnownDeployment>,
     /// Each with the method that it waits for, if it waits for one.
     faults: VecDeque<(Option<Method>, Fault)>,
     asked: Vec<String>,
@@ -303,6 +307,7 @@ fn routes(inner: &Arc<Inner>) -> Router {
         .merge(accounts::routes(inner.forge))
         .merge(hooks::routes(inner.forge))
         .merge(pulls::routes(inner.forge))
+        .merge(statuses::routes(inner.forge))
         .fallback(unknown)
         .method_not_allowed_fallback(unknown)
         .layer(axum::middleware::from_fn_with_state(Arc::clone(inner), received))

@@ -68,6 +68,9 @@ const SPECIAL: &[(Story, &str)] = &[
     (Story::TokenRefused, "store.record_credential"),
     (Story::CacheBroken, "store.record_read_trouble"),
     (Story::Create, "store.sequence_audit"),
+    (Story::Told, "notification.send"),
+    (Story::Told, "store.record_sent"),
+    (Story::ToldAgain, "store.record_unsent"),
 ];
 
 /// The points that no sync passes: requests of the API, each one commit that is the whole request, and starts.
@@ -80,6 +83,8 @@ const ELSEWHERE: &[&str] = &[
     "forges.create_comment",
     "forges.create_hook",
     "forges.delete_hook",
+    "forges.create_deployment",
+    "forges.find_deployment",
     "forges.list_comments",
     "forges.list_hooks",
     "forges.list_pulls",
@@ -87,6 +92,8 @@ const ELSEWHERE: &[&str] = &[
     "forges.pull",
     "forges.repository",
     "forges.update_comment",
+    "forges.set_commit_status",
+    "forges.set_deployment_status",
     "forges.update_hook",
     "forges.whoami",
     "keyring.command",
@@ -121,9 +128,7 @@ const ELSEWHERE: &[&str] = &[
     "store.record_preview_told",
     "store.record_preview_trouble",
     "store.record_pull_request",
-    "store.record_sent",
     "store.record_unchanged",
-    "store.record_unsent",
     "store.replay_delivery",
     "store.reseal_secrets",
     "store.resolve_blocker",
@@ -273,7 +278,7 @@ fn sources_of(crates: &[&str]) -> Vec<(PathBuf, String)> {
 
 /// Every name of a fault point in the product's sources, of the form `"store.open_attempt"`.
 fn points_in_sources() -> BTreeSet<String> {
-    let point = r#""((?:store|git|cloudformation|sts|keyring)\.[A-Za-z_]+)""#;
+    let point = r#""((?:store|git|cloudformation|sts|keyring|notification)\.[A-Za-z_]+)""#;
     let point = regex_lite::Regex::new(point).expect("a pattern");
     let sources = sources_of(&["git", "store", "syncline", "targets"]);
     // Events of forges have names such as `git.push`: there, only their own points are looked for.
