@@ -108,6 +108,8 @@ pub const ELSEWHERE: &[&str] = &[
     "git.version",
     "keyring.command",
     "store.accept_delivery",
+    "store.create_notification_target",
+    "store.delete_notification_target",
     "store.probe",
     "store.record_preview_change_set",
     "store.record_preview_phase",
@@ -115,9 +117,12 @@ pub const ELSEWHERE: &[&str] = &[
     "store.record_preview_told",
     "store.record_preview_trouble",
     "store.record_pull_request",
+    "store.record_sent",
+    "store.record_unsent",
     "store.replay_delivery",
     "store.rotate_webhook",
     "store.seed",
+    "store.want",
     "sts.GetCallerIdentity",
 ];
 

@@ -168,7 +168,12 @@ pub(crate) fn forget(tx: &Tx<'_>, link_id: &str) -> StoreResult<()> {
         "DELETE FROM preview WHERE pull_request_id IN (SELECT id FROM pull_request WHERE link_id = $1) AND phase = 'IDLE'",
         params![link_id],
     )?;
-    tx.execute("DELETE FROM pull_request WHERE link_id = $1", params![link_id])?;
+    // What is left has a change set that is to be deleted first, by a sync that is being forgotten.
+    tx.execute(
+        "DELETE FROM pull_request WHERE link_id = $1
+            AND NOT EXISTS (SELECT 1 FROM preview v WHERE v.pull_request_id = pull_request.id)",
+        params![link_id],
+    )?;
     tx.execute("DELETE FROM work WHERE id = $1", params![work_id(link_id)])?;
     Ok(())
 }

@@ -447,7 +447,7 @@ pub fn render(comment: &Comment<'_>) -> String {
         let _ = write!(text, "\n{omitted} more lines are left out");
         match comment.link {
             Some(link) if is_plain_link(link) => {
-                let _ = writeln!(text, ": [all of it]({link}).");
+                let _ = writeln!(text, "; [more of this sync]({link}).");
             }
             _ => text.push_str(".\n"),
         }
@@ -457,7 +457,7 @@ pub fn render(comment: &Comment<'_>) -> String {
 
 /// Whether a link can stand in Markdown as it is.
 fn is_plain_link(link: &str) -> bool {
-    let is_plain = |b: u8| b.is_ascii_alphanumeric() || b"-._~:/?&=%".contains(&b);
+    let is_plain = |b: u8| b.is_ascii_alphanumeric() || b"-._~:/?#&=%".contains(&b);
     link.len() <= 500
         && (link.starts_with("https://") || link.starts_with("http://"))
         && link.bytes().all(is_plain)

@@ -16,6 +16,7 @@ mod opening;
 mod outbox;
 mod paging;
 mod paths;
+mod pulls;
 mod replicas;
 mod resources;
 mod rotation;

@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use syncline_forges::Forge;
+use syncline_forges::rest::segment;
 use syncline_model::plan::{AfterTrouble, Trouble, after_trouble, poll_delay_ms};
 use syncline_model::preview::comment::{self, Changes, Comment, Markdown, Merged, Subject, Tells};
 use syncline_model::preview::values::{Sight, custom_macros, without_references};
@@ -112,9 +113,10 @@ impl Worker {
             biased;
             taken = step => taken,
             () = self.wanted(turn.claim) => {
-                // What became of the call is seen when the sync rests again.
+                // What became of the call is seen when the sync rests again. The claim is given back: with it goes the
+                // wake that was seen, which would interrupt everything that follows.
                 debug!(preview = turn.preview.id, "a preview is left for the sync itself");
-                return Ok(Next::Now);
+                return Ok(Next::At(self.clock.now_ms()));
             }
         };
         match taken {
@@ -434,6 +436,10 @@ impl Worker {
         let provider_type = turn.link.as_ref().map(|link| link.link.provider_type.as_str());
         let is_plain = provider_type.and_then(Forge::of_provider_type) == Some(Forge::Bitbucket);
         let preview = turn.preview;
+        let link = self
+            .public_url
+            .as_ref()
+            .map(|base| format!("{base}/#{}/{}", turn.record.region, segment(&turn.record.resource_name)));
         let comment = comment::render(&Comment {
             subject: subject(turn),
             markdown: if is_plain { Markdown::Plain } else { Markdown::WithHtml },
@@ -442,7 +448,7 @@ impl Worker {
             head: &preview.head_sha,
             both_changed: &preview.sources.both_changed,
             tells,
-            link: None,
+            link: link.as_deref(),
         });
         if done.is_none() && preview.comment.as_ref() == Some(&comment) {
             return None;
