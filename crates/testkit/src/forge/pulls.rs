@@ -210,14 +210,14 @@ type Named = Path<BTreeMap<String, String>>;
 type Asked = Query<BTreeMap<String, String>>;
 
 /// The repository that a path names, or a refusal.
-fn place(inner: &Inner, path: &BTreeMap<String, String>) -> Result<String, Response> {
+fn place(inner: &Inner, path: &BTreeMap<String, String>) -> Result<String, Box<Response>> {
     let of = |name: &str| path.get(name).cloned().unwrap_or_default();
     let place = match inner.forge {
         Forge::AzureDevOps => format!("{}/{}/{}", of("organization"), of("project"), of("name")),
         Forge::GitLab => of("project"),
         _ => format!("{}/{}", of("owner"), of("name")),
     };
-    if inner.has(&place) { Ok(place) } else { Err(inner.says(StatusCode::NOT_FOUND, "Not Found")) }
+    if inner.has(&place) { Ok(place) } else { Err(Box::new(inner.says(StatusCode::NOT_FOUND, "Not Found"))) }
 }
 
 fn number(path: &BTreeMap<String, String>) -> i64 {
@@ -225,11 +225,11 @@ fn number(path: &BTreeMap<String, String>) -> i64 {
 }
 
 /// The pull request that a path names, or a refusal.
-fn found(inner: &Inner, path: &BTreeMap<String, String>) -> Result<KnownPull, Response> {
+fn found(inner: &Inner, path: &BTreeMap<String, String>) -> Result<KnownPull, Box<Response>> {
     let (place, number) = (place(inner, path)?, number(path));
     let is_it = |pull: &&KnownPull| pull.repository == place && pull.number == number;
     let pull = inner.memory().pulls.iter().find(is_it).cloned();
-    pull.ok_or_else(|| inner.says(StatusCode::NOT_FOUND, "Not Found"))
+    pull.ok_or_else(|| Box::new(inner.says(StatusCode::NOT_FOUND, "Not Found")))
 }
 
 fn page(inner: &Inner, uri: &http::Uri, query: &BTreeMap<String, String>, items: Vec<Value>) -> Response {
@@ -245,7 +245,7 @@ async fn list(
 ) -> Response {
     let place = match place(&inner, &path) {
         Ok(place) => place,
-        Err(refusal) => return refusal,
+        Err(refusal) => return *refusal,
     };
     let (name, open) = match inner.forge {
         Forge::GitHub | Forge::Gitea | Forge::Git => ("state", "open"),
@@ -264,7 +264,7 @@ async fn list(
 async fn one(State(inner): State<Arc<Inner>>, Path(path): Named) -> Response {
     match found(&inner, &path) {
         Ok(pull) => json_answer(StatusCode::OK, &pull.shown(inner.forge)),
-        Err(refusal) => refusal,
+        Err(refusal) => *refusal,
     }
 }
 
@@ -285,7 +285,7 @@ async fn merge_base(
     OriginalUri(uri): OriginalUri,
 ) -> Response {
     if let Err(refusal) = place(&inner, &path) {
-        return refusal;
+        return *refusal;
     }
     let query = uri.query().unwrap_or_default().to_owned();
     let range = path.get("range").cloned().unwrap_or_default();
@@ -329,7 +329,7 @@ async fn comments(
 ) -> Response {
     let pull = match found(&inner, &path) {
         Ok(pull) => pull,
-        Err(refusal) => return refusal,
+        Err(refusal) => return *refusal,
     };
     let of_it =
         |comment: &&KnownComment| comment.repository == pull.repository && comment.pull == pull.number;
@@ -339,7 +339,7 @@ async fn comments(
 }
 
 /// What a body says, in the forge's own form.
-fn said(inner: &Inner, body: &[u8], is_new: bool) -> Result<String, Response> {
+fn said(inner: &Inner, body: &[u8], is_new: bool) -> Result<String, Box<Response>> {
     let value: Value = serde_json::from_slice(body).unwrap_or_default();
     let said = match inner.forge {
         Forge::GitHub | Forge::Gitea | Forge::Git | Forge::GitLab => &value["body"],
@@ -349,7 +349,7 @@ fn said(inner: &Inner, body: &[u8], is_new: bool) -> Result<String, Response> {
     };
     match said.as_str() {
         Some(text) if !text.is_empty() => Ok(text.to_owned()),
-        _ => Err(inner.misunderstands(format!("{value} is no comment"))),
+        _ => Err(Box::new(inner.misunderstands(format!("{value} is no comment")))),
     }
 }
 
@@ -361,11 +361,11 @@ async fn create(
 ) -> Response {
     let pull = match found(&inner, &path) {
         Ok(pull) => pull,
-        Err(refusal) => return refusal,
+        Err(refusal) => return *refusal,
     };
     let body = match said(&inner, &body, true) {
         Ok(body) => body,
-        Err(refusal) => return refusal,
+        Err(refusal) => return *refusal,
     };
     let mut memory = inner.memory();
     let id = memory.new_id();
@@ -379,11 +379,11 @@ async fn create(
 async fn change(State(inner): State<Arc<Inner>>, Path(path): Named, body: Bytes) -> Response {
     let place = match place(&inner, &path) {
         Ok(place) => place,
-        Err(refusal) => return refusal,
+        Err(refusal) => return *refusal,
     };
     let body = match said(&inner, &body, false) {
         Ok(body) => body,
-        Err(refusal) => return refusal,
+        Err(refusal) => return *refusal,
     };
     let id: u64 = path.get("id").and_then(|id| id.parse().ok()).unwrap_or_default();
     let mut memory = inner.memory();
