@@ -8,6 +8,7 @@
 //! asked for and before the preview rests.
 
 pub mod comment;
+pub mod escape;
 pub mod values;
 
 use crate::plan::{ChangeSetSeen, StackSeen};

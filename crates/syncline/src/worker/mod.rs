@@ -13,6 +13,7 @@ mod link;
 mod outbox;
 mod places;
 mod preview;
+mod previewed;
 mod publish;
 mod pulls;
 mod remote;

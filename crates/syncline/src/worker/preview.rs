@@ -9,7 +9,7 @@ use syncline_forges::Forge;
 use syncline_forges::rest::segment;
 use syncline_model::plan::{AfterTrouble, Trouble, after_trouble, poll_delay_ms};
 use syncline_model::preview::comment::{self, Changes, Comment, Markdown, Merged, Subject, Tells};
-use syncline_model::preview::values::{Sight, custom_macros, without_references};
+use syncline_model::preview::values::{Sight, custom_macros};
 use syncline_model::preview::{Look, Phase, Recorded, Seen, Step, Verdict, Want, look, next_step};
 use syncline_model::sync::{AttemptStatus, EventKind};
 use syncline_store::{
@@ -20,6 +20,7 @@ use tracing::{debug, info};
 
 use super::Worker;
 use super::files::Files;
+use super::previewed::{change, resources, with_defaults, without_values};
 use super::remote::outage;
 use super::seen::{change_set_seen, says_no_updates, stack_seen};
 use super::sync::{Failure, Next};
@@ -502,69 +503,4 @@ fn trouble_of(error: &TargetError) -> Trouble {
         },
         _ => outage(BlockerKind::TargetUnavailable, reason),
     }
-}
-
-/// What is wrong with files, without what stands in them: the findings quote values in brackets, and nobody knows which
-/// parameters of a file that cannot be read are secret.
-fn without_values(reason: &str) -> String {
-    let (mut lines, mut within) = (Vec::new(), false);
-    for line in reason.lines() {
-        // A value may have several lines.
-        if within {
-            within = !line.contains(')');
-            continue;
-        }
-        match line.split_once('(') {
-            None => lines.push(line.to_owned()),
-            Some((before, after)) => {
-                lines.push(format!("{before}(…)"));
-                within = !after.contains(')');
-            }
-        }
-    }
-    without_references(&lines.join("\n"))
-}
-
-fn change(change: syncline_targets::Change) -> comment::Change {
-    comment::Change {
-        action: change.action.as_str().to_owned(),
-        logical_id: change.logical_id,
-        resource_type: change.resource_type,
-        replacement: change.replacement.map(|replacement| replacement.as_str().to_owned()),
-        policy_action: change.policy_action,
-        scope: change.scope,
-        details: change
-            .details
-            .into_iter()
-            .map(|detail| comment::Detail {
-                property: detail.property,
-                path: detail.path,
-                before: detail.before,
-                after: detail.after,
-                cause: detail.cause,
-            })
-            .collect(),
-    }
-}
-
-/// The names and types of a template's resources.
-fn resources(files: Option<&Files>) -> Vec<(String, String)> {
-    let section = files.and_then(|files| files.parsed.get("Resources"));
-    let entries = section.and_then(|section| section.entries()).unwrap_or_default();
-    let row = |name: &String, kind: Option<&str>| (name.clone(), kind.unwrap_or_default().to_owned());
-    let kind = |resource: &syncline_template::Node| {
-        resource.get("Type").and_then(|kind| kind.as_str().map(str::to_owned))
-    };
-    entries.iter().map(|(name, _, resource)| row(name, kind(resource).as_deref())).collect()
-}
-
-/// The parameters that are given, and the defaults of those that are not.
-fn with_defaults(template: &serde_json::Value, given: &[(String, String)]) -> Vec<(String, String)> {
-    let declared = template.get("Parameters").and_then(|section| section.as_object());
-    let default = |(name, declaration): (&String, &serde_json::Value)| {
-        let default = declaration.get("Default")?;
-        let text = default.as_str().map_or_else(|| default.to_string(), str::to_owned);
-        given.iter().all(|(given, _)| given != name).then(|| (name.clone(), text))
-    };
-    given.iter().cloned().chain(declared.into_iter().flatten().filter_map(default)).collect()
 }
