@@ -42,6 +42,7 @@ pub(crate) fn change_set(
     let page = Page::of(form, session, change_set.changes.len())?;
     let ready = matches!(status, "CREATE_COMPLETE" | "FAILED");
     let changes = if ready { &change_set.changes[page.range()] } else { &[] };
+    let with_values = form.flag("IncludePropertyValues");
     xml.list("Changes", changes, |xml, change| {
         xml.leaf("Type", "Resource");
         xml.element("ResourceChange", |xml| {
@@ -57,6 +58,17 @@ pub(crate) fn change_set(
                     xml.leaf("Attribute", detail.attribute);
                     xml.optional("Name", detail.name.as_deref());
                     xml.leaf("RequiresRecreation", detail.requires_recreation);
+                    if let (true, Some(name)) = (with_values, &detail.name) {
+                        xml.leaf("Path", &format!("/{}/{name}", detail.attribute));
+                        xml.optional("BeforeValue", detail.before.as_deref());
+                        xml.optional("AfterValue", detail.after.as_deref());
+                        let kind = match (&detail.before, &detail.after) {
+                            (None, _) => "Add",
+                            (_, None) => "Remove",
+                            (Some(_), Some(_)) => "Modify",
+                        };
+                        xml.leaf("AttributeChangeType", kind);
+                    }
                 });
                 xml.leaf("Evaluation", detail.evaluation);
                 xml.leaf("ChangeSource", detail.change_source);

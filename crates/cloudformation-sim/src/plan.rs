@@ -37,6 +37,10 @@ pub(crate) struct Detail {
     pub(crate) evaluation: &'static str,
     pub(crate) change_source: &'static str,
     pub(crate) causing_entity: Option<String>,
+    /// What the property is before, as CloudFormation writes it: text, or JSON of anything else.
+    pub(crate) before: Option<String>,
+    /// What it is after.
+    pub(crate) after: Option<String>,
 }
 
 /// The resources of a stack as they will be, as far as that is known.
@@ -262,6 +266,8 @@ fn details(
             evaluation: if dynamic { "Dynamic" } else { "Static" },
             change_source,
             causing_entity,
+            before: record.properties.get(&name).map(written),
+            after: properties.get(&name).map(written),
             name: Some(name),
         });
     }
@@ -272,6 +278,8 @@ fn details(
         evaluation: "Static",
         change_source: "DirectModification",
         causing_entity: None,
+        before: None,
+        after: None,
     };
     if record.metadata.as_ref() != metadata {
         details.push(plain("Metadata"));
@@ -283,6 +291,11 @@ fn details(
         details.push(plain("Tags"));
     }
     details
+}
+
+/// A value as a change set shows it. Nothing is masked here, whatever it was made of.
+fn written(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }
 
 fn modify(resource: &ResourceDecl, record: &ResourceRecord, details: Vec<Detail>) -> Change {

@@ -40,12 +40,20 @@ impl Forge {
     #[must_use]
     pub fn events(self) -> &'static [&'static str] {
         match self {
+            // One subscription for each event: pull requests are asked for now and then.
             Self::AzureDevOps => &["git.push"],
-            Self::Bitbucket => &["repo:push"],
-            Self::Git | Self::GitHub => &["push"],
-            Self::GitLab => &["Push Hook"],
-            // It tells of a deleted branch by an event of its own.
-            Self::Gitea => &["push", "create", "delete"],
+            Self::Bitbucket => &[
+                "repo:push",
+                "pullrequest:created",
+                "pullrequest:updated",
+                "pullrequest:fulfilled",
+                "pullrequest:rejected",
+            ],
+            Self::Git => &["push"],
+            Self::GitHub => &["push", "pull_request"],
+            Self::GitLab => &["Push Hook", "Merge Request Hook"],
+            // It tells of a deleted branch by an event of its own, and of a push to a pull request, too.
+            Self::Gitea => &["push", "create", "delete", "pull_request", "pull_request_sync"],
         }
     }
 }

@@ -6,5 +6,6 @@
 pub mod names;
 pub mod plan;
 pub mod policy;
+pub mod preview;
 pub mod schedule;
 pub mod sync;

@@ -410,6 +410,16 @@ pub enum Trouble {
     },
 }
 
+impl Trouble {
+    /// What it is, for people.
+    #[must_use]
+    pub fn reason(&self) -> &str {
+        match self {
+            Self::Refused { reason, .. } | Self::Outage { reason, .. } | Self::Gone { reason } => reason,
+        }
+    }
+}
+
 /// What follows a trouble.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AfterTrouble {

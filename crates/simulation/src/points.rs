@@ -104,13 +104,25 @@ pub const POINTS: &[(&str, Often)] = &[
 /// AWS, for people; keys come from a program, and many configurations are made at once, before anything is served; and of
 /// webhooks no history tells.
 pub const ELSEWHERE: &[&str] = &[
+    "cloudformation.GetTemplate",
     "git.version",
     "keyring.command",
     "store.accept_delivery",
+    "store.create_notification_target",
+    "store.delete_notification_target",
     "store.probe",
+    "store.record_preview_change_set",
+    "store.record_preview_phase",
+    "store.record_preview_plan",
+    "store.record_preview_told",
+    "store.record_preview_trouble",
+    "store.record_pull_request",
+    "store.record_sent",
+    "store.record_unsent",
     "store.replay_delivery",
     "store.rotate_webhook",
     "store.seed",
+    "store.want",
     "sts.GetCallerIdentity",
 ];
 

@@ -8,7 +8,8 @@ use std::time::Duration;
 use futures_util::FutureExt as _;
 use syncline::config::Limits;
 use syncline::forges::Forges;
-use syncline::worker::{Pacing, Places, Turn, Worker};
+use syncline::notify::Notifier;
+use syncline::worker::{Pacing, Peers, Places, Previews, Turn, Worker};
 use syncline_egress::Egress;
 use syncline_forges::rest::Endpoints;
 use syncline_seams::{Clock, Outside};
@@ -213,21 +214,27 @@ impl Site {
             outside: outside.clone(),
             control: Arc::clone(&control),
         };
-        let clock = Arc::new(self.world.clock.clone());
-        // Links are of type `Git`: no forge is ever asked.
-        let nobody =
-            Arc::new(Forges::new(Egress::default(), Endpoints::default(), outside.clone(), clock.clone()));
+        let clock: Arc<dyn Clock> = Arc::new(self.world.clock.clone());
+        // Links are of type `Git` and there are no notification targets: neither is ever asked.
+        let egress = Egress::default();
+        let forges = Forges::new(egress.clone(), Endpoints::default(), outside.clone(), Arc::clone(&clock));
+        let peers = Peers {
+            git: Arc::new(SimulatedGit::new(caller.clone())),
+            forges: Arc::new(forges),
+            notifier: Arc::new(Notifier::new(egress, outside.clone(), Arc::clone(&clock))),
+            target: Arc::new(SimulatedCloudFormation::new(caller, Arc::clone(&self.oracle))),
+        };
         let worker = Arc::new(Worker::new(
             running.store.clone(),
-            Arc::new(SimulatedGit::new(caller.clone())),
-            nobody,
-            Arc::new(SimulatedCloudFormation::new(caller, Arc::clone(&self.oracle))),
+            peers,
             clock,
             outside,
             Pacing {
                 poll_interval: POLL_INTERVAL,
                 remote: Limits::default().remote(),
                 places: Places::default(),
+                previews: Previews::default(),
+                public_url: None,
             },
         ));
         let lanes = (0..LANES)

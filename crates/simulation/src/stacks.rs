@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use syncline_cloudformation_sim::{Direct, Refused};
 use syncline_targets::{
-    Access, Answer, Change, ChangeSet, ChangeSetKind, ChangeSetRef, ChangeSetRequest, Execution, Gathering,
-    InProgress, Listings, Stack, StackEvent, Target, TargetError, refusal,
+    Access, Answer, Change, ChangeSet, ChangeSetKind, ChangeSetRef, ChangeSetRequest, Declared, Execution,
+    Gathering, InProgress, Listings, Stack, StackEvent, Target, TargetError, refusal,
 };
 
 use crate::clock::pass;
@@ -262,6 +262,7 @@ impl Target for SimulatedCloudFormation {
                 replacement: None,
                 scope: Vec::new(),
                 policy_action: None,
+                details: Vec::new(),
             };
             Ok(ChangeSet {
                 arn: seen.id,
@@ -273,6 +274,20 @@ impl Target for SimulatedCloudFormation {
                 created_ms: Some(seen.created_ms),
             })
         })
+    }
+
+    fn describe_changes<'a>(
+        &'a self,
+        access: &'a Access,
+        stack: &'a str,
+        name_or_arn: &'a str,
+    ) -> Answer<'a, ChangeSet> {
+        self.describe_change_set(access, stack, name_or_arn)
+    }
+
+    // No history has pull requests.
+    fn declared<'a>(&'a self, _: &'a Access, _: &'a str) -> Answer<'a, Declared> {
+        Box::pin(std::future::ready(Err(TargetError::NotFound)))
     }
 
     fn delete_change_set<'a>(

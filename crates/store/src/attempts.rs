@@ -6,6 +6,7 @@ use syncline_seams::chance;
 
 use crate::blockers::NewBlocker;
 use crate::events::{self, Added, Of, has_room, with_events};
+use crate::notifications::{self, SyncChanged, sync_is_told};
 use crate::sql::{Row, Tx, params, to_json};
 use crate::syncs::{self, SyncRecord};
 use crate::work::{self, Claim};
@@ -108,6 +109,11 @@ macro_rules! open_columns {
 }
 pub(crate) use open_columns;
 
+/// The status of an open attempt in this phase.
+fn status_in(phase: Phase) -> AttemptStatus {
+    if phase == Phase::Executing { AttemptStatus::InProgress } else { AttemptStatus::Initiated }
+}
+
 /// Whether a sync's newest attempt, of this status if there is one, has not ended.
 pub(crate) fn is_open(status: Option<&str>) -> bool {
     status.and_then(AttemptStatus::from_text).is_some_and(|status| !status.is_terminal())
@@ -163,7 +169,7 @@ fn raise_on_successors(
     Ok(())
 }
 
-/// A step of an open attempt, with events that have room.
+/// A step of an open attempt, with events that have room, and whether anybody is told of its status.
 const PROGRESS: &str = concat!(
     "UPDATE attempt SET
          phase_since_ms = CASE WHEN CAST($2 AS TEXT) IS NULL THEN phase_since_ms ELSE $3 END,
@@ -176,11 +182,14 @@ const PROGRESS: &str = concat!(
          failures = coalesce($9, failures), ",
     with_events!("$11", "$12"),
     " WHERE id = $1 AND sync_id = $10 AND status IN ('INITIATED', 'IN_PROGRESS') AND ",
-    has_room!("$11")
+    has_room!("$11"),
+    " RETURNING target_revision, stack_id, ",
+    sync_is_told!("attempt.sync_id")
 );
 
 /// The end of an open attempt, with events that have room. What follows from it is said with it: whether what it was opened
-/// for is what its sync desires, how many blockers stand, and how many others drive its stack ([`SUCCESSORS`]).
+/// for is what its sync desires, how many blockers stand, how many others drive its stack ([`SUCCESSORS`]), and whether
+/// anybody is told of it.
 const END: &str = concat!(
     "UPDATE attempt SET status = $2, ended_at_ms = $3, last_stack_event = coalesce($4, last_stack_event),
          given_up = $6, ",
@@ -194,7 +203,8 @@ const END: &str = concat!(
          (SELECT count(*) FROM sync_configuration n JOIN sync_configuration o
               ON n.region = o.region AND n.resource_name = o.resource_name AND n.id <> o.id
             WHERE o.id = attempt.sync_id AND n.deleted = 0
-              AND attempt.role_arn LIKE '%:' || n.role_account || ':%')"
+              AND attempt.role_arn LIKE '%:' || n.role_account || ':%'), phase, ",
+    sync_is_told!("attempt.sync_id")
 );
 
 fn wake_successors(tx: &mut Tx<'_>, sync_id: &str, role_arn: &str) -> StoreResult<()> {
@@ -233,13 +243,15 @@ impl Store {
             work::fence(tx, &claim)?;
             let sync_id = &claim.id;
             let found = tx.row(
-                "SELECT s.desired_revision, s.desired_seq, s.desired_generation, s.desired_inputs,
+                concat!("SELECT s.desired_revision, s.desired_seq, s.desired_generation, s.desired_inputs,
                         s.applied_revision, s.resource_name, s.role_arn, s.link_id, s.config_file, s.stack_id,
-                        a.number, a.status
+                        a.number, a.status, a.given_up, a.phase, ",
+                    sync_is_told!("s.id"),
+                    "
                    FROM sync_configuration s
                    LEFT JOIN attempt a ON a.sync_id = s.id
                          AND a.number = (SELECT max(x.number) FROM attempt x WHERE x.sync_id = s.id)
-                  WHERE s.id = $1 AND s.desired_revision IS NOT NULL",
+                  WHERE s.id = $1 AND s.desired_revision IS NOT NULL"),
                 params![sync_id],
             )?;
             let Some(mut row) = found else {
@@ -251,6 +263,8 @@ impl Store {
             let (name, role_arn, link_id, config_file) = (row.text()?, row.text()?, row.text()?, row.text()?);
             let stack_id = row.opt_text()?;
             let (newest, status) = (row.opt_int()?, row.opt_text()?);
+            let (was_given_up, phase) = (row.opt_int()? == Some(1), row.opt_text()?);
+            let is_told = row.int()? == 1;
             if is_open(status.as_deref()) {
                 return Err(StoreError::Corrupt(format!("sync {sync_id} has an open attempt")));
             }
@@ -284,7 +298,7 @@ impl Store {
                     role_arn,
                     link_id,
                     config_file,
-                    stack_id,
+                    stack_id.as_deref(),
                     events::write(&[event])?
                 ],
             )?;
@@ -293,6 +307,21 @@ impl Store {
                 "UPDATE sync_configuration SET newest_attempt = $2 WHERE id = $1",
                 params![sync_id, seq],
             )?;
+            if is_told {
+                // That one was given up, nobody was told.
+                let in_phase = phase.as_deref().and_then(Phase::from_text).map(status_in);
+                let ended = status.as_deref().and_then(AttemptStatus::from_text);
+                let changed = SyncChanged {
+                    sync_id,
+                    attempt_id: &id,
+                    target: &to_json(&target)?,
+                    stack_id: stack_id.as_deref(),
+                    status: AttemptStatus::Initiated,
+                    previous: if was_given_up { in_phase } else { ended },
+                    given_up: false,
+                };
+                notifications::sync_changed(tx, &changed)?;
+            }
             syncs::record(tx, sync_id)
         })
         .await
@@ -328,13 +357,30 @@ impl Store {
                 added.json
             ]
             .clone();
-            if tx.execute(PROGRESS, &params)? == 0 {
+            let mut stepped = tx.row(PROGRESS, &params)?;
+            if stepped.is_none() {
                 // It has ended, or its events need another page.
                 [params[10], params[11]] = [0.into(), "".into()];
-                if tx.execute(PROGRESS, &params)? == 0 {
-                    return Err(StoreError::Stale(format!("attempt {id}, which has ended")));
+                stepped = tx.row(PROGRESS, &params)?;
+                if stepped.is_some() {
+                    events::append(tx, Of::Sync, &id, progress.events)?;
                 }
-                events::append(tx, Of::Sync, &id, progress.events)?;
+            }
+            let Some(mut stepped) = stepped else {
+                return Err(StoreError::Stale(format!("attempt {id}, which has ended")));
+            };
+            let (target, stack_id, is_told) = (stepped.text()?, stepped.opt_text()?, stepped.int()? == 1);
+            if progress.in_progress && is_told {
+                let changed = SyncChanged {
+                    sync_id: &claim.id,
+                    attempt_id: &id,
+                    target: &target,
+                    stack_id: stack_id.as_deref(),
+                    status: AttemptStatus::InProgress,
+                    previous: Some(AttemptStatus::Initiated),
+                    given_up: false,
+                };
+                notifications::sync_changed(tx, &changed)?;
             }
             if progress.recovered {
                 end_outages(tx, &claim.id)?;
@@ -426,6 +472,19 @@ impl Store {
             let seq = ended.int()?;
             let is_still_desired = ended.int()? == 1;
             let (is_blocked, has_successors) = (ended.int()? > 0, ended.int()? > 0);
+            let (phase, is_told) = (ended.parsed(Phase::from_text)?, ended.int()? == 1);
+            if is_told {
+                let changed = SyncChanged {
+                    sync_id: &claim.id,
+                    attempt_id: &id,
+                    target: &target,
+                    stack_id: stack_id.as_deref(),
+                    status: ending.status,
+                    previous: Some(status_in(phase)),
+                    given_up,
+                };
+                notifications::sync_changed(tx, &changed)?;
+            }
             if ending.status == AttemptStatus::Succeeded {
                 // A role of another account since then means another stack: this one's fate says nothing of it.
                 tx.execute(

@@ -7,6 +7,7 @@ use syncline_seams::chance;
 
 use crate::blockers::{self, NewBlocker};
 use crate::events::{self, Of};
+use crate::notifications::{self, anybody_listens};
 use crate::paths::{self, Indexed, SyncFile};
 use crate::sql::{Row, Tx, params, to_json};
 use crate::work::{self, Claim, Kind};
@@ -133,19 +134,36 @@ fn newest_attempt(tx: &Tx<'_>, branch_id: &str) -> StoreResult<Option<Newest>> {
     .transpose()
 }
 
+/// Makes an attempt and tells who listens. That it is `instead_of` a newest one of that status, which was given up, nobody
+/// was told.
 fn insert_attempt(
-    tx: &Tx<'_>,
+    tx: &mut Tx<'_>,
     branch_id: &str,
     sha: Option<&str>,
     status: RepositoryAttemptStatus,
+    instead_of: Option<RepositoryAttemptStatus>,
 ) -> StoreResult<String> {
     let id = chance::uuid().to_string();
-    tx.execute(
-        "INSERT INTO repository_attempt (id, branch_id, number, sha, status, started_at_ms)
-           VALUES ($1, $2, (SELECT coalesce(max(number), 0) + 1 FROM repository_attempt WHERE branch_id = $2),
-                   $3, $4, $5)",
+    let inserted = tx.row(
+        concat!(
+            "INSERT INTO repository_attempt (id, branch_id, number, sha, status, started_at_ms)
+               VALUES ($1, $2, (SELECT coalesce(max(number), 0) + 1 FROM repository_attempt WHERE branch_id = $2),
+                       $3, $4, $5) RETURNING number, ",
+            anybody_listens!()
+        ),
         params![&id, branch_id, sha, status.as_str(), tx.now_ms()],
     )?;
+    let (number, is_told) = inserted
+        .map_or(Ok((0, false)), |mut row| Ok::<_, crate::StoreError>((row.int()?, row.int()? == 1)))?;
+    if is_told {
+        let newest = "SELECT status FROM repository_attempt WHERE branch_id = $1 AND number < $2 ORDER BY number DESC LIMIT 1";
+        let newest = tx.row(newest, params![branch_id, number])?;
+        let newest = newest.map(|mut row| row.parsed(RepositoryAttemptStatus::from_text)).transpose()?;
+        let before = instead_of.or(newest);
+        if before != Some(status) {
+            notifications::repository_changed(tx, branch_id, sha, status, before)?;
+        }
+    }
     Ok(id)
 }
 
@@ -159,11 +177,31 @@ fn document(tx: &Tx<'_>, attempt_id: &str) -> StoreResult<String> {
     found.ok_or_else(|| crate::StoreError::Corrupt(format!("attempt {attempt_id} vanished")))?.text()
 }
 
-fn set_status(tx: &Tx<'_>, attempt_id: &str, status: RepositoryAttemptStatus) -> StoreResult<()> {
-    tx.execute(
-        "UPDATE repository_attempt SET status = $2 WHERE id = $1",
+/// Sets the status of an attempt that has had the status `before`, and tells who listens.
+fn set_status(
+    tx: &mut Tx<'_>,
+    attempt_id: &str,
+    before: RepositoryAttemptStatus,
+    status: RepositoryAttemptStatus,
+) -> StoreResult<()> {
+    let set = tx.row(
+        concat!(
+            "UPDATE repository_attempt SET status = $2 WHERE id = $1 RETURNING branch_id, sha, ",
+            anybody_listens!()
+        ),
         params![attempt_id, status.as_str()],
     )?;
+    let Some(mut set) = set else { return Ok(()) };
+    let (branch_id, sha, is_told) = (set.text()?, set.opt_text()?, set.int()? == 1);
+    if is_told && before != status {
+        notifications::repository_changed(tx, &branch_id, sha.as_deref(), status, Some(before))?;
+    }
+    Ok(())
+}
+
+/// The same for one that a newer one takes the place of, which is no failure to tell of.
+fn give_up(tx: &Tx<'_>, attempt_id: &str) -> StoreResult<()> {
+    tx.execute("UPDATE repository_attempt SET status = 'FAILED' WHERE id = $1", params![attempt_id])?;
     Ok(())
 }
 
@@ -236,7 +274,7 @@ pub(crate) fn forget_heads(tx: &Tx<'_>, link_id: &str) -> StoreResult<()> {
         if let Some(newest) = newest_attempt(tx, &branch)?
             && !matches!(newest.status, Failed | Succeeded)
         {
-            set_status(tx, &newest.id, Failed)?;
+            give_up(tx, &newest.id)?;
             let gone =
                 event(tx, EventKind::Superseded, "The repository is read at another place instead", None);
             add_event(tx, &newest.id, gone)?;
@@ -246,20 +284,23 @@ pub(crate) fn forget_heads(tx: &Tx<'_>, link_id: &str) -> StoreResult<()> {
 }
 
 /// The attempt that a trouble belongs to: an open one, or a new one unless the newest says the same already.
-fn fail_newest(tx: &Tx<'_>, branch_id: &str, kind: EventKind, reason: &str) -> StoreResult<()> {
+fn fail_newest(tx: &mut Tx<'_>, branch_id: &str, kind: EventKind, reason: &str) -> StoreResult<()> {
     use RepositoryAttemptStatus::{Failed, Succeeded};
     let id = match newest_attempt(tx, branch_id)? {
         Some(newest) if newest.status == Failed => {
             if events::read(&document(tx, &newest.id)?)?.iter().any(|event| event.text == reason) {
                 return Ok(());
             }
-            insert_attempt(tx, branch_id, None, Failed)?
+            insert_attempt(tx, branch_id, None, Failed, None)?
         }
-        Some(newest) if newest.status != Succeeded => newest.id,
-        _ => insert_attempt(tx, branch_id, None, Failed)?,
+        Some(newest) if newest.status != Succeeded => {
+            set_status(tx, &newest.id, newest.status, Failed)?;
+            newest.id
+        }
+        _ => insert_attempt(tx, branch_id, None, Failed, None)?,
     };
-    set_status(tx, &id, Failed)?;
-    add_event(tx, &id, event(tx, kind, reason, None))
+    let event = event(tx, kind, reason, None);
+    add_event(tx, &id, event)
 }
 
 impl Store {
@@ -434,8 +475,8 @@ impl Store {
         let (claim, sha) = (claim.clone(), sha.to_owned());
         self.write("store.open_repository_attempt", move |tx| {
             work::fence(tx, &claim)?;
-            let id = match newest_attempt(tx, &claim.id)? {
-                Some(newest) if newest.status == Queued => newest.id,
+            let (id, before) = match newest_attempt(tx, &claim.id)? {
+                Some(newest) if newest.status == Queued => (newest.id, Queued),
                 Some(newest)
                     if matches!(newest.status, Initiated | InProgress)
                         && newest.sha.as_deref() == Some(&sha) =>
@@ -443,20 +484,28 @@ impl Store {
                     return Ok(newest.id);
                 }
                 newest => {
+                    let mut instead_of = None;
                     if let Some(newest) = newest
                         && !matches!(newest.status, Failed | Succeeded)
                     {
-                        set_status(tx, &newest.id, Failed)?;
+                        instead_of = Some(newest.status);
+                        give_up(tx, &newest.id)?;
                         let gone = event(tx, EventKind::Superseded, "A newer commit is read instead", None);
                         add_event(tx, &newest.id, gone)?;
                     }
-                    insert_attempt(tx, &claim.id, Some(&sha), Initiated)?
+                    (insert_attempt(tx, &claim.id, Some(&sha), Initiated, instead_of)?, Initiated)
                 }
             };
-            tx.execute(
-                "UPDATE repository_attempt SET status = 'IN_PROGRESS', sha = $2 WHERE id = $1",
+            let begun = tx.row(
+                concat!(
+                    "UPDATE repository_attempt SET status = 'IN_PROGRESS', sha = $2 WHERE id = $1 RETURNING ",
+                    anybody_listens!()
+                ),
                 params![&id, &sha],
             )?;
+            if begun.map_or(Ok(0), |mut row| row.int())? == 1 {
+                notifications::repository_changed(tx, &claim.id, Some(&sha), InProgress, Some(before))?;
+            }
             let observed = event(tx, EventKind::HeadObserved, format!("Reading commit {sha}"), Some(&sha));
             add_event(tx, &id, observed)?;
             Ok(id)
@@ -496,7 +545,8 @@ impl Store {
             tx.execute("UPDATE branch SET failures = 0 WHERE id = $1", params![&claim.id])?;
             let sha = branch.head_sha.as_deref();
             let attempt_id = open_or_new(tx, &branch.id, attempt_id, sha)?;
-            set_status(tx, &attempt_id, RepositoryAttemptStatus::Succeeded)?;
+            let before = RepositoryAttemptStatus::InProgress;
+            set_status(tx, &attempt_id, before, RepositoryAttemptStatus::Succeeded)?;
             let events = events.into_iter().map(|(kind, text)| event(tx, kind, text, sha)).collect();
             events::append(tx, Of::Repository, &attempt_id, events)
         })
@@ -531,7 +581,8 @@ impl Store {
                 add_event(tx, &attempt_id, event)?;
             }
             if hopeless {
-                set_status(tx, &attempt_id, RepositoryAttemptStatus::Failed)?;
+                let before = RepositoryAttemptStatus::InProgress;
+                set_status(tx, &attempt_id, before, RepositoryAttemptStatus::Failed)?;
             }
             if let Some(kind) = blocker {
                 for sync_id in paths::waiting_ids(tx, &branch)? {
@@ -555,7 +606,12 @@ impl Store {
 
 /// The attempt, or a new one if it was ended meanwhile, as when the heads could not be asked for: an attempt
 /// that has ended never changes.
-fn open_or_new(tx: &Tx<'_>, branch_id: &str, attempt_id: String, sha: Option<&str>) -> StoreResult<String> {
+fn open_or_new(
+    tx: &mut Tx<'_>,
+    branch_id: &str,
+    attempt_id: String,
+    sha: Option<&str>,
+) -> StoreResult<String> {
     let open = tx.count(
         "SELECT count(*) FROM repository_attempt WHERE id = $1 AND status IN ('INITIATED', 'IN_PROGRESS')",
         params![&attempt_id],
@@ -563,7 +619,7 @@ fn open_or_new(tx: &Tx<'_>, branch_id: &str, attempt_id: String, sha: Option<&st
     if open > 0 {
         return Ok(attempt_id);
     }
-    insert_attempt(tx, branch_id, sha, RepositoryAttemptStatus::InProgress)
+    insert_attempt(tx, branch_id, sha, RepositoryAttemptStatus::InProgress, None)
 }
 
 fn consider(tx: &mut Tx<'_>, branch: &BranchRecord, consideration: &Consideration) -> StoreResult<()> {
@@ -665,7 +721,7 @@ fn branch_at(tx: &mut Tx<'_>, link_id: &str, branch: &BranchRow, sha: &str) -> S
             Some(newest) if matches!(newest.status, Initiated | InProgress) => {
                 let text =
                     format!("Commit {sha} arrived while {} was being read", newest.sha.unwrap_or_default());
-                let id = insert_attempt(tx, &branch.id, Some(sha), Queued)?;
+                let id = insert_attempt(tx, &branch.id, Some(sha), Queued, None)?;
                 let queued = event(tx, EventKind::NewerCommitQueued, text, Some(sha));
                 add_event(tx, &id, queued)?;
             }

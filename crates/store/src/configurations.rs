@@ -9,7 +9,7 @@ use crate::page::{Cursor, Page, PageOf};
 use crate::sql::{Row, Tx, params};
 use crate::work::{self, Kind};
 use crate::{Scope, Store, StoreResult};
-use crate::{blockers, branches, lanes, links};
+use crate::{blockers, branches, lanes, links, pulls};
 
 /// A sync configuration, as the API shows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -276,12 +276,15 @@ impl Store {
                     role_account,
                     new.publish_deployment_status,
                     new.trigger_resource_update_on,
-                    new.pull_request_comment,
+                    new.pull_request_comment.as_deref(),
                     tx.now_ms()
                 ],
             )?;
             work::insert(tx, Kind::Sync, &id, false)?;
             follow_branch(tx, &new.link_id, &new.branch)?;
+            if new.pull_request_comment.as_deref() == Some("ENABLED") {
+                pulls::wake(tx, &new.link_id)?;
+            }
             let created = find(tx, &scope, &new.sync_type, &new.resource_name)?;
             Ok(created.map_or(CreateConfiguration::LinkNotFound, |configuration| {
                 CreateConfiguration::Created(Box::new(configuration))
@@ -399,6 +402,7 @@ impl Store {
                   WHERE id = $1 AND role_account <> $2",
                 params![&old.id, moved.clone()],
             )? > 0;
+            let wanted_comment = wanted.pull_request_comment.is_some();
             tx.execute(
                 "UPDATE sync_configuration SET link_id = $2, branch = $3,
                     config_file = coalesce($4, config_file), role_arn = coalesce($5, role_arn),
@@ -438,6 +442,10 @@ impl Store {
             follow_branch(tx, &link_id, &branch)?;
             lanes::line_up(tx, Kind::Sync, &old.id)?;
             work::wake(tx, &old.id)?;
+            if old.pull_request_comment.is_some() || wanted_comment {
+                pulls::wake(tx, &old.link_id)?;
+                pulls::wake(tx, &link_id)?;
+            }
             let updated = find(tx, &scope, &sync_type, &name)?;
             Ok(updated.map_or(UpdateConfiguration::NotFound, |configuration| {
                 UpdateConfiguration::Updated(Box::new(configuration))

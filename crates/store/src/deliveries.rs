@@ -12,7 +12,7 @@ use crate::change::Change;
 use crate::page::{Cursor, Page, PageOf};
 use crate::sql::{Row, Tx, params, to_json};
 use crate::webhooks::Webhook;
-use crate::{Scope, Store, StoreResult, work};
+use crate::{Scope, Store, StoreResult, pulls, work};
 
 /// Deliveries of a link that are kept; of more, the oldest go.
 pub const DELIVERIES_PER_LINK: i64 = 250;
@@ -53,6 +53,8 @@ impl Outcome {
 pub enum Says {
     /// These branches may have changed; `None`: all.
     Pushed(Option<BTreeSet<String>>),
+    /// A pull request was opened, changed or closed.
+    PullRequest,
     /// It is a ping.
     Ping,
     /// Nothing that concerns us, for this reason.
@@ -202,6 +204,15 @@ fn wake(tx: &mut Tx<'_>, link_id: &str, named: Option<&BTreeSet<String>>) -> Sto
     Ok(Effect { outcome: Outcome::Woke, reason: None, woken })
 }
 
+/// Has the forge asked for the link's pull requests, if somebody wants to know.
+fn wake_pulls(tx: &mut Tx<'_>, link_id: &str) -> StoreResult<Effect> {
+    if pulls::wake(tx, link_id)? {
+        return Ok(Effect::without_effect(Outcome::Woke, None));
+    }
+    let reason = "no sync of this repository has PullRequestComment ENABLED".to_owned();
+    Ok(Effect::without_effect(Outcome::Ignored, Some(reason)))
+}
+
 /// Lets what is too old or too many go, `number` being that of the newest of the link.
 fn prune(tx: &Tx<'_>, link_id: &str, number: i64) -> StoreResult<()> {
     tx.execute(
@@ -246,10 +257,11 @@ impl Store {
             }
             let named = match &new.says {
                 Says::Pushed(named) => named.as_ref().map(to_json).transpose()?,
-                Says::Ping | Says::Nothing(_) => Some("[]".to_owned()),
+                Says::PullRequest | Says::Ping | Says::Nothing(_) => Some("[]".to_owned()),
             };
             let effect = match new.says {
                 Says::Pushed(named) => wake(tx, &link_id, named.as_ref())?,
+                Says::PullRequest => wake_pulls(tx, &link_id)?,
                 Says::Ping => Effect::without_effect(Outcome::Ping, None),
                 Says::Nothing(why) => Effect::without_effect(Outcome::Ignored, Some(why)),
             };
@@ -369,7 +381,12 @@ impl Store {
             )?;
             let named = tx.row("SELECT named FROM delivery WHERE id = $1", params![&id])?;
             let named: Option<BTreeSet<String>> = named.map_or(Ok(None), |mut row| row.opt_json())?;
-            // A ping, and what names no branch, is what it was.
+            // A ping, and what names no branch, is what it was; but for an event of a pull request.
+            let is_of_pull_request =
+                delivery.outcome == Outcome::Woke && named.as_ref().is_some_and(BTreeSet::is_empty);
+            if is_of_pull_request {
+                pulls::wake(tx, &delivery.link_id)?;
+            }
             if named.as_ref().is_none_or(|named| !named.is_empty()) {
                 let effect = wake(tx, &delivery.link_id, named.as_ref())?;
                 tx.execute(

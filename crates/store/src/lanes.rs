@@ -10,7 +10,7 @@ use syncline_model::schedule::{Due, Lane, Pace};
 
 use crate::sql::{Row, Tx, params};
 use crate::work::{self, Claim, Kind};
-use crate::{Store, StoreResult};
+use crate::{Store, StoreResult, pulls};
 
 /// As many due pieces are looked at one by one; only where there are more, every lane is.
 const FRONT: i64 = 64;
@@ -54,14 +54,20 @@ const GLANCE: &str = "SELECT
     (SELECT w.due_at_ms FROM work w WHERE w.kind = 'SYNC' AND w.due_at_ms <= $1
         AND (w.lease_until_ms IS NULL OR w.lease_until_ms <= $1) ORDER BY w.due_at_ms LIMIT 1),
     (SELECT min(w.due_at_ms) FROM work w WHERE w.kind = 'SYNC' AND w.due_at_ms > $1),
+    (SELECT w.due_at_ms FROM work w WHERE w.kind = 'OUTBOX' AND w.due_at_ms <= $1
+        AND (w.lease_until_ms IS NULL OR w.lease_until_ms <= $1) ORDER BY w.due_at_ms LIMIT 1),
+    (SELECT min(w.due_at_ms) FROM work w WHERE w.kind = 'OUTBOX' AND w.due_at_ms > $1),
+    (SELECT w.due_at_ms FROM work w WHERE w.kind = 'PULLS' AND w.due_at_ms <= $1
+        AND (w.lease_until_ms IS NULL OR w.lease_until_ms <= $1) ORDER BY w.due_at_ms LIMIT 1),
+    (SELECT min(w.due_at_ms) FROM work w WHERE w.kind = 'PULLS' AND w.due_at_ms > $1),
     (SELECT r.time_ms FROM audit_record r WHERE r.sequence IS NULL LIMIT 1)";
 /// The kinds that stand in lanes.
-const GLANCED: [Kind; 3] = [Kind::Link, Kind::Branch, Kind::Sync];
+const GLANCED: [Kind; 5] = [Kind::Link, Kind::Branch, Kind::Sync, Kind::Outbox, Kind::Pulls];
 
 /// Of which kinds something is due, at one moment.
 #[derive(Debug, Clone, Copy)]
 pub struct Glance {
-    kinds: [(Option<i64>, Option<i64>); 3],
+    kinds: [(Option<i64>, Option<i64>); 5],
     has_audit: bool,
 }
 
@@ -116,23 +122,28 @@ impl Backlog {
 }
 
 /// A Git host: the authority of a provider endpoint, without whoever logs in there.
-fn git_host(endpoint: &str) -> String {
+pub(crate) fn git_host(endpoint: &str) -> String {
     let rest = endpoint.split_once("://").map_or(endpoint, |(_, rest)| rest);
     let authority = rest.split('/').next().unwrap_or_default();
     authority.rsplit('@').next().unwrap_or_default().to_ascii_lowercase()
 }
 
 /// The lane of a piece of work; `None` if its subject is gone, or it stands in none.
-fn lane_of(tx: &Tx<'_>, kind: Kind, id: &str) -> StoreResult<Option<Lane>> {
+pub(crate) fn lane_of(tx: &Tx<'_>, kind: Kind, id: &str) -> StoreResult<Option<Lane>> {
     let of_link = "SELECT l.account_id, l.provider_type, h.provider_endpoint, l.id FROM repository_link l
          LEFT JOIN connection c ON c.id = l.connection_id LEFT JOIN host h ON h.id = c.host_id";
     let found = match kind {
         Kind::Link => tx.row(&format!("{of_link} WHERE l.id = $1"), params![id])?,
+        Kind::Pulls => tx.row(&format!("{of_link} WHERE l.id = $1"), params![pulls::link_of(id)])?,
         Kind::Branch => {
             tx.row(&format!("{of_link} JOIN branch b ON b.link_id = l.id WHERE b.id = $1"), params![id])?
         }
         Kind::Sync => tx.row(
             "SELECT account_id, role_account, region, link_id FROM sync_configuration WHERE id = $1",
+            params![id],
+        )?,
+        Kind::Outbox => tx.row(
+            "SELECT account_id, endpoint, CAST(NULL AS TEXT), '' FROM outbox WHERE id = $1",
             params![id],
         )?,
         Kind::Audit => None,
@@ -145,8 +156,11 @@ fn lane_of(tx: &Tx<'_>, kind: Kind, id: &str) -> StoreResult<Option<Lane>> {
                 let region = second.unwrap_or_default();
                 Lane { account, endpoint: format!("aws:{first}:{region}"), repository }
             }
+            Kind::Outbox => Lane { account, endpoint: first, repository: String::new() },
             // Each link is one piece of work, hence one line for all of a host.
             Kind::Link => Lane { account, endpoint: format!("git:{host}"), repository: String::new() },
+            // A forge's API has limits of its own.
+            Kind::Pulls => Lane { account, endpoint: format!("rest:{host}"), repository: String::new() },
             Kind::Branch | Kind::Audit => Lane { account, endpoint: format!("git:{host}"), repository },
         })
     };
@@ -233,7 +247,7 @@ impl Store {
     /// The database's.
     pub async fn glance(&self) -> StoreResult<Glance> {
         self.read(move |tx| {
-            let mut glance = Glance { kinds: [(None, None); 3], has_audit: false };
+            let mut glance = Glance { kinds: [(None, None); 5], has_audit: false };
             let Some(mut row) = tx.row(GLANCE, params![tx.now_ms()])? else { return Ok(glance) };
             for kind in &mut glance.kinds {
                 *kind = (row.opt_int()?, row.opt_int()?);

@@ -26,6 +26,7 @@ mod connections;
 mod copying;
 mod database;
 mod deliveries;
+mod deployments;
 mod events;
 mod hosts;
 mod keyring;
@@ -33,9 +34,13 @@ mod lanes;
 mod links;
 mod location;
 mod migrations;
+mod notifications;
+mod outbox;
 mod page;
 mod paths;
 mod postgresql;
+mod previews;
+mod pulls;
 mod raw;
 mod readers;
 mod revisions;
@@ -78,6 +83,7 @@ pub use copying::Copied;
 pub use deliveries::{
     Accepted, DELIVERIES_PER_LINK, DELIVERY_LIFETIME_MS, Delivery, NewDelivery, Outcome, Says,
 };
+pub use deployments::{DeploymentState, PublishedStatus};
 pub use events::EventDocument;
 pub use hosts::{CreateHost, DeleteHost, Host, HostChange, NewHost, UpdateHost};
 pub use keyring::{
@@ -87,8 +93,22 @@ pub use lanes::{Backlog, Glance};
 pub use links::{CreateLink, DeleteLink, Link, LinkChange, LinkConnection, LinkRecord, NewLink, UpdateLink};
 pub use location::{Location, Server};
 pub use migrations::Schema;
+pub use notifications::{
+    CreateNotificationTarget, NewNotificationTarget, NotificationTarget, StatusEvent, TargetKind,
+    TargetRecord, notification_target_owner,
+};
+pub use outbox::{
+    OUTBOX_LIFETIME_MS, OUTBOX_PATIENCE_MS, OutboxItem, OutboxKind, OutboxState, Unsent, Wanted,
+};
 pub use page::{Cursor, Page, PageOf};
 pub use paths::{Indexed, SyncFile};
+pub use previews::{
+    CommentDocument, Done, NewestAttempt, Preview, PreviewProgress, Sources, Told as PreviewTold,
+};
+pub use pulls::{
+    CommentedSync, FoundPullRequest, KnownPullRequest, PullRequest, PullRequestState, PullsRecord,
+    WantedPreview,
+};
 #[cfg(feature = "seed")]
 pub use seed::Seed;
 pub use revisions::RevisionDocument;

@@ -378,6 +378,7 @@ impl Store {
             )?;
             // The link's own work stays until the worker has thrown its cached commits away.
             work::wake(tx, &id)?;
+            crate::pulls::forget(tx, &id)?;
             tx.execute("DELETE FROM branch WHERE link_id = $1", params![&id])?;
             tx.execute("DELETE FROM repository_link WHERE id = $1", params![&id])?;
             webhooks::delete_of_link(tx, &id)?;

@@ -31,6 +31,8 @@ pub(crate) const MIGRATIONS: &[&str] = &[
     include_str!("../migrations/0010_webhooks.sql"),
     include_str!("../migrations/0011_newest_attempt.sql"),
     include_str!("../migrations/0012_registered_webhooks.sql"),
+    include_str!("../migrations/0013_outbox.sql"),
+    include_str!("../migrations/0014_previews.sql"),
 ];
 
 /// Writes that arrive together and share a commit, and so an fsync; this bounds how long the first of them waits.

@@ -35,6 +35,8 @@ pub struct SyncRecord {
     pub suspension: Option<Suspension>,
     /// The kinds of the blockers that stand.
     pub blockers: Vec<BlockerKind>,
+    /// Whether there are previews of it that are not finished.
+    pub has_previews: bool,
     /// What decisions are made from.
     pub recorded: Recorded,
 }
@@ -56,6 +58,7 @@ macro_rules! records {
               AND a.status IN ('INITIATED', 'IN_PROGRESS') AND a.role_arn LIKE '%:' || s.role_account || ':%'),
         (SELECT count(*) FROM blocker b WHERE b.sync_id = s.id AND b.status = 'ACTIVE'),
         (SELECT count(*) FROM suspension r WHERE r.account_id = s.account_id AND r.sync_id IN ('', s.id)),
+        (SELECT count(*) FROM preview v WHERE v.sync_id = s.id AND v.live = 1),
         a.status, ",
             attempts::open_columns!(),
             " FROM sync_configuration s
@@ -119,6 +122,7 @@ fn read(tx: &Tx<'_>, mut row: Row) -> StoreResult<SyncRecord> {
     let newest = wanted(row.opt_int()?, row.opt_int()?).filter(|_| !given_up);
     let predecessor = row.int()? > 0;
     let (is_blocked, is_suspended) = (row.int()? > 0, row.int()? > 0);
+    let has_previews = row.int()? > 0;
     let is_open = attempts::is_open(row.opt_text()?.as_deref());
     let open = if is_open { Some(attempts::open(&mut row)?) } else { None };
     let blockers = if is_blocked { blockers::active(tx, &id)? } else { Vec::new() };
@@ -150,6 +154,7 @@ fn read(tx: &Tx<'_>, mut row: Row) -> StoreResult<SyncRecord> {
         open,
         suspension,
         blockers,
+        has_previews,
         recorded,
     })
 }
@@ -187,6 +192,7 @@ impl Store {
                 "DELETE FROM event_page WHERE attempt_id IN (SELECT id FROM attempt WHERE sync_id = $1)",
                 params![id],
             )?;
+            crate::previews::forget(tx, id)?;
             tx.execute("DELETE FROM attempt WHERE sync_id = $1", params![id])?;
             tx.execute("DELETE FROM blocker WHERE sync_id = $1", params![id])?;
             crate::paths::forget(tx, id)?;

@@ -12,7 +12,7 @@ use syncline_model::schedule::Lane;
 
 use crate::sql::{Row, Tx, params};
 use crate::syncs::{self, SyncRecord};
-use crate::{Store, StoreError, StoreResult, audit, lanes};
+use crate::{Store, StoreError, StoreResult, audit, lanes, pulls};
 
 /// What a piece of work is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -23,8 +23,12 @@ pub enum Kind {
     Branch,
     /// A sync configuration: its stack.
     Sync,
+    /// A repository link: what its forge says of pull requests.
+    Pulls,
     /// An account: the places of its audit records. Due while records wait, whatever the row says.
     Audit,
+    /// Something in the outbox: telling it to the outside.
+    Outbox,
 }
 
 impl Kind {
@@ -35,7 +39,9 @@ impl Kind {
             Self::Link => "LINK",
             Self::Branch => "BRANCH",
             Self::Sync => "SYNC",
+            Self::Pulls => "PULLS",
             Self::Audit => "AUDIT",
+            Self::Outbox => "OUTBOX",
         }
     }
 }
@@ -45,7 +51,7 @@ impl Kind {
 pub struct Claim {
     /// What it is about.
     pub kind: Kind,
-    /// The id of the link, branch, sync configuration or account.
+    /// The id of the link, branch, sync configuration, account or row of the outbox.
     pub id: String,
     /// In which line it stood.
     pub lane: Lane,
@@ -165,7 +171,7 @@ const FENCE_SYNC: &str = "WITH account AS MATERIALIZED (
 /// whoever wakes it has locked the subject first. A database with one writer has nothing to lock.
 fn lock_subject(tx: &Tx<'_>, claim: &Claim) -> StoreResult<()> {
     let (account, subject) = match claim.kind {
-        Kind::Link => (
+        Kind::Link | Kind::Pulls => (
             "SELECT pg_advisory_xact_lock_shared(hashtextextended('account ' || l.account_id, 0))
                FROM repository_link l WHERE l.id = $1",
             "SELECT id FROM repository_link WHERE id = $1 FOR UPDATE",
@@ -179,9 +185,15 @@ fn lock_subject(tx: &Tx<'_>, claim: &Claim) -> StoreResult<()> {
         Kind::Sync => return Ok(()),
         // Its records are written one by one and never change but by its holder.
         Kind::Audit => return Ok(()),
+        // Whoever has something else told locks the row, too.
+        Kind::Outbox => {
+            return tx.lock_rows("SELECT id FROM outbox WHERE id = $1 FOR UPDATE", params![&claim.id]);
+        }
     };
-    tx.lock_rows(account, params![&claim.id])?;
-    tx.lock_rows(subject, params![&claim.id])?;
+    // Of pull requests the claim has an id of its own.
+    let id = pulls::link_of(&claim.id);
+    tx.lock_rows(account, params![id])?;
+    tx.lock_rows(subject, params![id])?;
     if claim.kind == Kind::Link {
         let branches = "SELECT id FROM branch WHERE link_id = $1 ORDER BY id FOR UPDATE";
         tx.lock_rows(branches, params![&claim.id])?;
@@ -247,7 +259,9 @@ impl Store {
         };
         let is_due = match kind {
             Kind::Audit => self.read(audit::most_overdue).await?.is_some(),
-            Kind::Link | Kind::Branch | Kind::Sync => !self.read(next).await?.is_empty(),
+            Kind::Link | Kind::Branch | Kind::Sync | Kind::Outbox | Kind::Pulls => {
+                !self.read(next).await?.is_empty()
+            }
         };
         if !is_due {
             return Ok(None);
@@ -367,14 +381,16 @@ impl Store {
     /// # Errors
     /// The database's.
     pub async fn next_due_ms(&self, kind: Option<Kind>) -> StoreResult<Option<i64>> {
-        let kinds =
-            kind.map_or_else(|| vec![Kind::Link, Kind::Branch, Kind::Sync, Kind::Audit], |kind| vec![kind]);
+        let all = [Kind::Link, Kind::Branch, Kind::Sync, Kind::Audit, Kind::Outbox, Kind::Pulls];
+        let kinds = kind.map_or_else(|| all.to_vec(), |kind| vec![kind]);
         self.read(move |tx| {
             let mut next = None;
             for kind in kinds {
                 let of_kind = match kind {
                     Kind::Audit => audit::next_due_ms(tx)?,
-                    Kind::Link | Kind::Branch | Kind::Sync => lanes::backlog(tx, kind)?.beginnings_ms().min(),
+                    Kind::Link | Kind::Branch | Kind::Sync | Kind::Outbox | Kind::Pulls => {
+                        lanes::backlog(tx, kind)?.beginnings_ms().min()
+                    }
                 };
                 next = next.into_iter().chain(of_kind).min();
             }
@@ -420,6 +436,7 @@ impl Store {
                 oldest_ms = oldest_ms.max(now_ms - since_ms);
             }
             let throttled = "SELECT count(*) FROM pace WHERE not_before_ms > $1";
+            let in_outbox = |state| tx.count("SELECT count(*) FROM outbox WHERE state = $1", params![state]);
             Ok(vec![
                 (
                     "syncline_repositories_in_progress",
@@ -435,9 +452,11 @@ impl Store {
                 ),
                 (
                     "syncline_endpoints_throttled",
-                    "Git hosts and AWS accounts that are given a pause, because they throttled.",
+                    "Git hosts, AWS accounts and receivers that are given a pause, because they throttled.",
                     tx.count(throttled, params![now_ms])?,
                 ),
+                ("syncline_outbox_waiting", "What is to be told to the outside.", in_outbox("WAITING")?),
+                ("syncline_outbox_failed", "What was given up telling to the outside.", in_outbox("FAILED")?),
             ])
         })
         .await

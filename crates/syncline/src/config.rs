@@ -20,7 +20,7 @@ use syncline_model::names::AccountId;
 use syncline_seams::Secret;
 use syncline_store::Location;
 
-use crate::worker::Places;
+use crate::worker::{Places, Previews};
 pub use database::DatabaseArgs;
 
 pub use limits::{Limits, RemoteBudget, Throttle};
@@ -133,6 +133,12 @@ pub struct ServeArgs {
     /// Listen on other than loopback addresses without TLS.
     #[arg(long, env = "SYNCLINE_INSECURE_HTTP", num_args = 0..=1, default_missing_value = "true", require_equals = true)]
     insecure_http: Option<bool>,
+    /// Preview pull requests from forks as well: whoever may open one has a change set made of their template.
+    #[arg(long, env = "SYNCLINE_PREVIEW_FORKS", num_args = 0..=1, default_missing_value = "true", require_equals = true)]
+    preview_forks: Option<bool>,
+    /// Preview templates that call macros other than AWS's own as well: these run with what a pull request holds.
+    #[arg(long, env = "SYNCLINE_PREVIEW_MACROS", num_args = 0..=1, default_missing_value = "true", require_equals = true)]
+    preview_macros: Option<bool>,
     /// Where this server is reached from outside, such as `https://syncline.example.com`: what the URLs of webhooks begin
     /// with.
     #[arg(long, env = "SYNCLINE_PUBLIC_URL", value_name = "URL")]
@@ -189,6 +195,8 @@ struct File {
     allow_role_account: Vec<String>,
     simulate_cloudformation: Option<bool>,
     insecure_http: Option<bool>,
+    preview_forks: Option<bool>,
+    preview_macros: Option<bool>,
     public_url: Option<String>,
     log_format: Option<LogFormat>,
     quotas: Quotas,
@@ -315,6 +323,8 @@ pub struct Config {
     pub limits: Limits,
     /// How much the worker does at a time.
     pub places: Places,
+    /// What of pull requests is previewed.
+    pub previews: Previews,
     /// Where the forges are that everybody shares.
     pub forges: Endpoints,
     /// Where the git program is looked for.
@@ -353,6 +363,7 @@ impl Config {
             quotas: Quotas::default(),
             limits: Limits::unthrottled(),
             places: Places::default(),
+            previews: Previews::default(),
             forges: Endpoints::default(),
             search_path: search_path(),
         }
@@ -448,6 +459,10 @@ impl ServeArgs {
                 .check()
                 .map_err(anyhow::Error::msg)
                 .context("[concurrency] in the file")?,
+            previews: Previews {
+                forks: self.preview_forks.or(file.preview_forks).unwrap_or_default(),
+                macros: self.preview_macros.or(file.preview_macros).unwrap_or_default(),
+            },
             forges: Endpoints::default(),
             search_path: search_path(),
         })

@@ -9,6 +9,7 @@ pub mod config;
 mod credentials;
 pub mod forges;
 mod keyring;
+pub mod notify;
 pub mod running;
 pub mod server;
 pub mod worker;

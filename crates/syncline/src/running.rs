@@ -24,8 +24,9 @@ use crate::config::{Config, Role, RootKey};
 use crate::credentials::Fresh;
 use crate::forges::Forges;
 use crate::keyring;
+use crate::notify::Notifier;
 use crate::server::{self, Connections, Front, Gate, PageTokens, Policies};
-use crate::worker::{Pacing, Worker};
+use crate::worker::{Pacing, Peers, Worker};
 
 /// How long work that was cut off after its grace period may take to be handed over.
 const HAND_OVER: Duration = Duration::from_secs(5);
@@ -111,14 +112,25 @@ async fn parts_with(
         seams.outside.clone(),
         Arc::clone(&seams.clock),
     ));
+    let notifier = Arc::new(Notifier::new(egress.clone(), seams.outside.clone(), Arc::clone(&seams.clock)));
+    let peers = Peers {
+        git,
+        forges: Arc::clone(&forges),
+        notifier: Arc::clone(&notifier),
+        target: Arc::clone(&target),
+    };
     let worker = Arc::new(Worker::new(
         store.clone(),
-        git,
-        Arc::clone(&forges),
-        Arc::clone(&target),
+        peers,
         Arc::clone(&seams.clock),
         seams.outside.clone(),
-        Pacing { poll_interval: config.poll_interval, remote: config.limits.remote(), places: config.places },
+        Pacing {
+            poll_interval: config.poll_interval,
+            remote: config.limits.remote(),
+            places: config.places,
+            previews: config.previews,
+            public_url: config.public_url.clone(),
+        },
     ));
     let front = Arc::new(Front {
         tokens: PageTokens::new(store.keyring().token_key()),
@@ -131,6 +143,7 @@ async fn parts_with(
         role_accounts: config.role_accounts.clone(),
         egress,
         forges,
+        notifier,
         public_url: config.public_url.clone(),
         gate: Gate::new(config.limits, Arc::clone(&seams.clock)),
         connections: Arc::new(Connections::new(config.limits)),

@@ -20,12 +20,13 @@ pub(crate) enum Operation {
     ExecuteChangeSet,
     DescribeStackEvents,
     ListStacks,
+    GetTemplate,
     AssumeRole,
     GetCallerIdentity,
 }
 
 impl Operation {
-    const ALL: [Self; 9] = [
+    const ALL: [Self; 10] = [
         Self::DescribeStacks,
         Self::CreateChangeSet,
         Self::DescribeChangeSet,
@@ -33,6 +34,7 @@ impl Operation {
         Self::ExecuteChangeSet,
         Self::DescribeStackEvents,
         Self::ListStacks,
+        Self::GetTemplate,
         Self::AssumeRole,
         Self::GetCallerIdentity,
     ];
@@ -47,6 +49,7 @@ impl Operation {
             Self::ExecuteChangeSet => "cloudformation.ExecuteChangeSet",
             Self::DescribeStackEvents => "cloudformation.DescribeStackEvents",
             Self::ListStacks => "cloudformation.ListStacks",
+            Self::GetTemplate => "cloudformation.GetTemplate",
             Self::AssumeRole => "sts.AssumeRole",
             Self::GetCallerIdentity => "sts.GetCallerIdentity",
         }

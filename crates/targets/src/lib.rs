@@ -27,6 +27,6 @@ pub use error::TargetError;
 pub use events::Gathering;
 pub use statuses::{ChangeAction, ChangeSetStatus, ExecutionStatus, Replacement, StackStatus};
 pub use target::{
-    Answer, Change, ChangeSet, ChangeSetKind, ChangeSetRef, ChangeSetRequest, Execution, InProgress,
-    MAX_INLINE_TEMPLATE_BYTES, Stack, StackEvent, Target,
+    Answer, Change, ChangeDetail, ChangeSet, ChangeSetKind, ChangeSetRef, ChangeSetRequest, Declared,
+    Execution, InProgress, MAX_INLINE_TEMPLATE_BYTES, Stack, StackEvent, Target,
 };

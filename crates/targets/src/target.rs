@@ -63,6 +63,24 @@ pub trait Target: Debug + Send + Sync {
         name_or_arn: &'a str,
     ) -> Answer<'a, ChangeSet>;
 
+    /// The same, with what changed properties are before and after, as far as CloudFormation tells. They may hold
+    /// secrets.
+    ///
+    /// # Errors
+    /// `NotFound` if there is no such change set or stack.
+    fn describe_changes<'a>(
+        &'a self,
+        access: &'a Access,
+        stack: &'a str,
+        name_or_arn: &'a str,
+    ) -> Answer<'a, ChangeSet>;
+
+    /// The template that the stack was made from, as it was sent, and its parameters.
+    ///
+    /// # Errors
+    /// `NotFound` if there is no such stack, or it was not made yet.
+    fn declared<'a>(&'a self, access: &'a Access, stack: &'a str) -> Answer<'a, Declared>;
+
     /// Deletes a change set; one that is gone already is deleted.
     ///
     /// # Errors
@@ -119,6 +137,25 @@ pub struct Stack {
     pub created_ms: Option<i64>,
     /// When it was last updated, in milliseconds since the Unix epoch.
     pub updated_ms: Option<i64>,
+}
+
+/// What a stack was made from.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Declared {
+    /// The template's text.
+    pub template: String,
+    /// The parameters' names and values; those of NoEcho parameters are masked.
+    pub parameters: Vec<(String, String)>,
+}
+
+// A derived one would print parameter values.
+impl Debug for Declared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Declared")
+            .field("template_bytes", &self.template.len())
+            .field("parameters", &self.parameters.iter().map(|(name, _)| name).collect::<Vec<_>>())
+            .finish()
+    }
 }
 
 /// A stack that is being changed, as a listing shows it.
@@ -231,6 +268,34 @@ pub struct Change {
     pub scope: Vec<String>,
     /// What becomes of the resource that is removed or replaced, such as `Delete`, `Retain` or `Snapshot`.
     pub policy_action: Option<String>,
+    /// Which of its properties would change, and why.
+    pub details: Vec<ChangeDetail>,
+}
+
+/// A property that a change set would change.
+#[derive(Clone, PartialEq, Eq, Default)]
+pub struct ChangeDetail {
+    /// The property; `None` for tags, metadata and the like.
+    pub property: Option<String>,
+    /// Where the value is, such as `/Properties/Tags/0/Value`; only of [`Target::describe_changes`], as are the values.
+    pub path: Option<String>,
+    /// The value before: text, or JSON of anything else.
+    pub before: Option<String>,
+    /// The value after.
+    pub after: Option<String>,
+    /// The parameter, resource or attribute that causes it.
+    pub cause: Option<String>,
+}
+
+// A derived one would print values.
+impl Debug for ChangeDetail {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ChangeDetail")
+            .field("property", &self.property)
+            .field("path", &self.path)
+            .field("cause", &self.cause)
+            .finish_non_exhaustive()
+    }
 }
 
 /// The execution of a change set, as far as it tells which stack events belong to it.

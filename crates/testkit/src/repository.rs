@@ -214,6 +214,17 @@ impl Repository {
         git(&self.path(), &["rev-parse", "--verify", &branch], b"").await
     }
 
+    /// The name of the branch that it is seen from.
+    #[must_use]
+    pub fn branch_name(&self) -> &str {
+        &self.branch
+    }
+
+    /// The commit from which this branch and another come.
+    pub async fn merge_base(&self, other: &Self) -> String {
+        git(&self.path(), &["merge-base", &self.head().await, &other.head().await], b"").await
+    }
+
     /// The subject of a commit, such as `commit 2` for the second one made.
     pub async fn subject(&self, commit: &str) -> String {
         git(&self.shared.clone_path(), &["log", "-1", "--format=%s", commit], b"").await

@@ -1,6 +1,7 @@
 //! Stories of change sets.
 
-use aws_sdk_cloudformation::types::{ChangeSetStatus, ExecutionStatus, Tag};
+use aws_sdk_cloudformation::operation::describe_change_set::builders::DescribeChangeSetFluentBuilder;
+use aws_sdk_cloudformation::types::{ChangeSetStatus, ExecutionStatus, ResourceChangeDetail, Tag};
 
 use crate::harness::{ACCOUNT, REGION, TOPIC, TWO, World, refused};
 
@@ -133,4 +134,35 @@ async fn a_change_set_fails_for_any_reason_a_test_wants() {
     let seen = world.describe("web", "one").await.expect("described");
     assert_eq!(seen.status(), Some(&ChangeSetStatus::Failed));
     assert_eq!(seen.status_reason(), Some("Internal Failure"));
+}
+
+#[tokio::test]
+async fn values_are_told_to_whoever_asks_for_them() {
+    let world = World::instant().await;
+    let topic = |properties: &str| {
+        format!("Resources: {{Topic: {{Type: 'AWS::SNS::Topic', Properties: {{{properties}}}}}}}")
+    };
+    world.deploy("web", "one", &topic("DisplayName: one, KmsMasterKeyId: key"), &[]).await;
+    let next = topic("DisplayName: two, ContentBasedDeduplication: true");
+    world.change_set("web", "two", &next).send().await.expect("accepted");
+    let asked = world.cloudformation.describe_change_set().stack_name("web").change_set_name("two");
+    let told = async |asked: DescribeChangeSetFluentBuilder| {
+        let answer = asked.send().await.expect("described");
+        let change = answer.changes()[0].resource_change().expect("of a resource").clone();
+        let of = |text: Option<&str>| text.unwrap_or("-").to_owned();
+        let line = |detail: &ResourceChangeDetail| {
+            let target = detail.target().expect("a target");
+            format!("{} {} -> {}", of(target.path()), of(target.before_value()), of(target.after_value()))
+        };
+        change.details().iter().map(line).collect::<Vec<_>>()
+    };
+    assert_eq!(told(asked.clone()).await, ["- - -> -"; 3]);
+    assert_eq!(
+        told(asked.include_property_values(true)).await,
+        [
+            "/Properties/ContentBasedDeduplication - -> true",
+            "/Properties/DisplayName one -> two",
+            "/Properties/KmsMasterKeyId key -> -",
+        ]
+    );
 }

@@ -11,13 +11,22 @@
 //! Sources: the forges' public REST references; each fact is pinned by a test against a double that refuses anything else.
 
 mod access;
+mod comments;
 mod hooks;
+mod pull_requests;
 mod question;
 mod refusal;
+mod statuses;
 mod whoami;
 
 pub use access::{Access, Endpoint, Endpoints, git_username};
+pub use comments::{PullComment, create_comment, list_comments, update_comment};
 pub use hooks::{Hook, NewHook, Repository, azure_ids, create_hook, delete_hook, list_hooks, update_hook};
+pub use pull_requests::{Pull, PullState, commit, merge_base, open_pulls, pull};
 pub use question::{Page, Question, segment};
 pub use refusal::Refusal;
+pub use statuses::{
+    CommitStatus, Deployment, State, create_deployment, find_deployment, has_deployments, is_there_already,
+    set_commit_status, set_deployment_status,
+};
 pub use whoami::{is_only_narrow, whoami};

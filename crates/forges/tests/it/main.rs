@@ -5,3 +5,4 @@ mod proofs;
 mod rest;
 mod samples;
 mod shaken;
+mod statuses;

@@ -4,3 +4,4 @@ mod decisions;
 mod policies;
 mod policy_documents;
 mod policy_properties;
+mod previews;

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use super::OwnerOf;
 use super::sealed::{Format, HEAD_LEN, KeyId, head, head_of};
 use crate::sql::{Row, Tx, params};
-use crate::{StoreResult, access, connections, webhooks};
+use crate::{StoreResult, access, connections, notifications, webhooks};
 
 /// A column of sealed secrets.
 #[derive(Debug)]
@@ -30,6 +30,7 @@ pub(super) struct Column {
 pub(super) const COLUMNS: &[Column] = &[
     Column { what: "credentials of connections", table: "connection", id: "id", column: "credential", owned_by: connections::OWNED_BY, owner: connections::owner },
     Column { what: "secrets of access keys", table: "access_key", id: "id", column: "secret", owned_by: access::OWNED_BY, owner: access::owner },
+    Column { what: "secrets of notification targets", table: "notification_target", id: "id", column: "secret", owned_by: notifications::OWNED_BY, owner: notifications::owner },
     Column { what: "secrets of webhooks", table: "webhook_secret", id: "id", column: "secret", owned_by: webhooks::OWNED_BY, owner: webhooks::owner },
 ];
 

@@ -132,6 +132,29 @@ async fn a_host_s_connections_keep_their_credentials_only_where_it_stays_the_sam
 }
 
 #[tokio::test]
+async fn a_token_is_stored_only_where_it_was_tried() {
+    let world = World::new();
+    let store = &world.store;
+    world.host().await;
+    world.hosted("here").await;
+    let endpoint = store.host(&ours(), HOST).await.expect("read").expect("a host").provider_endpoint;
+    let authorized = async |tried_at: &str| {
+        let arn = "arn:aws:codeconnections:eu-west-1:111111111111:connection/here";
+        let sealed = store.keyring().seal(&Owner { account: "111111111111", arn }, b"token");
+        let credential =
+            CredentialRow { sealed: Some(sealed.expect("sealed")), tried_at: Some(tried_at.to_owned()) };
+        store.authorize_connection(&ours(), "here", credential, Change::unrecorded()).await.expect("written")
+    };
+    assert!(authorized(&endpoint).await);
+    // Meanwhile somebody moves the host.
+    assert_eq!(world.move_host(Some("https://git.example.org"), None).await, UpdateHost::Updated);
+    assert!(!authorized(&endpoint).await);
+    let found = store.connection(&ours(), "here").await.expect("read").expect("a connection");
+    assert_eq!(found.status, ConnectionStatus::Pending);
+    assert!(authorized("https://git.example.org").await);
+}
+
+#[tokio::test]
 async fn a_link_is_given_only_a_connection_that_it_could_have_been_made_on() {
     let world = World::new();
     let store = &world.store;

@@ -15,8 +15,8 @@ async fn rotate(store: &Store, scope: &Scope, link: &str, id: &str, overlap_ms: 
     let arn = webhook_secret_owner(id);
     let owner = Owner { account: scope.account.as_str(), arn: &arn };
     let sealed = store.keyring().seal(&owner, id.as_bytes()).expect("sealed");
-    let new =
-        NewWebhookSecret { webhook_id: format!("hook-of-{link}"), id: id.to_owned(), sealed, overlap_ms };
+    let webhook_id = format!("hook-of-{link}");
+    let new = NewWebhookSecret { webhook_id, id: id.to_owned(), sealed, overlap_ms, register: false };
     store.rotate_webhook(scope, link, new, Change::unrecorded()).await.expect("written")
 }
 
@@ -204,4 +204,36 @@ async fn deliveries_that_arrive_at_once_are_each_recorded_or_counted() {
     let kept = listed(&world.store, &ours()).await;
     assert_eq!(kept.iter().map(|delivery| delivery.duplicates).sum::<i64>(), 40);
     assert_eq!(links_due(&world).await, 1, "one look for all of them");
+}
+
+#[tokio::test]
+async fn a_webhook_that_was_registered_stays_so_until_its_link_is_gone() {
+    let world = World::new();
+    let link = world.link(&ours(), "infra").await;
+    let store = &world.store;
+    assert!(!rotate(store, &ours(), &link, "one", 0).await.expect("a link").registered);
+    assert_eq!(store.registered_webhook(&ours(), &link).await.expect("read"), None);
+    let arn = webhook_secret_owner("two");
+    let scope = ours();
+    let owner = Owner { account: scope.account.as_str(), arn: &arn };
+    let new = NewWebhookSecret {
+        webhook_id: "another".to_owned(),
+        id: "two".to_owned(),
+        sealed: store.keyring().seal(&owner, b"two").expect("sealed"),
+        overlap_ms: 60_000,
+        register: true,
+    };
+    let rotated = store.rotate_webhook(&ours(), &link, new, Change::unrecorded()).await.expect("written");
+    assert!(rotated.expect("a link").registered);
+    let rotated = rotate(store, &ours(), &link, "three", 60_000).await.expect("a link");
+    assert!(rotated.registered, "it was once");
+    let webhook = format!("hook-of-{link}");
+    assert_eq!(store.registered_webhook(&ours(), &link).await.expect("read"), Some(webhook.clone()));
+    let theirs = scope_of("222222222222", "eu-west-1");
+    assert_eq!(store.registered_webhook(&theirs, &link).await.expect("read"), None);
+    let (id, secret) = store.newest_webhook_secret(&webhook).await.expect("read").expect("a secret");
+    assert_eq!((id.as_str(), secret.expose().as_slice()), ("three", &b"three"[..]));
+    store.delete_link(&ours(), &link, Change::unrecorded()).await.expect("written");
+    assert_eq!(store.registered_webhook(&ours(), &link).await.expect("read"), None);
+    assert_eq!(store.newest_webhook_secret(&webhook).await.expect("read"), None);
 }

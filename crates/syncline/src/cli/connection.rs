@@ -32,10 +32,10 @@ pub(super) struct Authorize {
     /// Read the token from standard input, as in `… --token-stdin < token.txt`.
     #[arg(long)]
     token_stdin: bool,
-    /// The user the token belongs to, for Git hosts that look at it.
+    /// The user the token belongs to, for Git hosts that look at it; for an API token of Bitbucket, the e-mail address.
     #[arg(long, value_name = "NAME")]
     username: Option<String>,
-    /// Azure DevOps: the organization that the token is of, as in dev.azure.com/<organization>.
+    /// Azure DevOps: the organization that the token is of, as in `dev.azure.com/<organization>`.
     #[arg(long, value_name = "NAME")]
     organization: Option<String>,
     /// The remote needs no token: a public or a local repository.

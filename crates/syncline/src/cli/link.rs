@@ -17,7 +17,7 @@ use crate::running::Seams;
 /// The subcommands of `syncline link`.
 #[derive(Debug, Subcommand)]
 pub(super) enum LinkCommand {
-    /// Make a link's webhook, or give it another secret; shows its URL and secret this once, and what to do with them.
+    /// Make a link's webhook, or give it another secret; has the forge told, or shows what to tell it, this once.
     Webhook(Webhook),
 }
 

@@ -12,6 +12,8 @@ mod key;
 mod keyring;
 mod link;
 mod migrate;
+mod notification;
+mod outbox;
 mod serve;
 mod sync;
 mod terminal;
@@ -60,6 +62,12 @@ enum Command {
     /// Look at what forges delivered to webhooks, or look again at what it was about.
     #[command(subcommand)]
     Delivery(delivery::DeliveryCommand),
+    /// Say who is told when the status of a sync changes.
+    #[command(subcommand)]
+    Notification(notification::NotificationCommand),
+    /// Look at what is to be told to forges and notification targets.
+    #[command(subcommand)]
+    Outbox(outbox::OutboxCommand),
     /// Look at syncs, follow one, or set one off.
     #[command(subcommand)]
     Sync(sync::SyncCommand),
@@ -96,6 +104,8 @@ pub fn main() -> ExitCode {
         Command::Connection(command) => as_client(async |seams| connection::run(command, seams).await),
         Command::Link(command) => as_client(async |seams| link::run(command, seams).await),
         Command::Delivery(command) => as_client(async |seams| delivery::run(command, seams).await),
+        Command::Notification(command) => as_client(async |seams| notification::run(command, seams).await),
+        Command::Outbox(command) => as_client(async |seams| outbox::run(command, seams).await),
         Command::Sync(command) => as_client(async |seams| sync::run(command, seams).await),
         Command::Key(command) => as_client(async |seams| key::run(command, seams).await),
         Command::User(command) => as_client(async |seams| user::run(command, seams).await),

@@ -64,12 +64,18 @@ pub(super) async fn register(
         let secret = secret.map_err(|_| "the webhook's secret is unreadable".to_owned())?;
         let once = set_at_forge(forges, at, webhook_id, url, &secret).await;
         let done = match once {
-            // What was not answered may have been done: what is there is looked at, not assumed.
-            Err(Refusal::Unavailable(_)) => set_at_forge(forges, at, webhook_id, url, &secret).await,
+            // What was not answered may have been done, and what is refused because it is there already was made meanwhile:
+            // what is there is looked at, not assumed.
+            Err(Refusal::Unavailable(_) | Refusal::Invalid(_) | Refusal::NotFound(_)) => {
+                set_at_forge(forges, at, webhook_id, url, &secret).await
+            }
             done => done,
         };
-        done.map_err(|refusal| explained(at, &refusal))?;
-        set = secret_id;
+        match done.map_err(|refusal| explained(at, &refusal))? {
+            // Somebody else may have made one, too: then the next look finds both.
+            Set::Made => {}
+            Set::Changed => set = secret_id,
+        }
     }
     Err("somebody else gives it another secret all the time".to_owned())
 }
@@ -100,13 +106,21 @@ async fn found(forges: &Forges, at: &Reached, webhook_id: &str) -> Result<Vec<Ho
     Ok(all.into_iter().filter(|hook| hook.url.ends_with(&end)).collect())
 }
 
+/// What became of a webhook at its forge.
+enum Set {
+    /// There was none, or not all of it.
+    Made,
+    /// There was one, which is what it should be.
+    Changed,
+}
+
 async fn set_at_forge(
     forges: &Forges,
     at: &Reached,
     webhook_id: &str,
     url: &str,
     secret: &Secret,
-) -> Result<(), Refusal> {
+) -> Result<Set, Refusal> {
     let root = at.extra_root_pem.as_deref();
     let (access, repository) = (&at.access, &at.repository);
     let azure_ids = match azure_ids(access, repository) {
@@ -115,6 +129,7 @@ async fn set_at_forge(
     };
     let mut there = found(forges, at, webhook_id).await?;
     let events = access.forge().events();
+    let mut set = Set::Changed;
     // Azure DevOps has one subscription for each event, the others one webhook for all.
     let each = if access.forge() == Forge::AzureDevOps { 1 } else { events.len() };
     for events in events.chunks(each.max(1)) {
@@ -130,14 +145,21 @@ async fn set_at_forge(
                 let id = there.remove(at).id;
                 forges.ask(root, update_hook(access, repository, &id, &hook)).await?
             }
-            None => forges.ask(root, create_hook(access, repository, &hook)).await?,
+            None => {
+                set = Set::Made;
+                forges.ask(root, create_hook(access, repository, &hook)).await?
+            }
         };
     }
     // One that was made twice would tell of everything twice.
     for superfluous in there {
-        forges.ask(root, delete_hook(access, repository, &superfluous.id)).await?;
+        match forges.ask(root, delete_hook(access, repository, &superfluous.id)).await {
+            // Somebody else removed it meanwhile.
+            Ok(()) | Err(Refusal::NotFound(_)) => {}
+            Err(refusal) => return Err(refusal),
+        }
     }
-    Ok(())
+    Ok(set)
 }
 
 /// A registered webhook whose link is being deleted.

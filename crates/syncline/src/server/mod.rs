@@ -35,6 +35,7 @@ use uuid::Uuid;
 
 use crate::config::Quotas;
 use crate::forges::Forges;
+use crate::notify::Notifier;
 use crate::running::RootCredentials;
 
 pub use access::Policies;
@@ -64,6 +65,8 @@ pub struct Front {
     pub egress: Egress,
     /// The forges.
     pub forges: Arc<Forges>,
+    /// The way to notification targets.
+    pub notifier: Arc<Notifier>,
     /// Where this server is reached from outside, without a slash at the end; `None` if nobody said so.
     pub public_url: Option<String>,
     /// Authenticates paging tokens.

@@ -210,9 +210,7 @@ fn judge(
         says: match meaning {
             Meaning::Pushed(Branches::All) => Says::Pushed(None),
             Meaning::Pushed(Branches::Named(names)) => Says::Pushed(Some(names)),
-            Meaning::PullRequest => {
-                Says::Nothing("a pull request, which this version does not preview".to_owned())
-            }
+            Meaning::PullRequest => Says::PullRequest,
             Meaning::Ping => Says::Ping,
             Meaning::Nothing(why) => Says::Nothing(why),
         },
@@ -227,8 +225,8 @@ fn judge(
 /// all of them.
 fn about(webhook: &Webhook, Judged { mut delivery, repository }: Judged) -> NewDelivery {
     let other = repository.filter(|repository| !repository.eq_ignore_ascii_case(&webhook.repository));
-    if let (Says::Pushed(_), Some(other)) = (&delivery.says, other) {
-        delivery.says = Says::Nothing(format!("a push to '{other}', not to '{}'", webhook.repository));
+    if let (Says::Pushed(_) | Says::PullRequest, Some(other)) = (&delivery.says, other) {
+        delivery.says = Says::Nothing(format!("an event of '{other}', not of '{}'", webhook.repository));
     }
     delivery
 }

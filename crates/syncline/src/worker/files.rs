@@ -8,7 +8,7 @@ use syncline_model::plan::Trouble;
 use syncline_model::sync::BlockerKind;
 use syncline_store::{OpenAttempt, StoreError};
 use syncline_targets::MAX_INLINE_TEMPLATE_BYTES;
-use syncline_template::{DeploymentFile, Finding, check_limits, check_template, parse_deployment_file};
+use syncline_template::{DeploymentFile, Finding, Node, check_limits, check_template, parse_deployment_file};
 
 use super::Worker;
 use super::remote::{remote, trouble_of};
@@ -20,6 +20,7 @@ pub(super) const MAX_DEPLOYMENT_FILE_BYTES: u64 = 1 << 20;
 pub(super) struct Files {
     pub(super) deployment: DeploymentFile,
     pub(super) template: Arc<str>,
+    pub(super) parsed: Node,
 }
 
 /// Findings shown in one event; a file wrong in more places is told the first ones.
@@ -43,7 +44,18 @@ impl Worker {
         &self,
         attempt: &OpenAttempt,
     ) -> Result<Result<Files, Trouble>, StoreError> {
-        let Some(link) = self.store.link_record(&attempt.link_id).await? else {
+        let sha = &attempt.target.sha;
+        self.read_files_at(&attempt.link_id, &attempt.config_file, (sha, sha)).await
+    }
+
+    /// Reads and checks a deployment file at one commit and its template at another.
+    pub(super) async fn read_files_at(
+        &self,
+        link_id: &str,
+        config_file: &str,
+        commits: (&str, &str),
+    ) -> Result<Result<Files, Trouble>, StoreError> {
+        let Some(link) = self.store.link_record(link_id).await? else {
             let reason = "the repository link was deleted".to_owned();
             return Ok(Err(Trouble::Refused { blocker: BlockerKind::ConnectionUnavailable, reason }));
         };
@@ -55,20 +67,23 @@ impl Worker {
             Ok(remote) => remote,
             Err(trouble) => return Ok(Err(trouble)),
         };
-        let commit: ObjectId = match attempt.target.sha.parse() {
-            Ok(commit) => commit,
-            Err(error) => return Ok(Err(invalid(format!("the revision is unusable: {error}")))),
+        let parsed = |commit: &str| {
+            commit.parse::<ObjectId>().map_err(|error| invalid(format!("the revision is unusable: {error}")))
         };
-        let read = async |path: &RepoPath, limit: u64| {
-            self.git.read(&remote, &link.link.id, &commit, path, limit).await.map_err(|error| match &error {
+        let (config_commit, template_commit) = match (parsed(commits.0), parsed(commits.1)) {
+            (Ok(config), Ok(template)) => (config, template),
+            (Err(trouble), _) | (_, Err(trouble)) => return Ok(Err(trouble)),
+        };
+        let read = async |commit: &ObjectId, path: &RepoPath, limit: u64| {
+            self.git.read(&remote, &link.link.id, commit, path, limit).await.map_err(|error| match &error {
                 GitError::CommitGone { .. } => Trouble::Gone { reason: error.to_string() },
                 _ => trouble_of(&error),
             })
         };
         Ok(async {
             let config_path: RepoPath =
-                attempt.config_file.parse().map_err(|error| invalid(format!("ConfigFile: {error}")))?;
-            let config = read(&config_path, MAX_DEPLOYMENT_FILE_BYTES).await?;
+                config_file.parse().map_err(|error| invalid(format!("ConfigFile: {error}")))?;
+            let config = read(&config_commit, &config_path, MAX_DEPLOYMENT_FILE_BYTES).await?;
             let deployment =
                 parse_deployment_file(config_path.as_str(), &config).map_err(|findings| found(&findings))?;
             let beyond = check_limits(config_path.as_str(), &deployment);
@@ -80,12 +95,13 @@ impl Worker {
                 invalid(format!("{config_path}:{}:{}: template-file-path {error}", at.line, at.column))
             })?;
             let limit = u64::try_from(MAX_INLINE_TEMPLATE_BYTES).unwrap_or(u64::MAX);
-            let template = read(&template_path, limit).await?;
-            check_template(template_path.as_str(), &template).map_err(|findings| found(&findings))?;
+            let template = read(&template_commit, &template_path, limit).await?;
+            let parsed =
+                check_template(template_path.as_str(), &template).map_err(|findings| found(&findings))?;
             let template = String::from_utf8(template).map_err(|error| {
                 invalid(format!("{template_path}: not UTF-8 at byte {}", error.utf8_error().valid_up_to()))
             })?;
-            Ok(Files { deployment, template: template.into() })
+            Ok(Files { deployment, template: template.into(), parsed })
         }
         .await)
     }

@@ -169,7 +169,7 @@ impl Head<'_> {
     }
 
     /// What is at each of the paths.
-    async fn entries(&self, paths: &[RepoPath]) -> Result<HashMap<String, String>, Trouble> {
+    pub(super) async fn entries(&self, paths: &[RepoPath]) -> Result<HashMap<String, String>, Trouble> {
         if paths.is_empty() {
             return Ok(HashMap::new());
         }

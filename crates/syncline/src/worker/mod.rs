@@ -5,11 +5,17 @@
 
 mod branch;
 mod budget;
+mod comments;
 mod files;
 mod heads;
 mod inputs;
 mod link;
+mod outbox;
 mod places;
+mod preview;
+mod previewed;
+mod publish;
+mod pulls;
 mod remote;
 mod seen;
 mod sync;
@@ -17,7 +23,8 @@ mod watching;
 
 pub(crate) use branch::directory_of;
 pub use places::Places;
-pub(crate) use remote::{StoredCredential, extra_root, reached};
+pub use preview::Previews;
+pub(crate) use remote::{StoredCredential, clone_url, extra_root, reached};
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -37,6 +44,7 @@ use self::heads::Heads;
 use self::watching::Watching;
 use crate::config::RemoteBudget;
 use crate::forges::Forges;
+use crate::notify::Notifier;
 
 /// How long a claim is held unless it is renewed, in milliseconds.
 const LEASE_MS: i64 = 15_000;
@@ -58,6 +66,7 @@ pub struct Worker {
     store: Store,
     git: Arc<dyn Repositories>,
     forges: Arc<Forges>,
+    notifier: Arc<Notifier>,
     target: Arc<dyn Target>,
     clock: Arc<dyn Clock>,
     poll_interval_ms: i64,
@@ -65,6 +74,8 @@ pub struct Worker {
     watching: Watching,
     owner: String,
     places: Places,
+    previews: Previews,
+    public_url: Option<String>,
     turns: Mutex<Turns>,
     outside: Outside,
 }
@@ -107,7 +118,20 @@ struct Begun {
     next_ms: Option<i64>,
 }
 
-/// How often a worker looks at the world, and how much it does at a time.
+/// Whom a worker talks to.
+#[derive(Debug, Clone)]
+pub struct Peers {
+    /// Git servers.
+    pub git: Arc<dyn Repositories>,
+    /// The forges' REST APIs.
+    pub forges: Arc<Forges>,
+    /// Notification targets.
+    pub notifier: Arc<Notifier>,
+    /// Where stacks are.
+    pub target: Arc<dyn Target>,
+}
+
+/// How often a worker looks at the world, how much it does at a time, and where it says that there is more.
 #[derive(Debug, Clone)]
 pub struct Pacing {
     /// The time from one look at a repository to the next.
@@ -116,21 +140,18 @@ pub struct Pacing {
     pub remote: RemoteBudget,
     /// How many pieces of work are in progress.
     pub places: Places,
+    /// What of pull requests is previewed.
+    pub previews: Previews,
+    /// Where this server is reached from outside, without a slash at the end; `None` if nobody said so.
+    pub public_url: Option<String>,
 }
 
 impl Worker {
     /// A worker that has claimed nothing yet.
     #[must_use]
-    pub fn new(
-        store: Store,
-        git: Arc<dyn Repositories>,
-        forges: Arc<Forges>,
-        target: Arc<dyn Target>,
-        clock: Arc<dyn Clock>,
-        outside: Outside,
-        pacing: Pacing,
-    ) -> Self {
-        let Pacing { poll_interval, remote, places } = pacing;
+    pub fn new(store: Store, peers: Peers, clock: Arc<dyn Clock>, outside: Outside, pacing: Pacing) -> Self {
+        let Peers { git, forges, notifier, target } = peers;
+        let Pacing { poll_interval, remote, places, previews, public_url } = pacing;
         // Longer than anybody waits, and short enough to be added to any time.
         let poll_interval_ms = i64::try_from(poll_interval.as_millis()).unwrap_or(i64::MAX).min(1 << 50);
         let heads = Heads::new(Arc::clone(&clock), poll_interval_ms, remote);
@@ -138,6 +159,7 @@ impl Worker {
             store,
             git,
             forges,
+            notifier,
             target,
             clock,
             poll_interval_ms,
@@ -145,6 +167,8 @@ impl Worker {
             watching: Watching::default(),
             owner: chance::uuid().to_string(),
             places,
+            previews,
+            public_url,
             turns: Mutex::default(),
             outside,
         }
@@ -164,7 +188,7 @@ impl Worker {
     /// Those of [`Worker::tick`].
     pub async fn take_turn(&self) -> Result<Turn, StoreError> {
         let (mut worked, mut next_ms) = (false, None);
-        for kind in [Kind::Link, Kind::Branch, Kind::Sync, Kind::Audit] {
+        for kind in [Kind::Link, Kind::Branch, Kind::Sync, Kind::Pulls, Kind::Audit, Kind::Outbox] {
             let begun = self.claim(kind, 1).await?;
             next_ms = next_ms.into_iter().chain(begun.next_ms).min();
             for (claim, record) in begun.claims {
@@ -243,7 +267,7 @@ impl Worker {
     ) -> Result<Option<i64>, StoreError> {
         let mut next_ms = None;
         let glance = self.store.glance().await?;
-        for kind in [Kind::Audit, Kind::Sync, Kind::Branch, Kind::Link] {
+        for kind in [Kind::Audit, Kind::Sync, Kind::Branch, Kind::Link, Kind::Pulls, Kind::Outbox] {
             if !glance.is_due(kind) {
                 next_ms = next_ms.into_iter().chain(glance.next_ms(kind)).min();
                 continue;
@@ -333,6 +357,8 @@ impl Worker {
             Kind::Link => self.work_on_link(claim).await.map(Some),
             Kind::Branch => self.work_on_branch(claim).await.map(Some),
             Kind::Sync => self.work_on_sync(claim, record).await,
+            Kind::Pulls => self.work_on_pulls(claim).await.map(Some),
+            Kind::Outbox => self.work_on_outbox(claim).await,
             Kind::Audit => {
                 while self.store.sequence_audit(claim).await? {}
                 Ok(Some(None))
@@ -353,9 +379,14 @@ impl Worker {
     /// Has everybody ask the endpoint of the claimed work more slowly, if that is what the trouble says.
     async fn slow_down(&self, claim: &Claim, trouble: &Trouble) -> Result<(), StoreError> {
         let Trouble::Outage { retry_after_ms: Some(asked_ms), reason, .. } = trouble else { return Ok(()) };
+        self.ask_more_slowly(claim, *asked_ms, reason).await
+    }
+
+    /// Has everybody ask the endpoint of the claimed work more slowly: it throttled, and wants no more for `asked_ms`.
+    async fn ask_more_slowly(&self, claim: &Claim, asked_ms: i64, reason: &str) -> Result<(), StoreError> {
         let Some(bounds) = self.places.bounds(claim.kind) else { return Ok(()) };
         let jitter = self.outside.jitter();
-        if self.store.record_throttled(claim, bounds.per_endpoint, Some(*asked_ms), jitter).await? {
+        if self.store.record_throttled(claim, bounds.per_endpoint, Some(asked_ms), jitter).await? {
             info!(endpoint = claim.lane.endpoint, reason, "an endpoint is asked more slowly");
         }
         Ok(())

@@ -34,6 +34,12 @@ pub struct Places {
     pub repositories_per_account: u32,
     /// Repositories of one Git host.
     pub repositories_per_host: u32,
+    /// What is told to the outside: comments, statuses, notifications.
+    pub messages: u32,
+    /// Of one account.
+    pub messages_per_account: u32,
+    /// To one forge or one notification target.
+    pub messages_per_receiver: u32,
 }
 
 impl Default for Places {
@@ -50,6 +56,9 @@ impl Default for Places {
             repositories: 32,
             repositories_per_account: 16,
             repositories_per_host: 8,
+            messages: 32,
+            messages_per_account: 16,
+            messages_per_receiver: 4,
         }
     }
 }
@@ -69,6 +78,9 @@ impl Places {
             ("repositories", self.repositories),
             ("repositories_per_account", self.repositories_per_account),
             ("repositories_per_host", self.repositories_per_host),
+            ("messages", self.messages),
+            ("messages_per_account", self.messages_per_account),
+            ("messages_per_receiver", self.messages_per_receiver),
         ]
         .into_iter()
         .find(|(_, places)| *places == 0);
@@ -88,11 +100,17 @@ impl Places {
                 self.branches_per_repository,
             ),
             // All links of an account to a host stand in one lane.
-            Kind::Link => (
+            Kind::Link | Kind::Pulls => (
                 self.repositories,
                 self.repositories_per_account,
                 self.repositories_per_host,
                 self.repositories_per_host,
+            ),
+            Kind::Outbox => (
+                self.messages,
+                self.messages_per_account,
+                self.messages_per_receiver,
+                self.messages_per_receiver,
             ),
             Kind::Audit => return None,
         };

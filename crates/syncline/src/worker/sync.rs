@@ -23,7 +23,7 @@ use super::{Due, Worker};
 const STEPS_AT_ONCE: usize = 12;
 
 /// What one step leads to.
-enum Next {
+pub(super) enum Next {
     /// The next step can be decided at once.
     Now,
     /// Look again at this time, in milliseconds since the Unix epoch.
@@ -115,11 +115,14 @@ impl Worker {
                 *known = self.store.open_attempt(claim).await?;
                 Ok(Next::Now)
             }
-            Step::Forget => {
-                self.store.forget_sync(claim).await?;
-                Ok(Next::Rest)
-            }
-            _ => Ok(Next::Rest),
+            Step::Forget => match self.preview(claim, record).await? {
+                Next::Rest => {
+                    self.store.forget_sync(claim).await?;
+                    Ok(Next::Rest)
+                }
+                next => Ok(next),
+            },
+            _ => self.preview(claim, record).await,
         }
     }
 
@@ -629,6 +632,11 @@ impl Worker {
         });
         let recovered = answered || status == AttemptStatus::Succeeded;
         let ending = Ending { status, events, last_stack_event, blocker, recovered };
+        if open.record.has_previews {
+            // They may have something to tell now.
+            self.store.end_attempt(open.claim, &open.attempt.id, ending).await?;
+            return Ok(Next::Now);
+        }
         let given_back = self.store.end_attempt_and_rest(open.claim, &open.attempt.id, ending).await?;
         Ok(if given_back { Next::Released } else { Next::Now })
     }

@@ -6,8 +6,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::Value;
+use syncline_seams::SystemClock;
 use syncline_testkit::forge::{self, ForgeDouble};
 use syncline_testkit::git_host::{Fault, GitHost};
+use syncline_testkit::receiver::Receiver;
 use tokio::process::Command;
 
 use crate::cli::{Ended, REGION, connection_of, connection_to, ended, sdk, sync_of, syncline};
@@ -92,6 +94,26 @@ async fn a_token_is_in_no_file_no_log_no_answer_and_on_no_command_line() {
     let stop = Arc::new(AtomicBool::new(false));
     let watching = watch_command_lines(&stop);
 
+    // Somebody is told whose URL is a secret, and who repeats it.
+    let receiver = Receiver::on(&git, Arc::new(SystemClock), "ops");
+    let url = format!("{}?token={CANARY}\n", receiver.url());
+    let add = ["notification", "add", "ops", "--url-stdin", "--sync", "web", "--json"];
+    let target: Value = serde_json::from_str(&run(&serve, &add, &url).await.good()).expect("JSON");
+    let signing_key = target["secret"].as_str().expect("a key").to_owned();
+    receiver.expect_key(&signing_key);
+    run(&serve, &["notification", "add", "ops", "--url-stdin"], &url).await.failed();
+    let slack = ["notification", "add", "team", "--format", "slack", "--status", "FAILED", "--url-stdin"];
+    assert!(run(&serve, &slack, &url).await.stderr.contains("team is told of everything: FAILED"));
+    receiver.fail(forge::Fault::Status(500, &[], ECHO));
+    let tried = run(&serve, &["notification", "test", "ops"], "").await;
+    let words = "ops was not told: it answered 500 Internal Server Error: you sent …\n";
+    assert_eq!((tried.code, tried.stdout.as_str()), (Some(1), words));
+    let tried = run(&serve, &["notification", "test", "ops"], "").await.good();
+    assert_eq!(tried, "ops was told: it answered 200\n");
+    let listed = run(&serve, &["notification", "list"], "").await.good();
+    assert!(listed.contains("/told/ops/in") && listed.contains("/…"), "{listed}");
+    receiver.fail(forge::Fault::Status(500, &[], ECHO));
+
     let client = sdk(&serve.endpoint, KEY_ID, SECRET);
     let connection = connection_to(&client, &git.endpoint()).await;
     let authorize = ["connection", "authorize", &connection, "--token-stdin", "--username"];
@@ -103,6 +125,16 @@ async fn a_token_is_in_no_file_no_log_no_answer_and_on_no_command_line() {
     run(&serve, &with("deploy"), CANARY).await.good();
     sync_of(&client, &connection, &repository, "web", ACCOUNT).await;
     run(&serve, &["sync", "watch", "web"], "").await.good();
+
+    // The test that was taken, and every change of a status.
+    while receiver.taken().len() < 4 {
+        tokio::task::yield_now().await;
+    }
+    let listed = run(&serve, &["outbox", "list", "--state", "sent"], "").await.good();
+    assert!(listed.contains("NOTIFICATION") && listed.contains("SENT"), "{listed}");
+    run(&serve, &["outbox", "list", "--json"], "").await.good();
+    let removed = run(&serve, &["notification", "remove", "team"], "").await.good();
+    assert_eq!(removed, "team is told no more.\n");
 
     // A host that fails in every way, then refuses the token, and each time says what it likes.
     for fault in [Fault::Status(500), Fault::HtmlPage, Fault::Disconnect, Fault::HalfBody] {
@@ -125,6 +157,7 @@ async fn a_token_is_in_no_file_no_log_no_answer_and_on_no_command_line() {
     let mut made = made.map(|name| key[name].as_str().expect("a secret").to_owned()).to_vec();
     let links = client.list_repository_links().send().await.expect("links");
     let link = links.repository_links()[0].repository_link_id();
+    made.push(signing_key);
     let webhook = run(&serve, &["link", "webhook", link, "--json"], "").await.good();
     let webhook: Value = serde_json::from_str(&webhook).expect("JSON");
     let secret = webhook["secret"].as_str().expect("a secret").to_owned();

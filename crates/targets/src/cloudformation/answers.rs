@@ -5,7 +5,7 @@ use aws_sdk_cloudformation::operation::describe_stacks::DescribeStacksOutput;
 use aws_sdk_cloudformation::types as sdk;
 
 use crate::scrub::scrub;
-use crate::{Change, ChangeSet, InProgress, Stack, StackEvent, TargetError};
+use crate::{Change, ChangeDetail, ChangeSet, InProgress, Stack, StackEvent, TargetError};
 
 /// The answer lacks what every such answer has.
 pub(super) fn missing(action: &str, what: &str) -> TargetError {
@@ -70,7 +70,30 @@ pub(super) fn change(change: &sdk::Change) -> Option<Change> {
         replacement: change.replacement().map(|r| r.as_str().into()),
         scope: change.scope().iter().map(|s| s.as_str().to_owned()).collect(),
         policy_action: change.policy_action().map(|p| p.as_str().to_owned()),
+        details: change.details().iter().map(detail).collect(),
     })
+}
+
+fn detail(detail: &sdk::ResourceChangeDetail) -> ChangeDetail {
+    let target = detail.target();
+    let text = |text: Option<&str>| text.filter(|text| !text.is_empty()).map(str::to_owned);
+    ChangeDetail {
+        property: text(target.and_then(|target| target.name())),
+        path: text(target.and_then(|target| target.path())),
+        before: target.and_then(|target| target.before_value()).map(str::to_owned),
+        after: target.and_then(|target| target.after_value()).map(str::to_owned),
+        cause: text(detail.causing_entity()),
+    }
+}
+
+/// The parameters of the one stack that was asked for.
+pub(super) fn parameters(answer: &DescribeStacksOutput) -> Vec<(String, String)> {
+    let stack = answer.stacks().first();
+    let parameters = stack.map(|stack| stack.parameters()).unwrap_or_default();
+    let pair = |parameter: &sdk::Parameter| {
+        Some((parameter.parameter_key()?.to_owned(), parameter.parameter_value()?.to_owned()))
+    };
+    parameters.iter().filter_map(pair).collect()
 }
 
 /// `None` for an event without an id, which could never be told from another.

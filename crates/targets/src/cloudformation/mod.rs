@@ -18,7 +18,9 @@ use aws_sdk_cloudformation::Client;
 use aws_sdk_cloudformation::config::IdentityCache;
 use aws_sdk_cloudformation::config::http::HttpResponse;
 use aws_sdk_cloudformation::error::{ProvideErrorMetadata, SdkError};
-use aws_sdk_cloudformation::types::{Capability, ChangeSetType, OnStackFailure, Parameter, Tag};
+use aws_sdk_cloudformation::types::{
+    Capability, ChangeSetType, OnStackFailure, Parameter, Tag, TemplateStage,
+};
 use syncline_model::names::Region;
 use syncline_seams::{Clock, Outside, Secret};
 
@@ -29,8 +31,8 @@ use self::sessions::{Session, Sessions};
 use crate::classify::{Operation, classify, rejects_credentials};
 use crate::events::Gathering;
 use crate::{
-    Access, Answer, CallerIdentity, ChangeSet, ChangeSetKind, ChangeSetRef, ChangeSetRequest, Execution,
-    InProgress, Stack, StackEvent, StackStatus, Target, TargetError,
+    Access, Answer, CallerIdentity, ChangeSet, ChangeSetKind, ChangeSetRef, ChangeSetRequest, Declared,
+    Execution, InProgress, Stack, StackEvent, StackStatus, Target, TargetError,
 };
 
 /// The most pages of a stack's events that one call reads.
@@ -227,6 +229,36 @@ impl CloudFormation {
         Ok(Arc::new(listed))
     }
 
+    /// A change set with all its changes, and with their values if those are asked for.
+    async fn change_set(
+        &self,
+        access: &Access,
+        stack: &str,
+        name_or_arn: &str,
+        with_values: bool,
+    ) -> Result<ChangeSet, TargetError> {
+        let mut changes = Vec::new();
+        let mut next = None;
+        for _ in 0..MAX_CHANGE_PAGES {
+            let page = self
+                .call(access, Operation::DescribeChangeSet, |client| {
+                    let call = client.describe_change_set().stack_name(stack).change_set_name(name_or_arn);
+                    let call = call.set_include_property_values(with_values.then_some(true));
+                    call.set_next_token(next.take()).send()
+                })
+                .await?;
+            changes.extend(page.changes().iter().filter_map(answers::change));
+            next = page.next_token().filter(|token| !token.is_empty()).map(str::to_owned);
+            if next.is_none() {
+                return answers::change_set(&page, changes);
+            }
+        }
+        Err(TargetError::unavailable(
+            "TooManyPages",
+            format!("change set {name_or_arn} did not end within {MAX_CHANGE_PAGES} pages"),
+        ))
+    }
+
     /// The client of a session in a region, made once: the SDK puts a client together from hundreds of parts.
     fn client(&self, session: &Session, region: &Region) -> Guarded<Client> {
         let credentials = &session.credentials;
@@ -340,27 +372,34 @@ impl Target for CloudFormation {
         stack: &'a str,
         name_or_arn: &'a str,
     ) -> Answer<'a, ChangeSet> {
+        Box::pin(self.change_set(access, stack, name_or_arn, false))
+    }
+
+    fn describe_changes<'a>(
+        &'a self,
+        access: &'a Access,
+        stack: &'a str,
+        name_or_arn: &'a str,
+    ) -> Answer<'a, ChangeSet> {
+        Box::pin(self.change_set(access, stack, name_or_arn, true))
+    }
+
+    fn declared<'a>(&'a self, access: &'a Access, stack: &'a str) -> Answer<'a, Declared> {
         Box::pin(async move {
-            let mut changes = Vec::new();
-            let mut next = None;
-            for _ in 0..MAX_CHANGE_PAGES {
-                let page = self
-                    .call(access, Operation::DescribeChangeSet, |client| {
-                        let call =
-                            client.describe_change_set().stack_name(stack).change_set_name(name_or_arn);
-                        call.set_next_token(next.take()).send()
-                    })
-                    .await?;
-                changes.extend(page.changes().iter().filter_map(answers::change));
-                next = page.next_token().filter(|token| !token.is_empty()).map(str::to_owned);
-                if next.is_none() {
-                    return answers::change_set(&page, changes);
-                }
-            }
-            Err(TargetError::unavailable(
-                "TooManyPages",
-                format!("change set {name_or_arn} did not end within {MAX_CHANGE_PAGES} pages"),
-            ))
+            let template = self
+                .call(access, Operation::GetTemplate, |client| {
+                    client.get_template().stack_name(stack).template_stage(TemplateStage::Original).send()
+                })
+                .await?;
+            let stacks = self
+                .call(access, Operation::DescribeStacks, |client| {
+                    client.describe_stacks().stack_name(stack).send()
+                })
+                .await?;
+            let Some(template) = template.template_body else {
+                return Err(answers::missing("GetTemplate", "TemplateBody"));
+            };
+            Ok(Declared { template, parameters: answers::parameters(&stacks) })
         })
     }
 

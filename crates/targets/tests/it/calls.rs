@@ -183,6 +183,56 @@ async fn a_change_set_is_described_with_all_its_pages() {
 }
 
 #[tokio::test]
+async fn changed_properties_are_told_with_their_values_to_whoever_asks_for_them() {
+    let stub = Stub::start().await;
+    let page = change_page(
+        "<member><Type>Resource</Type><ResourceChange><Action>Modify</Action>\
+         <LogicalResourceId>Topic</LogicalResourceId><ResourceType>AWS::SNS::Topic</ResourceType>\
+         <Scope><member>Properties</member></Scope><Details><member><Target><Attribute>Properties</Attribute>\
+         <Name>DisplayName</Name><Path>/Properties/DisplayName</Path><BeforeValue>canary</BeforeValue>\
+         <AfterValue></AfterValue></Target><CausingEntity>Name</CausingEntity></member>\
+         <member><Target><Attribute>Tags</Attribute></Target></member></Details></ResourceChange></member>",
+        "",
+    );
+    stub.assumable().reply("DescribeChangeSet", page);
+    let set = stub.target().await.describe_changes(&access(), "web", "a-1").await.expect("described");
+    let [name, tags] = &set.changes[0].details[..] else { panic!("two details: {set:?}") };
+    assert_eq!(name.property.as_deref(), Some("DisplayName"));
+    assert_eq!(name.path.as_deref(), Some("/Properties/DisplayName"));
+    assert_eq!((name.before.as_deref(), name.after.as_deref()), (Some("canary"), Some("")));
+    assert_eq!(name.cause.as_deref(), Some("Name"));
+    assert_eq!((&tags.property, &tags.before), (&None, &None));
+    assert!(stub.last().fields().contains("\nIncludePropertyValues=true\n"), "{}", stub.last().fields());
+    assert!(!format!("{set:?}").contains("canary"), "values may be secrets: {set:?}");
+}
+
+#[tokio::test]
+async fn what_a_stack_was_made_from_is_its_template_as_sent_and_its_parameters() {
+    let stub = Stub::start().await;
+    let parameters = "<Parameters><member><ParameterKey>Name</ParameterKey><ParameterValue>canary</ParameterValue></member>\
+         <member><ParameterKey>Odd</ParameterKey></member></Parameters>";
+    let stacks = format!(
+        "<Stacks><member><StackId>{STACK_ID}</StackId><StackName>web</StackName>\
+         <StackStatus>CREATE_COMPLETE</StackStatus>{parameters}</member></Stacks>"
+    );
+    stub.assumable()
+        .reply("GetTemplate", Reply::ok("GetTemplate", "<TemplateBody>Resources: {}</TemplateBody>"))
+        .reply("DescribeStacks", Reply::ok("DescribeStacks", &stacks));
+    let target = stub.target().await;
+    let declared = target.declared(&access(), STACK_ID).await.expect("declared");
+    assert_eq!(declared.template, "Resources: {}");
+    assert_eq!(declared.parameters, [("Name".to_owned(), "canary".to_owned())]);
+    assert!(!format!("{declared:?}").contains("canary"), "{declared:?}");
+    let fields = stub.requests()[1].fields();
+    assert_eq!(
+        fields,
+        format!("Action=GetTemplate\nStackName={STACK_ID}\nTemplateStage=Original\nVersion=2010-05-15")
+    );
+    stub.reply("GetTemplate", Reply::error(400, "ValidationError", "Stack with id web does not exist"));
+    assert_eq!(target.declared(&access(), "web").await, Err(TargetError::NotFound));
+}
+
+#[tokio::test]
 async fn a_change_set_that_never_ends_is_given_up() {
     let stub = Stub::start().await;
     stub.assumable();

@@ -97,7 +97,7 @@ pub(super) fn routes(forge: Forge) -> Router<Arc<Inner>> {
 type Named = Path<BTreeMap<String, String>>;
 
 /// The repository that a path names, or a refusal; for Azure DevOps, the organization.
-fn place(inner: &Inner, grant: &Grant, path: &BTreeMap<String, String>) -> Result<String, Response> {
+fn place(inner: &Inner, grant: &Grant, path: &BTreeMap<String, String>) -> Result<String, Box<Response>> {
     let of = |name: &str| path.get(name).cloned().unwrap_or_default();
     let (place, is_there) = match inner.forge {
         Forge::AzureDevOps => (of("organization"), true),
@@ -108,13 +108,13 @@ fn place(inner: &Inner, grant: &Grant, path: &BTreeMap<String, String>) -> Resul
         }
     };
     if !is_there {
-        return Err(inner.says(StatusCode::NOT_FOUND, "Not Found"));
+        return Err(Box::new(inner.says(StatusCode::NOT_FOUND, "Not Found")));
     }
     match (grant.hooks, inner.forge) {
         (true, _) => Ok(place),
         // Who may not manage them is told that there are none.
-        (false, Forge::GitHub) => Err(inner.says(StatusCode::NOT_FOUND, "Not Found")),
-        (false, _) => Err(inner.says(StatusCode::FORBIDDEN, "403 Forbidden")),
+        (false, Forge::GitHub) => Err(Box::new(inner.says(StatusCode::NOT_FOUND, "Not Found"))),
+        (false, _) => Err(Box::new(inner.says(StatusCode::FORBIDDEN, "403 Forbidden"))),
     }
 }
 
@@ -127,7 +127,7 @@ async fn list(
 ) -> Response {
     let place = match place(&inner, &grant, &path) {
         Ok(place) => place,
-        Err(refusal) => return refusal,
+        Err(refusal) => return *refusal,
     };
     let is_azure = inner.forge == Forge::AzureDevOps;
     let is_here = |hook: &&KnownHook| {
@@ -147,11 +147,11 @@ async fn create(
 ) -> Response {
     let place = match place(&inner, &grant, &path) {
         Ok(place) => place,
-        Err(refusal) => return refusal,
+        Err(refusal) => return *refusal,
     };
     let mut hook = match read(&inner, &place, &body) {
         Ok(hook) => hook,
-        Err(refusal) => return refusal,
+        Err(refusal) => return *refusal,
     };
     let mut memory = inner.memory();
     let is_there = memory.hooks.iter().any(|one| one.url == hook.url && one.events == hook.events);
@@ -174,11 +174,11 @@ async fn change(
 ) -> Response {
     let place = match place(&inner, &grant, &path) {
         Ok(place) => place,
-        Err(refusal) => return refusal,
+        Err(refusal) => return *refusal,
     };
     let hook = match read(&inner, &place, &body) {
         Ok(hook) => hook,
-        Err(refusal) => return refusal,
+        Err(refusal) => return *refusal,
     };
     let mut memory = inner.memory();
     let id = hook_id(&path);
@@ -198,7 +198,7 @@ async fn remove(
     method: Method,
 ) -> Response {
     if let Err(refusal) = place(&inner, &grant, &path) {
-        return refusal;
+        return *refusal;
     }
     let id = hook_id(&path);
     let mut memory = inner.memory();
@@ -230,7 +230,7 @@ async fn azure_repository(State(inner): State<Arc<Inner>>, Path(path): Named) ->
 }
 
 /// A webhook as a request describes it, or what the forge does not understand of it.
-fn read(inner: &Inner, place: &str, body: &[u8]) -> Result<KnownHook, Response> {
+fn read(inner: &Inner, place: &str, body: &[u8]) -> Result<KnownHook, Box<Response>> {
     let body: Value = serde_json::from_slice(body).unwrap_or_default();
     let text = |pointer: &str| body.pointer(pointer).and_then(Value::as_str).map(str::to_owned);
     let texts = |pointer: &str| {
@@ -272,5 +272,5 @@ fn read(inner: &Inner, place: &str, body: &[u8]) -> Result<KnownHook, Response> 
         }
         _ => None,
     };
-    found.ok_or_else(|| inner.misunderstands(format!("no webhook: {body}")))
+    found.ok_or_else(|| Box::new(inner.misunderstands(format!("no webhook: {body}"))))
 }

@@ -4,10 +4,12 @@
 //! **It is strict**: a path, a method or a body that its forge would not understand, and a missing header that it wants,
 //! fails the test that asked, when the double is dropped.
 //!
-//! What is asked for is in a file for each topic: its routes are added in [`routes`], and what it remembers to [`Memory`].
+//! What is asked for is in a file for each topic: its routes are added in `routes`, and what it remembers to `Memory`.
 
 mod accounts;
 mod hooks;
+mod pulls;
+mod statuses;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -27,6 +29,8 @@ use syncline_forges::rest::{Endpoint, Endpoints};
 use crate::git_host::{GitHost, Halved, Lost};
 
 pub use hooks::KnownHook;
+pub use pulls::{KnownComment, KnownPull};
+pub use statuses::{KnownDeployment, KnownStatus};
 
 /// What a forge does with the next request instead of what it should, or after it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,6 +62,10 @@ pub(crate) struct Memory {
     grants: BTreeMap<String, Grant>,
     repositories: BTreeSet<String>,
     pub(crate) hooks: Vec<KnownHook>,
+    pub(crate) pulls: Vec<KnownPull>,
+    pub(crate) comments: Vec<KnownComment>,
+    pub(crate) statuses: Vec<KnownStatus>,
+    pub(crate) deployments: Vec<KnownDeployment>,
     /// Each with the method that it waits for, if it waits for one.
     faults: VecDeque<(Option<Method>, Fault)>,
     asked: Vec<String>,
@@ -298,6 +306,8 @@ fn routes(inner: &Arc<Inner>) -> Router {
     Router::new()
         .merge(accounts::routes(inner.forge))
         .merge(hooks::routes(inner.forge))
+        .merge(pulls::routes(inner.forge))
+        .merge(statuses::routes(inner.forge))
         .fallback(unknown)
         .method_not_allowed_fallback(unknown)
         .layer(axum::middleware::from_fn_with_state(Arc::clone(inner), received))

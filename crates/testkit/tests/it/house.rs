@@ -18,9 +18,13 @@ use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
 use syncline::running;
 use syncline_cloudformation_sim::{Settings, Simulator};
 use syncline_seams::{Clock, Outside, SystemClock};
-use syncline_store::{Change, CredentialRow, Owner, Scope, Store, StoreError};
+use syncline_store::{
+    Change, CreateNotificationTarget, CredentialRow, NewNotificationTarget, Owner, Scope, Store, StoreError,
+    TargetKind, notification_target_owner,
+};
 use syncline_testkit::git_host::GitHost;
 use syncline_testkit::plans::Deadly;
+use syncline_testkit::receiver::Receiver;
 use syncline_testkit::repository::Repository;
 use syncline_testkit::world::{ACCOUNT, REGION, ROLE};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
@@ -155,6 +159,30 @@ impl Neighbourhood {
         let mut house = self.configured_house().await;
         house.simulate(Duration::from_millis(50)).await;
         house
+    }
+
+    /// Somebody who is told of the changed statuses of a house, and takes only what is signed for them.
+    pub(crate) async fn listener(&self, house: &House) -> Receiver {
+        const KEY: &str = "whsec_c29tZWJvZHkncyBrZXk=";
+        let name = house.directory.file_name().expect("a name").to_string_lossy().into_owned();
+        let receiver = Receiver::on(&self._git, Arc::new(SystemClock), &name);
+        receiver.expect_key(KEY);
+        let store = house.store().await;
+        let owner = notification_target_owner(&name);
+        let owner = Owner { account: ACCOUNT, arn: &owner };
+        let secret = serde_json::json!({ "url": receiver.url(), "key": KEY }).to_string();
+        let new = NewNotificationTarget {
+            id: name.clone(),
+            name,
+            kind: TargetKind::Webhook,
+            shown: String::new(),
+            sealed: store.keyring().seal(&owner, secret.as_bytes()).expect("sealed"),
+            syncs: Some(vec![STACK.to_owned()]),
+            statuses: None,
+        };
+        let made = store.create_notification_target(&scope(), new, 1, Change::unrecorded()).await;
+        assert!(matches!(made.expect("stored"), CreateNotificationTarget::Created(_)));
+        receiver
     }
 
     async fn house_like(&self, model: &Path) -> House {

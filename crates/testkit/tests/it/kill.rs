@@ -68,16 +68,32 @@ const SPECIAL: &[(Story, &str)] = &[
     (Story::TokenRefused, "store.record_credential"),
     (Story::CacheBroken, "store.record_read_trouble"),
     (Story::Create, "store.sequence_audit"),
+    (Story::Told, "notification.send"),
+    (Story::Told, "store.record_sent"),
+    (Story::ToldAgain, "store.record_unsent"),
 ];
 
 /// The points that no sync passes: requests of the API, each one commit that is the whole request, and starts.
 const ELSEWHERE: &[&str] = &[
     // Asked for many stacks in progress, and to no effect.
     "cloudformation.ListStacks",
+    // Of previews, as are those of pull requests.
+    "cloudformation.GetTemplate",
+    "forges.commit",
+    "forges.create_comment",
     "forges.create_hook",
     "forges.delete_hook",
+    "forges.create_deployment",
+    "forges.find_deployment",
+    "forges.list_comments",
     "forges.list_hooks",
+    "forges.list_pulls",
+    "forges.merge_base",
+    "forges.pull",
     "forges.repository",
+    "forges.update_comment",
+    "forges.set_commit_status",
+    "forges.set_deployment_status",
     "forges.update_hook",
     "forges.whoami",
     "keyring.command",
@@ -90,12 +106,14 @@ const ELSEWHERE: &[&str] = &[
     "store.create_connection",
     "store.create_host",
     "store.create_link",
+    "store.create_notification_target",
     "store.create_user",
     "store.delete_access_key",
     "store.delete_configuration",
     "store.delete_connection",
     "store.delete_host",
     "store.delete_link",
+    "store.delete_notification_target",
     "store.delete_policy",
     "store.delete_user",
     "store.finish_rotation",
@@ -104,6 +122,12 @@ const ELSEWHERE: &[&str] = &[
     "store.probe",
     "store.put_policy",
     "store.record_root_account",
+    "store.record_preview_change_set",
+    "store.record_preview_phase",
+    "store.record_preview_plan",
+    "store.record_preview_told",
+    "store.record_preview_trouble",
+    "store.record_pull_request",
     "store.record_unchanged",
     "store.replay_delivery",
     "store.reseal_secrets",
@@ -120,6 +144,7 @@ const ELSEWHERE: &[&str] = &[
     "store.update_configuration",
     "store.update_host",
     "store.update_link",
+    "store.want",
     "sts.GetCallerIdentity",
 ];
 
@@ -253,7 +278,7 @@ fn sources_of(crates: &[&str]) -> Vec<(PathBuf, String)> {
 
 /// Every name of a fault point in the product's sources, of the form `"store.open_attempt"`.
 fn points_in_sources() -> BTreeSet<String> {
-    let point = r#""((?:store|git|cloudformation|sts|keyring)\.[A-Za-z_]+)""#;
+    let point = r#""((?:store|git|cloudformation|sts|keyring|notification)\.[A-Za-z_]+)""#;
     let point = regex_lite::Regex::new(point).expect("a pattern");
     let sources = sources_of(&["git", "store", "syncline", "targets"]);
     // Events of forges have names such as `git.push`: there, only their own points are looked for.

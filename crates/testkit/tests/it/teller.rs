@@ -1,10 +1,15 @@
 //! Tells stories in which a server dies: a commit is pushed while no server runs, a server starts and dies at
 //! one passing of a fault point, another one starts, and everything must be as if nothing had happened.
 
+use std::time::Duration;
+
 use aws_sdk_codeconnections::types::ResourceSyncStatus;
 use syncline_cloudformation_sim::{CallFault, ResourceVerb, Times};
+use syncline_seams::{Clock as _, SystemClock};
+use syncline_testkit::forge;
 use syncline_testkit::git_host::Fault;
 use syncline_testkit::plans::Deadly;
+use syncline_testkit::receiver::Receiver;
 use syncline_testkit::world::{ACCOUNT, REGION};
 
 use crate::house::{House, Neighbourhood, STACK, deployment, ends_at, patience, within};
@@ -37,6 +42,10 @@ pub(crate) enum Story {
     TokenRefused,
     /// The commit cannot be kept in the cache.
     CacheBroken,
+    /// Somebody is told of changed statuses.
+    Told,
+    /// Somebody is told of changed statuses, and takes the first only when it is told again.
+    ToldAgain,
 }
 
 impl Story {
@@ -60,6 +69,8 @@ pub(crate) struct Teller {
     name: String,
     /// The commits that failed in it.
     failed: Vec<String>,
+    /// Who is told of changed statuses in this story.
+    listener: Option<Receiver>,
 }
 
 /// A house before the server starts that is to die in it.
@@ -76,17 +87,27 @@ impl Teller {
         let server = settled.start(&around, None).await.expect("nothing ends it");
         within("the first sync", server.settles_at(&around.first)).await;
         server.kill().await;
-        Self { around, settled, told: 0, name: "first".to_owned(), failed: Vec::new() }
+        Self { around, settled, told: 0, name: "first".to_owned(), failed: Vec::new(), listener: None }
     }
 
     /// Tells a story in which the server dies at `deadly`, if that is passed at all. Answers whether it was,
     /// and everything that the first server passed.
     pub(crate) async fn tell(&mut self, story: Story, deadly: Option<&Deadly>) -> (bool, Vec<String>) {
         self.told += 1;
+        self.listener = None;
         let fresh;
         let scene = match story {
             Story::Create => {
                 fresh = self.around.configured_house().await;
+                self.first_commit(&fresh).await
+            }
+            Story::Told | Story::ToldAgain => {
+                fresh = self.around.configured_house().await;
+                let listener = self.around.listener(&fresh).await;
+                if story == Story::ToldAgain {
+                    listener.fail(forge::Fault::Status(500, &[], "not now"));
+                }
+                self.listener = Some(listener);
                 self.first_commit(&fresh).await
             }
             Story::Superseded | Story::ChangeSetDeleted => {
@@ -212,19 +233,37 @@ impl Teller {
         if story == Story::Deleted {
             server.create_sync(&self.around.link).await.expect("a sync configuration again");
         }
+        let ends = async {
+            ends_at(&server.client, head, story.ending()).await;
+            self.is_told().await;
+        };
         let settled = tokio::select! {
-            () = ends_at(&server.client, head, story.ending()) => true,
+            () = ends => true,
             () = patience() => false,
         };
         server.kill().await;
         assert!(settled, "{story:?} after {deadly:?}: {:?}\n{}", attempts(house).await, house.log());
         check_history(&before, &attempts(house).await);
+        if let Some(listener) = &self.listener {
+            let statuses: Vec<_> =
+                listener.taken().iter().map(|body| body["data"]["status"].to_string()).collect();
+            let expected = ["\"INITIATED\"", "\"IN_PROGRESS\"", "\"SUCCEEDED\""];
+            assert_eq!(statuses, expected, "{story:?} after {deadly:?}: each once and in order");
+        }
         if story == Story::Failing {
             check_failed(house, head).await;
             self.mend(house, head).await;
         } else {
             let executed = story != Story::NothingToDo;
             check(house, &Expected { head, name, executed, failed: &[] }).await;
+        }
+    }
+
+    /// Waits until whoever listens has taken three changes, or more.
+    async fn is_told(&self) {
+        let Some(listener) = &self.listener else { return };
+        while listener.taken().len() < 3 {
+            SystemClock.sleep(Duration::from_millis(10)).await;
         }
     }
 

@@ -2,14 +2,15 @@
 
 use std::sync::Arc;
 
+use syncline_forges::Forge;
 use syncline_store::{
     ConnectionStatus, CreateLink, DeleteLink, Link, LinkChange, NewLink, Scope, UpdateLink,
 };
 use syncline_wire::{
     CreateRepositoryLinkInput, CreateRepositoryLinkOutput, DeleteRepositoryLinkInput,
     DeleteRepositoryLinkOutput, ErrorCode, GetRepositoryLinkInput, GetRepositoryLinkOutput,
-    ListRepositoryLinksInput, ListRepositoryLinksOutput, RepositoryLinkInfo, UpdateRepositoryLinkInput,
-    UpdateRepositoryLinkOutput,
+    ListRepositoryLinksInput, ListRepositoryLinksOutput, ProviderType, RepositoryLinkInfo,
+    UpdateRepositoryLinkInput, UpdateRepositoryLinkOutput,
 };
 use uuid::Uuid;
 
@@ -17,6 +18,7 @@ use super::arns::{arn, id_in_scope};
 use super::paging::Listing;
 use super::{Answer, ApiError, Call, stored, tags};
 use crate::server::hooks::Departing;
+use crate::worker::clone_url;
 
 pub(in crate::server) fn not_found(id: &str) -> ApiError {
     ApiError::not_found("repository link", id)
@@ -60,6 +62,12 @@ pub(in crate::server) async fn create_repository_link(
     syncline_git::RemoteUrl::of_repository("https://host", &input.owner_id, &input.repository_name)
         .map_err(|error| ApiError::invalid_input(format!("OwnerId and RepositoryName: {error}")))?;
     let tags = tags::to_store(input.tags.as_ref(), ApiError::invalid_input)?;
+    if let Some(connection) = call.front.store.connection(&call.scope, connection_id).await?
+        && connection.provider_type == ProviderType::AzureDevOps.as_str()
+    {
+        let place = clone_url(Forge::AzureDevOps, "https://host", &input.owner_id, &input.repository_name);
+        place.map_err(|error| ApiError::invalid_input(format!("OwnerId and RepositoryName: {error}")))?;
+    }
     let new = NewLink {
         id: Uuid::new_v4().to_string(),
         service: call.service.signing_name().to_owned(),

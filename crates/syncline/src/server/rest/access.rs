@@ -264,7 +264,10 @@ pub(super) fn exposed<S: Serializer>(secret: &Secret, serializer: S) -> Result<S
     serializer.serialize_str(secret.expose())
 }
 
-fn exposed_if_any<S: Serializer>(secret: &Option<Secret>, serializer: S) -> Result<S::Ok, S::Error> {
+pub(super) fn exposed_if_any<S: Serializer>(
+    secret: &Option<Secret>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
     secret.as_ref().map(Secret::expose).serialize(serializer)
 }
 

@@ -6,6 +6,8 @@ mod audit;
 mod connections;
 mod deliveries;
 mod keyring;
+mod notifications;
+mod outbox;
 mod suspensions;
 mod syncs;
 mod webhooks;
@@ -49,6 +51,10 @@ pub(super) fn routes(front: &Arc<Front>) -> Router<Arc<Front>> {
         .route("/deliveries", get(deliveries::list))
         .route("/deliveries/{id}", get(deliveries::show))
         .route("/deliveries/{id}/replay", post(deliveries::replay))
+        .route("/notification-targets", get(notifications::list).post(notifications::create))
+        .route("/notification-targets/{name}", axum::routing::delete(notifications::delete))
+        .route("/notification-targets/{name}/test", post(notifications::test))
+        .route("/outbox", get(outbox::list))
         .route("/account", get(syncs::account))
         .nest("/accounts/{account}", access::routes())
         .route("/audit", get(audit::list))
@@ -154,6 +160,8 @@ enum Resource {
     Link(String),
     /// What was delivered to a webhook: `arn:aws:syncline:<region>:<account>:delivery/<id>`.
     Delivery(String),
+    /// A notification target: `arn:aws:syncline:<region>:<account>:notification-target/<name>`.
+    NotificationTarget(String),
 }
 
 impl Resource {
@@ -175,6 +183,9 @@ impl Resource {
                     .tags_of(Some(Tagged::Link(id.clone())))
             }
             Self::Delivery(id) => Need::new(action, arn(scope, "syncline", "delivery", id)),
+            Self::NotificationTarget(name) => {
+                Need::new(action, arn(scope, "syncline", "notification-target", name))
+            }
         }
     }
 }

@@ -112,7 +112,10 @@ async fn every_example_of_github_s_goes_through_the_receiver() {
         }
         if example.event == "pull_request" {
             pull_requests += 1;
-            assert_eq!(shown["reason"], "a pull request, which this version does not preview", "{told}");
+            assert_eq!(
+                shown["reason"], "no sync of this repository has PullRequestComment ENABLED",
+                "{told}"
+            );
         }
         woken += usize::from(expect == "WOKE");
         pings += usize::from(expect == "PING");

@@ -46,7 +46,13 @@ pub(super) async fn followed(client: Client<'_>, provider_type: &str, name: &str
     };
     let connection = text(&client.ok("CreateConnection", input).await, "/ConnectionArn");
     authorize(client.server, client.key, &connection).await;
-    let link = link(client, &connection, name).await;
+    let link = match provider_type {
+        "AzureDevOps" => {
+            let input = json!({"ConnectionArn": connection, "OwnerId": "acme/shop", "RepositoryName": name});
+            text(&client.ok("CreateRepositoryLink", input).await, "/RepositoryLinkInfo/RepositoryLinkId")
+        }
+        _ => link(client, &connection, name).await,
+    };
     let role = format!("arn:aws:iam::{}:role/deploy", client.key.account);
     client.ok("CreateSyncConfiguration", but(sync_input(&link, name), json!({"RoleArn": role}))).await;
     at_rest(client.server).await;
@@ -185,7 +191,8 @@ async fn every_forge_s_push_makes_the_branch_due_that_it_names() {
         let name = provider_type.to_lowercase();
         let link = followed(client, provider_type, &name).await;
         let (hook, answer) = hook(client, &link, Value::Null).await;
-        assert_eq!(answer["repository"], format!("acme/{name}"));
+        let owner = if provider_type == "AzureDevOps" { "acme/shop" } else { "acme" };
+        assert_eq!(answer["repository"], format!("{owner}/{name}"));
         assert_eq!(answer["previousSecretUntil"], Value::Null);
         assert!(answer["events"].as_array().is_some_and(|events| !events.is_empty()), "{answer}");
         assert!(text(&answer, "/note").contains("--public-url is not set"));
@@ -345,7 +352,7 @@ async fn a_url_begins_with_what_the_operator_says() {
     let url = text(&reply.value, "/url");
     assert!(url.starts_with("https://example.com/sync/webhooks/"), "{url}");
     assert_eq!(reply.value.get("note"), None);
-    assert_eq!(reply.value["events"], json!(["push"]));
+    assert_eq!(reply.value["events"], json!(["push", "pull_request"]));
 }
 
 #[tokio::test]

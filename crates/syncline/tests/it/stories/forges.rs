@@ -251,6 +251,14 @@ async fn a_token_of_azure_devops_is_tried_at_the_organization_that_is_named() {
         assert_eq!(status, 400, "{answer}");
         assert!(answer["message"].as_str().is_some_and(|message| message.contains(words)), "{answer}");
     }
+    let scene = Scene::of(azure, World::start().await).await;
+    scene.authorize(CANARY).await;
+    for owner in ["acme", "acme/shop/more"] {
+        let link = scene.world.client.create_repository_link().connection_arn(&scene.connection);
+        let refused = link.owner_id(owner).repository_name("infra").send().await.expect_err(owner);
+        let refused = refused.into_service_error().to_string();
+        assert!(refused.contains("<organization>/<project>"), "{refused}");
+    }
     let github = Provider { given: &[("organization", "acme")], ..named("GitHub") };
     let scene = Scene::of(github, World::start().await).await;
     let (status, answer) = scene.authorize(CANARY).await;

@@ -1,0 +1,325 @@
+//! Previews: what the merge of a pull request would do to a sync's stack, and how far finding it out has come.
+//!
+//! **Architecture Invariant:** only the holder of the sync's claim writes how far a preview has come, and has its comment
+//! written: in the same transaction, as a wanted thing of the outbox.
+
+use serde::{Deserialize, Serialize};
+use syncline_model::preview::{Phase, Recorded, Want};
+use syncline_model::sync::{AttemptStatus, EventKind, Revision};
+
+use crate::outbox::{OutboxKind, Wanted};
+use crate::sql::{Row, Tx, params, to_json};
+use crate::work::{self, Claim};
+use crate::{Scope, Store, StoreError, StoreResult, events, outbox, pulls};
+
+/// Where the files of a preview are read: as the merge would have them.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Sources {
+    /// The deployment file's path.
+    pub config_file: String,
+    /// The commit that it is read at.
+    pub config_commit: String,
+    /// The commit that the template is read at.
+    pub template_commit: String,
+    /// Files that were changed on both sides.
+    pub both_changed: Vec<String>,
+}
+
+/// A preview that is not finished, and what must be known to decide its next step.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Preview {
+    /// Its id: its change sets are named after it.
+    pub id: String,
+    /// The repository link's id.
+    pub link_id: String,
+    /// The forge's number of the pull request.
+    pub pull_request: i64,
+    /// The commit at its head.
+    pub head_sha: String,
+    /// What the files would be.
+    pub inputs: String,
+    /// Where they are read.
+    pub sources: Sources,
+    /// The current role of the sync.
+    pub sync_role_arn: String,
+    /// Since when its phase is what it is, in milliseconds since the Unix epoch.
+    pub phase_since_ms: i64,
+    /// Counts its change sets.
+    pub plan_number: i64,
+    /// The stack and role of the current change set.
+    pub planned_with: Option<(String, String)>,
+    /// The current change set's ARN, once it was seen.
+    pub change_set_arn: Option<String>,
+    /// The newest comment.
+    pub comment: Option<String>,
+    /// Failed outside calls in a row.
+    pub failures: i64,
+    /// Nothing is done before this, in milliseconds since the Unix epoch.
+    pub due_at_ms: i64,
+    /// The change set that the sync had executed last when the comment was made.
+    pub made_on: Option<String>,
+    /// What decisions are made from.
+    pub recorded: Recorded,
+}
+
+impl Preview {
+    /// The name of the current change set, and its token.
+    #[must_use]
+    pub fn change_set_name(&self) -> String {
+        format!("{}-{}", self.id, self.plan_number)
+    }
+}
+
+/// What a step of a preview changes; what is `None` stays.
+#[derive(Debug, Clone, Default)]
+pub struct PreviewProgress {
+    /// The new phase.
+    pub phase: Option<Phase>,
+    /// A change set is asked for: what for, of which stack, by which role. Counts the plan number up.
+    pub planned: Option<(i64, String, String)>,
+    /// The change set's ARN.
+    pub change_set_arn: Option<String>,
+    /// What is told.
+    pub told: Option<Told>,
+    /// Failed outside calls in a row.
+    pub failures: Option<i64>,
+    /// Nothing is done before this, in milliseconds since the Unix epoch.
+    pub due_at_ms: Option<i64>,
+}
+
+/// What is told of a preview.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Told {
+    /// The comment.
+    pub comment: String,
+    /// What of it was wanted; `None` if it is only a word in between.
+    pub done: Option<Done>,
+}
+
+/// What of a preview is told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Done {
+    /// What was wanted.
+    pub seq: i64,
+    /// What the comment tells.
+    pub want: Want,
+    /// The change set that the sync had executed last.
+    pub made_on: Option<String>,
+}
+
+/// What an attempt came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewestAttempt {
+    /// How far it has come.
+    pub status: AttemptStatus,
+    /// Its commit.
+    pub commit: String,
+    /// What its last event is about, that it failed aside.
+    pub why: Option<EventKind>,
+}
+
+const COLUMNS: &str = "v.id, r.link_id, r.number, v.head_sha, v.inputs, v.sources, s.role_arn, v.phase_since_ms, v.plan_number,
+    v.stack, v.role_arn, v.change_set_arn, v.comment, v.failures, v.due_at_ms, v.made_on, v.want, v.wanted_seq, v.done_seq,
+    v.planned_seq, v.phase,
+    CASE WHEN s.considered_generation = s.generation AND s.considered_seq >= coalesce(v.merged_seq, 0) THEN 1 ELSE 0 END";
+
+fn from_row(row: &mut Row) -> StoreResult<Preview> {
+    let (id, link_id, pull_request) = (row.text()?, row.text()?, row.int()?);
+    let (head_sha, inputs, sources, sync_role_arn) = (row.text()?, row.text()?, row.json()?, row.text()?);
+    let (phase_since_ms, plan_number) = (row.int()?, row.int()?);
+    let planned_with = row.opt_text()?.zip(row.opt_text()?);
+    let (change_set_arn, comment) = (row.opt_text()?, row.opt_text()?);
+    let (failures, due_at_ms, made_on) = (row.int()?, row.int()?, row.opt_text()?);
+    let recorded = Recorded {
+        want: row.parsed(Want::from_text)?,
+        wanted: row.int()?,
+        done: row.int()?,
+        planned: row.int()?,
+        phase: row.parsed(Phase::from_text)?,
+        change_set_seen: change_set_arn.is_some(),
+        merge_considered: row.int()? == 1,
+    };
+    Ok(Preview {
+        id,
+        link_id,
+        pull_request,
+        head_sha,
+        inputs,
+        sources,
+        sync_role_arn,
+        phase_since_ms,
+        plan_number,
+        planned_with,
+        change_set_arn,
+        comment,
+        failures,
+        due_at_ms,
+        made_on,
+        recorded,
+    })
+}
+
+/// Forgets the previews of a sync that is forgotten.
+pub(crate) fn forget(tx: &Tx<'_>, sync_id: &str) -> StoreResult<()> {
+    tx.execute("DELETE FROM preview WHERE sync_id = $1", params![sync_id])?;
+    Ok(())
+}
+
+impl Store {
+    /// The previews of a sync that are not finished, by the numbers of their pull requests.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn previews(&self, sync_id: &str) -> StoreResult<Vec<Preview>> {
+        let sync_id = sync_id.to_owned();
+        self.read(move |tx| {
+            let sql = format!(
+                "SELECT {COLUMNS} FROM preview v JOIN pull_request r ON r.id = v.pull_request_id
+                   JOIN sync_configuration s ON s.id = v.sync_id
+                  WHERE v.sync_id = $1 AND v.live = 1 ORDER BY r.number, v.id"
+            );
+            tx.rows(&sql, params![&sync_id])?.iter_mut().map(from_row).collect()
+        })
+        .await
+    }
+
+    /// Records how far a preview has come, under the claim of its sync.
+    ///
+    /// # Errors
+    /// [`StoreError::Stale`] if the claim was lost, or the preview is gone.
+    pub async fn record_preview(
+        &self,
+        point: &'static str,
+        claim: &Claim,
+        id: &str,
+        progress: PreviewProgress,
+    ) -> StoreResult<()> {
+        let (claim, id) = (claim.clone(), id.to_owned());
+        self.write(point, move |tx| {
+            work::fence(tx, &claim)?;
+            let now_ms = tx.now_ms();
+            let PreviewProgress { phase, planned, change_set_arn, told, failures, due_at_ms } = progress;
+            let is_planned = planned.is_some();
+            let (planned, stack, role_arn) = match planned {
+                Some((seq, stack, role_arn)) => (Some(seq), Some(stack), Some(role_arn)),
+                None => (None, None, None),
+            };
+            let changed = tx.execute(
+                "UPDATE preview SET
+                     phase = coalesce($3, phase), phase_since_ms = CASE WHEN $3 IS NULL THEN phase_since_ms ELSE $4 END,
+                     plan_number = plan_number + $5, planned_seq = coalesce($6, planned_seq),
+                     wanted_seq = CASE WHEN $6 > wanted_seq THEN $6 ELSE wanted_seq END,
+                     stack = coalesce($7, stack), role_arn = coalesce($8, role_arn),
+                     change_set_arn = CASE WHEN $5 = 1 THEN NULL ELSE coalesce($9, change_set_arn) END,
+                     failures = coalesce($10, failures), due_at_ms = coalesce($11, due_at_ms)
+                   WHERE id = $1 AND sync_id = $2",
+                params![
+                    &id,
+                    &claim.id,
+                    phase.map(Phase::as_str),
+                    now_ms,
+                    i64::from(is_planned),
+                    planned,
+                    stack,
+                    role_arn,
+                    change_set_arn,
+                    failures,
+                    due_at_ms
+                ],
+            )?;
+            if changed == 0 {
+                return Err(StoreError::Stale(format!("preview {id}")));
+            }
+            if let Some(told) = told {
+                tell(tx, &id, &told)?;
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    /// What the newest attempt of a sync came to.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn newest_attempt(&self, sync_id: &str) -> StoreResult<Option<NewestAttempt>> {
+        let sync_id = sync_id.to_owned();
+        self.read(move |tx| {
+            let sql = "SELECT status, target_revision, events FROM attempt WHERE sync_id = $1 ORDER BY number DESC LIMIT 1";
+            let Some(mut row) = tx.row(sql, params![&sync_id])? else { return Ok(None) };
+            let status = row.parsed(AttemptStatus::from_text)?;
+            let revision: Revision = row.json()?;
+            let events = events::read(&row.text()?)?;
+            let why = events.iter().rev().map(|event| event.kind).find(|kind| *kind != EventKind::Failed);
+            Ok(Some(NewestAttempt { status, commit: revision.sha, why }))
+        })
+        .await
+    }
+
+    /// Whether a claimed piece of work was woken since it was claimed.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn is_woken(&self, claim: &Claim) -> StoreResult<bool> {
+        let claim = claim.clone();
+        self.read(move |tx| {
+            let sql = "SELECT count(*) FROM work WHERE id = $1 AND wake_seq <> $2";
+            Ok(tx.count(sql, params![&claim.id, claim.wake_seq()])? > 0)
+        })
+        .await
+    }
+}
+
+/// What a comment of the outbox says, and where.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CommentDocument {
+    /// The repository link's id.
+    pub link_id: String,
+    /// The forge's number of the pull request.
+    pub pull_request: i64,
+    /// The sync configuration's id.
+    pub sync_id: String,
+    /// What it says; its hidden marker is in it.
+    pub body: String,
+}
+
+/// Has the outbox write the comment of a preview, if its link is still there.
+fn put_comment(tx: &mut Tx<'_>, id: &str, body: &str) -> StoreResult<()> {
+    let found = tx.row(
+        "SELECT r.link_id, r.number, v.sync_id, l.account_id, l.region FROM preview v
+           JOIN pull_request r ON r.id = v.pull_request_id JOIN repository_link l ON l.id = r.link_id WHERE v.id = $1",
+        params![id],
+    )?;
+    let Some(mut row) = found else { return Ok(()) };
+    let document = CommentDocument {
+        link_id: row.text()?,
+        pull_request: row.int()?,
+        sync_id: row.text()?,
+        body: body.to_owned(),
+    };
+    let scope = Scope {
+        account: row.text()?.parse().map_err(|error| StoreError::Corrupt(format!("{error}")))?,
+        region: row.text()?.parse().map_err(|error| StoreError::Corrupt(format!("{error}")))?,
+    };
+    let Some(endpoint) = pulls::endpoint(tx, &document.link_id)? else { return Ok(()) };
+    let subject = format!("{} {} {}", document.link_id, document.pull_request, document.sync_id);
+    let wanted =
+        Wanted { kind: OutboxKind::Comment, subject, scope, endpoint, document: to_json(&document)? };
+    outbox::put(tx, &wanted)
+}
+
+/// Writes what is told, and that it is. The end of a preview is told once.
+fn tell(tx: &mut Tx<'_>, id: &str, told: &Told) -> StoreResult<()> {
+    put_comment(tx, id, &told.comment)?;
+    tx.execute("UPDATE preview SET comment = $2 WHERE id = $1", params![id, &told.comment])?;
+    if let Some(done) = &told.done {
+        tx.execute(
+            "UPDATE preview SET done_seq = $2, made_on = $3, wanted_seq = CASE WHEN $2 > wanted_seq THEN $2 ELSE wanted_seq END,
+                 want = CASE WHEN $2 >= wanted_seq THEN $4 ELSE want END, failures = 0, due_at_ms = 0,
+                 live = CASE WHEN $4 <> 'CHANGES' AND $2 >= wanted_seq AND phase = 'IDLE' THEN 0 ELSE 1 END
+               WHERE id = $1",
+            params![id, done.seq, done.made_on.as_deref(), done.want.as_str()],
+        )?;
+    }
+    Ok(())
+}

@@ -1,0 +1,506 @@
+//! A preview's steps: what would the merge of a pull request change in a stack?
+//!
+//! **Architecture Invariant:** steps are taken under the sync's lease, where the sync itself has nothing to do, and never
+//! execute anything. Whoever wakes the sync interrupts the call that is in flight.
+
+use std::time::Duration;
+
+use syncline_forges::Forge;
+use syncline_forges::rest::segment;
+use syncline_model::plan::{AfterTrouble, Trouble, after_trouble, poll_delay_ms};
+use syncline_model::preview::comment::{self, Changes, Comment, Markdown, Merged, Subject, Tells};
+use syncline_model::preview::values::{Sight, custom_macros};
+use syncline_model::preview::{Look, Phase, Recorded, Seen, Step, Verdict, Want, look, next_step};
+use syncline_model::sync::{AttemptStatus, EventKind};
+use syncline_store::{
+    Claim, Done, LinkRecord, Preview, PreviewProgress, PreviewTold, StoreError, SyncRecord,
+};
+use syncline_targets::{Access, ChangeSet, ChangeSetKind, ChangeSetRequest, Declared, Stack, TargetError};
+use tracing::{debug, info};
+
+use super::Worker;
+use super::files::Files;
+use super::previewed::{change, resources, with_defaults, without_values};
+use super::remote::outage;
+use super::seen::{change_set_seen, says_no_updates, stack_seen};
+use super::sync::{Failure, Next};
+
+/// How often it is looked whether somebody wants the sync itself.
+const LOOK_FOR_WAKES: Duration = Duration::from_secs(1);
+/// How long a merge waits to be looked at again, in milliseconds: what syncs it wakes the sync as well.
+const AWAIT_MERGE_MS: i64 = 60_000;
+/// As often the deletion of a change set fails for a sync that is deleted; then it is left where it is.
+const MOST_FAILURES_OF_DELETED: i64 = 5;
+
+/// What of pull requests is previewed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Previews {
+    /// Those from forks.
+    pub forks: bool,
+    /// Templates that call macros other than AWS's own.
+    pub macros: bool,
+}
+
+/// A preview whose next step is to be taken.
+struct Turn<'a> {
+    claim: &'a Claim,
+    record: &'a SyncRecord,
+    preview: &'a Preview,
+    recorded: Recorded,
+    link: Option<LinkRecord>,
+}
+
+/// What was observed for a decision, with what its performance needs.
+#[derive(Default)]
+struct Observation {
+    files: Option<Files>,
+    /// Why the files cannot be used.
+    unusable: Option<Tells>,
+    stack: Option<Stack>,
+    change_set: Option<ChangeSet>,
+}
+
+/// What decisions are made from: a stack that was changed since, and a sync that is deleted, are something new to tell.
+fn recorded(preview: &Preview, record: &SyncRecord) -> Recorded {
+    let mut recorded = preview.recorded;
+    if record.recorded.deleted && recorded.want != Want::Off {
+        (recorded.want, recorded.wanted) = (Want::Off, recorded.wanted.max(recorded.done) + 1);
+    }
+    let is_told = recorded.wanted == recorded.done && recorded.want == Want::Changes;
+    // What the merge brought may be wanted still.
+    let newest = record.recorded.newest;
+    let waits = record.recorded.suspended || (record.recorded.desired != newest && !record.recorded.held);
+    recorded.merge_considered &= !waits || record.recorded.desired.is_none();
+    if is_told && preview.made_on != record.last_executed {
+        recorded.wanted += 1;
+    }
+    recorded
+}
+
+impl Worker {
+    /// Takes the next step of a sync's previews, which must have nothing to do itself.
+    pub(super) async fn preview(&self, claim: &Claim, record: &SyncRecord) -> Result<Next, StoreError> {
+        if !record.has_previews {
+            return Ok(Next::Rest);
+        }
+        let (mut next_ms, now_ms) = (None, self.clock.now_ms());
+        for preview in &self.store.previews(&claim.id).await? {
+            let recorded = recorded(preview, record);
+            if recorded.rests() {
+                continue;
+            }
+            // A merge that was considered meanwhile waits no longer.
+            let is_considered =
+                recorded.want == Want::Merged && recorded.merge_considered && preview.failures == 0;
+            if preview.due_at_ms > now_ms && !record.recorded.deleted && !is_considered {
+                next_ms = next_ms.into_iter().chain([preview.due_at_ms]).min();
+                continue;
+            }
+            let link = self.store.link_record(&preview.link_id).await?;
+            let turn = Turn { claim, record, preview, recorded, link };
+            // One change set at a time: the others wait.
+            return self.preview_step(&turn).await;
+        }
+        Ok(next_ms.map_or(Next::Rest, Next::At))
+    }
+
+    async fn preview_step(&self, turn: &Turn<'_>) -> Result<Next, StoreError> {
+        let step = async {
+            let (seen, observation) = self.observe_preview(turn).await?;
+            self.perform_preview(turn, next_step(&turn.recorded, &seen), observation).await
+        };
+        let taken = tokio::select! {
+            // In this order, so that what a simulation does follows from its seed.
+            biased;
+            taken = step => taken,
+            () = self.wanted(turn.claim) => {
+                // What became of the call is seen when the sync rests again. The claim is given back: with it goes the
+                // wake that was seen, which would interrupt everything that follows.
+                debug!(preview = turn.preview.id, "a preview is left for the sync itself");
+                return Ok(Next::At(self.clock.now_ms()));
+            }
+        };
+        match taken {
+            Ok(next) => Ok(next),
+            Err(Failure::Store(error)) => Err(error),
+            Err(Failure::Trouble(trouble)) => self.after_preview_trouble(turn, &trouble).await,
+        }
+    }
+
+    /// Ends when the sync was woken.
+    async fn wanted(&self, claim: &Claim) {
+        loop {
+            self.clock.sleep(LOOK_FOR_WAKES).await;
+            if self.store.is_woken(claim).await.unwrap_or(false) {
+                return;
+            }
+        }
+    }
+
+    async fn after_preview_trouble(&self, turn: &Turn<'_>, trouble: &Trouble) -> Result<Next, StoreError> {
+        let failures = turn.preview.failures + 1;
+        self.slow_down(turn.claim, trouble).await?;
+        if turn.record.recorded.deleted && failures >= MOST_FAILURES_OF_DELETED {
+            info!(preview = turn.preview.id, ?trouble, "a change set of a deleted sync is left where it is");
+            let gone = PreviewProgress { phase: Some(Phase::Idle), ..PreviewProgress::default() };
+            self.record_preview("store.record_preview_phase", turn, gone).await?;
+            return Ok(Next::Now);
+        }
+        let delay_ms = match after_trouble(trouble, turn.preview.failures, self.outside.jitter(), false) {
+            AfterTrouble::Retry { delay_ms, .. } => delay_ms,
+            AfterTrouble::Fail { .. } | AfterTrouble::GiveUp { .. } | AfterTrouble::ReadAgain { .. } => {
+                self.poll_interval_ms
+            }
+        };
+        debug!(preview = turn.preview.id, ?trouble, "a preview waits");
+        let due_ms = self.clock.now_ms() + delay_ms;
+        let progress = PreviewProgress {
+            failures: Some(failures),
+            due_at_ms: Some(due_ms),
+            ..PreviewProgress::default()
+        };
+        self.record_preview("store.record_preview_trouble", turn, progress).await?;
+        Ok(if turn.record.recorded.deleted { Next::At(due_ms) } else { Next::Now })
+    }
+
+    async fn record_preview(
+        &self,
+        point: &'static str,
+        turn: &Turn<'_>,
+        progress: PreviewProgress,
+    ) -> Result<(), StoreError> {
+        self.store.record_preview(point, turn.claim, &turn.preview.id, progress).await
+    }
+
+    async fn observe_preview(&self, turn: &Turn<'_>) -> Result<(Seen, Observation), Failure> {
+        let mut observation = Observation::default();
+        let seen = match look(&turn.recorded) {
+            Look::Nothing => Seen::Nothing,
+            Look::FilesAndStack => {
+                let sources = &turn.preview.sources;
+                let commits = (sources.config_commit.as_str(), sources.template_commit.as_str());
+                let link_id = &turn.preview.link_id;
+                match self.read_files_at(link_id, &sources.config_file, commits).await? {
+                    Ok(files) => {
+                        let macros = custom_macros(&files.parsed.to_json());
+                        if !macros.is_empty() && !self.previews.macros {
+                            observation.unusable = Some(Tells::Macros(macros));
+                            return Ok((Seen::Unusable, observation));
+                        }
+                        let access = self.access(turn, &turn.preview.sync_role_arn)?;
+                        observation.stack = self.previewed_stack(&access, turn).await?;
+                        observation.files = Some(files);
+                        Seen::Stack(stack_seen(observation.stack.as_ref()))
+                    }
+                    Err(Trouble::Refused { reason, .. } | Trouble::Gone { reason }) => {
+                        observation.unusable = Some(Tells::Unusable(without_values(&reason)));
+                        Seen::Unusable
+                    }
+                    Err(outage) => return Err(outage.into()),
+                }
+            }
+            Look::ChangeSet => {
+                let (access, stack) = self.planned_with(turn)?;
+                let name = change_set_ref(turn.preview);
+                let described = self.target.describe_change_set(&access, stack, &name).await;
+                observation.change_set = match described {
+                    Ok(change_set) => Some(change_set),
+                    Err(TargetError::NotFound) => None,
+                    Err(error) => return Err(trouble_of(&error).into()),
+                };
+                Seen::ChangeSet(change_set_seen(observation.change_set.as_ref()))
+            }
+        };
+        Ok((seen, observation))
+    }
+
+    async fn previewed_stack(&self, access: &Access, turn: &Turn<'_>) -> Result<Option<Stack>, Failure> {
+        match self.target.describe_stack(access, &turn.record.resource_name).await {
+            Ok(stack) => Ok(stack),
+            Err(TargetError::NotFound) => Ok(None),
+            Err(error) => Err(trouble_of(&error).into()),
+        }
+    }
+
+    async fn perform_preview(&self, turn: &Turn<'_>, step: Step, seen: Observation) -> Result<Next, Failure> {
+        let waited_ms = self.clock.now_ms() - turn.preview.phase_since_ms;
+        let soon = |waited_ms| Next::At(self.clock.now_ms() + poll_delay_ms(waited_ms));
+        match step {
+            Step::Rest => Ok(Next::Rest),
+            Step::Watch => {
+                // Seen at last, although the answer to the request was lost.
+                if let Some(change_set) = &seen.change_set
+                    && turn.preview.change_set_arn.is_none()
+                {
+                    self.record_made(turn, change_set.arn.clone()).await?;
+                }
+                Ok(soon(waited_ms))
+            }
+            Step::AwaitMerge => {
+                let progress = PreviewProgress {
+                    due_at_ms: Some(self.clock.now_ms() + AWAIT_MERGE_MS),
+                    told: self.told(turn, Tells::Merged(Merged::Waits), None),
+                    ..PreviewProgress::default()
+                };
+                self.record_preview("store.record_preview_told", turn, progress).await?;
+                Ok(Next::Now)
+            }
+            Step::Plan => {
+                let Some(files) = seen.files else { return Ok(Next::Now) };
+                let (role, stack) = (&turn.preview.sync_role_arn, &turn.record.resource_name);
+                let progress = PreviewProgress {
+                    phase: Some(Phase::Planning),
+                    planned: Some((turn.recorded.wanted, stack.clone(), role.clone())),
+                    ..PreviewProgress::default()
+                };
+                self.record_preview("store.record_preview_plan", turn, progress).await?;
+                let name = format!("{}-{}", turn.preview.id, turn.preview.plan_number + 1);
+                self.ask_for_change_set(turn, name, role, files).await
+            }
+            Step::AskAgain => {
+                let (_, role) = turn.preview.planned_with.clone().unwrap_or_default();
+                let sources = &turn.preview.sources;
+                let commits = (sources.config_commit.as_str(), sources.template_commit.as_str());
+                let files =
+                    self.read_files_at(&turn.preview.link_id, &sources.config_file, commits).await??;
+                self.ask_for_change_set(turn, turn.preview.change_set_name(), &role, files).await
+            }
+            Step::Tell(verdict) => self.tell(turn, verdict, seen).await,
+            Step::TellEnd => self.tell_end(turn).await,
+            Step::Delete => {
+                let progress = PreviewProgress { phase: Some(Phase::Deleting), ..PreviewProgress::default() };
+                if turn.recorded.phase != Phase::Deleting {
+                    self.record_preview("store.record_preview_phase", turn, progress).await?;
+                    self.delete_preview(turn).await?;
+                    return Ok(Next::Now);
+                }
+                self.delete_preview(turn).await?;
+                Ok(soon(waited_ms))
+            }
+            Step::Gone => {
+                let progress = PreviewProgress { phase: Some(Phase::Idle), ..PreviewProgress::default() };
+                self.record_preview("store.record_preview_phase", turn, progress).await?;
+                Ok(Next::Now)
+            }
+        }
+    }
+
+    async fn ask_for_change_set(
+        &self,
+        turn: &Turn<'_>,
+        name: String,
+        role: &str,
+        files: Files,
+    ) -> Result<Next, Failure> {
+        let access = self.access(turn, role)?;
+        let request = ChangeSetRequest {
+            stack: turn.record.resource_name.clone(),
+            name: name.clone(),
+            token: name,
+            kind: ChangeSetKind::Update,
+            template_body: files.template,
+            parameters: files.deployment.parameters.clone(),
+            tags: files.deployment.tags,
+        };
+        match self.target.create_change_set(&access, &request).await {
+            Ok(made) => {
+                self.record_made(turn, made.change_set_arn).await?;
+                Ok(Next::At(self.clock.now_ms() + poll_delay_ms(0)))
+            }
+            // An earlier request arrived after all: it will be seen.
+            Err(TargetError::AlreadyExists) => Ok(Next::At(self.clock.now_ms() + poll_delay_ms(0))),
+            Err(TargetError::Refused { message, .. }) => {
+                let after = files.parsed.to_json();
+                let sight = Sight::new(None, (&after, &files.deployment.parameters));
+                let tells = match says_no_updates(&message) {
+                    true => Tells::Nothing,
+                    false => Tells::Fails(sight.scrubbed(&message)),
+                };
+                // It was announced, so it is seen gone.
+                let seq = turn.recorded.wanted;
+                let told = self.told(turn, tells, Some(seq));
+                let progress =
+                    PreviewProgress { phase: Some(Phase::Deleting), told, ..PreviewProgress::default() };
+                self.record_preview("store.record_preview_told", turn, progress).await?;
+                Ok(Next::Now)
+            }
+            // The stack is not any more what it was a moment ago: look at it again.
+            Err(error @ (TargetError::NotFound | TargetError::InvalidState { .. })) => {
+                let progress = PreviewProgress { phase: Some(Phase::Deleting), ..PreviewProgress::default() };
+                self.record_preview("store.record_preview_phase", turn, progress).await?;
+                Err(trouble_of(&error).into())
+            }
+            Err(error) => Err(trouble_of(&error).into()),
+        }
+    }
+
+    async fn record_made(&self, turn: &Turn<'_>, arn: String) -> Result<(), StoreError> {
+        let progress =
+            PreviewProgress { change_set_arn: Some(arn), failures: Some(0), ..PreviewProgress::default() };
+        self.record_preview("store.record_preview_change_set", turn, progress).await
+    }
+
+    async fn delete_preview(&self, turn: &Turn<'_>) -> Result<(), Failure> {
+        let (access, stack) = self.planned_with(turn)?;
+        match self.target.delete_change_set(&access, stack, &change_set_ref(turn.preview)).await {
+            Ok(()) | Err(TargetError::InvalidChangeSetStatus { .. } | TargetError::NotFound) => Ok(()),
+            Err(error) => Err(trouble_of(&error).into()),
+        }
+    }
+
+    async fn tell(&self, turn: &Turn<'_>, verdict: Verdict, seen: Observation) -> Result<Next, Failure> {
+        let is_planned = turn.recorded.phase == Phase::Planning;
+        let tells = match verdict {
+            Verdict::Unusable => seen.unusable.unwrap_or(Tells::Nothing),
+            Verdict::Creates => Tells::Creates(resources(seen.files.as_ref())),
+            Verdict::Stuck(status) => Tells::Stuck(status),
+            Verdict::Nothing => Tells::Nothing,
+            Verdict::Changes | Verdict::Fails(_) => self.told_changes(turn, &verdict).await?,
+        };
+        let told = self.told(turn, tells, Some(turn.recorded.wanted));
+        let phase = is_planned.then_some(Phase::Deleting);
+        let progress = PreviewProgress { phase, told, ..PreviewProgress::default() };
+        self.record_preview("store.record_preview_told", turn, progress).await?;
+        info!(
+            stack = turn.record.resource_name,
+            pull_request = turn.preview.pull_request,
+            preview = turn.preview.id,
+            "previewed"
+        );
+        Ok(Next::Now)
+    }
+
+    /// What the change set says, as far as it may be told.
+    async fn told_changes(&self, turn: &Turn<'_>, verdict: &Verdict) -> Result<Tells, Failure> {
+        let sources = &turn.preview.sources;
+        let commits = (sources.config_commit.as_str(), sources.template_commit.as_str());
+        let files = self.read_files_at(&turn.preview.link_id, &sources.config_file, commits).await??;
+        let (access, stack) = self.planned_with(turn)?;
+        let live = match self.target.declared(&access, stack).await {
+            Ok(declared) => Some(declared),
+            // Without it less is told, as to whoever may not read it.
+            Err(TargetError::NotFound | TargetError::Denied { .. }) => None,
+            Err(error) => return Err(trouble_of(&error).into()),
+        };
+        let (after, given) = (files.parsed.to_json(), &files.deployment.parameters);
+        let before = live.as_ref().and_then(|Declared { template, parameters }| {
+            let parsed = syncline_template::check_template("live", template.as_bytes()).ok()?;
+            Some((parsed.to_json(), parameters))
+        });
+        let sight = Sight::new(
+            before.as_ref().map(|(template, parameters)| (template, parameters.as_slice())),
+            (&after, given),
+        );
+        if let Verdict::Fails(reason) = verdict {
+            return Ok(Tells::Fails(sight.scrubbed(reason)));
+        }
+        let described = self.target.describe_changes(&access, stack, &change_set_ref(turn.preview)).await;
+        let described = described.map_err(|error| trouble_of(&error))?;
+        let changes: Vec<comment::Change> = described.changes.into_iter().map(change).collect();
+        let old = before.as_ref().map(|(_, parameters)| parameters.as_slice()).unwrap_or_default();
+        // What the deployment file leaves out keeps the template's default.
+        let new: Vec<(String, String)> = with_defaults(&after, given);
+        Ok(Tells::Changes(Changes::seen(&sight, &changes, old, &new)))
+    }
+
+    async fn tell_end(&self, turn: &Turn<'_>) -> Result<Next, Failure> {
+        let tells = match turn.recorded.want {
+            Want::Changes | Want::Untouched => Tells::Untouched,
+            Want::Off => Tells::Off,
+            Want::Closed => Tells::Closed,
+            Want::Merged => Tells::Merged(self.what_became(turn).await?),
+        };
+        let told = self.told(turn, tells, Some(turn.recorded.wanted));
+        let progress = PreviewProgress { told, ..PreviewProgress::default() };
+        self.record_preview("store.record_preview_told", turn, progress).await?;
+        Ok(Next::Now)
+    }
+
+    /// What the newest attempt came to, of a sync that has considered the merge and is at rest.
+    async fn what_became(&self, turn: &Turn<'_>) -> Result<Merged, StoreError> {
+        let Some(newest) = self.store.newest_attempt(&turn.claim.id).await? else {
+            return Ok(Merged::Nothing);
+        };
+        let commit = newest.commit;
+        Ok(match newest.status {
+            AttemptStatus::Succeeded => Merged::Synced(commit),
+            // Not in CloudFormation's words, which may quote a parameter: the sync's status has them.
+            AttemptStatus::Failed => {
+                Merged::Failed(commit, newest.why.map_or("FAILED", EventKind::as_str).to_owned())
+            }
+            AttemptStatus::Initiated | AttemptStatus::InProgress => Merged::Waits,
+        })
+    }
+
+    /// What is to be told; `done` is what of it was wanted. `None` if the comment says so already.
+    fn told(&self, turn: &Turn<'_>, tells: Tells, done: Option<i64>) -> Option<PreviewTold> {
+        let provider_type = turn.link.as_ref().map(|link| link.link.provider_type.as_str());
+        let is_plain = provider_type.and_then(Forge::of_provider_type) == Some(Forge::Bitbucket);
+        let preview = turn.preview;
+        let link = self
+            .public_url
+            .as_ref()
+            .map(|base| format!("{base}/#{}/{}", turn.record.region, segment(&turn.record.resource_name)));
+        let comment = comment::render(&Comment {
+            subject: subject(turn),
+            markdown: if is_plain { Markdown::Plain } else { Markdown::WithHtml },
+            stack: &turn.record.resource_name,
+            region: &turn.record.region,
+            head: &preview.head_sha,
+            both_changed: &preview.sources.both_changed,
+            tells,
+            link: link.as_deref(),
+        });
+        if done.is_none() && preview.comment.as_ref() == Some(&comment) {
+            return None;
+        }
+        let done = done.map(|seq| Done {
+            seq,
+            want: turn.recorded.want,
+            made_on: turn.record.last_executed.clone(),
+        });
+        Some(PreviewTold { comment, done })
+    }
+
+    /// The access to the sync's stack by a role.
+    fn access(&self, turn: &Turn<'_>, role: &str) -> Result<Access, StoreError> {
+        let corrupt = |error: &dyn std::fmt::Display| StoreError::Corrupt(error.to_string());
+        let record = turn.record;
+        Ok(Access {
+            account: record.account.parse().map_err(|error| corrupt(&error))?,
+            role: role.parse().map_err(|error| corrupt(&error))?,
+            external_id: record.external_id.clone(),
+            region: record.region.parse().map_err(|error| corrupt(&error))?,
+        })
+    }
+
+    /// The access to the current change set, and its stack.
+    fn planned_with<'a>(&self, turn: &'a Turn<'_>) -> Result<(Access, &'a str), StoreError> {
+        let Some((stack, role)) = &turn.preview.planned_with else {
+            return Err(StoreError::Corrupt(format!("preview {} was planned with no role", turn.preview.id)));
+        };
+        Ok((self.access(turn, role)?, stack))
+    }
+}
+
+fn subject<'a>(turn: &'a Turn<'_>) -> Subject<'a> {
+    Subject { link: &turn.preview.link_id, pull_request: turn.preview.pull_request, sync: &turn.claim.id }
+}
+
+fn change_set_ref(preview: &Preview) -> String {
+    preview.change_set_arn.clone().unwrap_or_else(|| preview.change_set_name())
+}
+
+/// What went wrong with a call of CloudFormation, of which no blocker tells.
+fn trouble_of(error: &TargetError) -> Trouble {
+    use syncline_model::sync::BlockerKind;
+    let (reason, is_throttled) = (error.to_string(), error.is_throttled());
+    match error {
+        TargetError::Unavailable { retry_after_ms, .. } => Trouble::Outage {
+            blocker: BlockerKind::TargetUnavailable,
+            reason,
+            retry_after_ms: retry_after_ms.or(is_throttled.then_some(0)),
+        },
+        _ => outage(BlockerKind::TargetUnavailable, reason),
+    }
+}
