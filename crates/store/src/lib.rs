@@ -109,9 +109,9 @@ pub use pulls::{
     CommentedSync, FoundPullRequest, KnownPullRequest, PullRequest, PullRequestState, PullsRecord,
     WantedPreview,
 };
+pub use revisions::RevisionDocument;
 #[cfg(feature = "seed")]
 pub use seed::Seed;
-pub use revisions::RevisionDocument;
 pub use status::{AttemptStatusRow, RepositoryStatus, StoredAttempt, SyncStatus};
 #[cfg(feature = "simulation")]
 pub use stepwise::Writer;

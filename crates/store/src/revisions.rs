@@ -24,7 +24,8 @@ impl RevisionDocument {
     /// # Errors
     /// [`StoreError::Corrupt`] if it is not what this version writes.
     pub fn read(&self) -> StoreResult<Revision> {
-        serde_json::from_str(&self.0).map_err(|error| StoreError::Corrupt(format!("stored revision: {error}")))
+        serde_json::from_str(&self.0)
+            .map_err(|error| StoreError::Corrupt(format!("stored revision: {error}")))
     }
 
     /// The JSON of the API's `Revision`: the same texts under other names, so they are copied, not read (ADR 0013).

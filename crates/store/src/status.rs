@@ -120,11 +120,7 @@ fn attempt(tx: Option<&Tx<'_>>, row: &mut Row) -> StoreResult<Option<StoredAttem
 }
 
 /// The same, of which the id was read.
-fn attempt_of(
-    id: String,
-    tx: Option<&Tx<'_>>,
-    row: &mut Row,
-) -> StoreResult<Option<StoredAttempt>> {
+fn attempt_of(id: String, tx: Option<&Tx<'_>>, row: &mut Row) -> StoreResult<Option<StoredAttempt>> {
     let status = row.parsed(AttemptStatus::from_text)?;
     let started_at_ms = row.int()?;
     let (initial, target_revision) = (RevisionDocument(row.text()?), RevisionDocument(row.text()?));
@@ -240,9 +236,7 @@ impl Store {
                 .iter_mut()
                 .map(|row| {
                     let attempt = attempt(Some(tx), row)?;
-                    attempt
-                        .ok_or_else(|| StoreError::Corrupt("an attempt without its events".into()))?
-                        .read()
+                    attempt.ok_or_else(|| StoreError::Corrupt("an attempt without its events".into()))?.read()
                 })
                 .collect::<StoreResult<Vec<_>>>()
                 .map(Some)

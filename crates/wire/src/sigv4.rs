@@ -149,11 +149,8 @@ impl Presented {
         let body_hash = check_body_hash(parts)?;
 
         let canonical = canonical::request(parts, &signed_headers, &body_hash, expected.normalize_path);
-        let string_to_sign = format!(
-            "{ALGORITHM}\n{signed_at}\n{}\n{}",
-            scope.text(),
-            keys::hex(&keys::sha256(&canonical)),
-        );
+        let string_to_sign =
+            format!("{ALGORITHM}\n{signed_at}\n{}\n{}", scope.text(), keys::hex(&keys::sha256(&canonical)),);
         let session_token =
             single(parts.headers, &SECURITY_TOKEN)?.map(|token| SessionToken(token.to_owned()));
         Ok(Self { access_key_id, scope, signed_at_ms, session_token, string_to_sign, signature })
@@ -291,9 +288,8 @@ fn check_signed_headers(
     headers: &HeaderMap,
     dated_by: HeaderName,
 ) -> Result<(), WireError> {
-    let unsigned = |name: &HeaderName| {
-        invalid(format!("'{name}' must be a 'SignedHeader' in the AWS Authorization."))
-    };
+    let unsigned =
+        |name: &HeaderName| invalid(format!("'{name}' must be a 'SignedHeader' in the AWS Authorization."));
     for name in [HOST, dated_by] {
         if !signed.contains(&name) {
             return Err(unsigned(&name));

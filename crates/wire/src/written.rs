@@ -137,9 +137,9 @@ mod tests {
 
     fn written(events: &str) -> Written<GetRepositorySyncStatusOutput> {
         let mut attempt = Writing::with_capacity(16);
-        attempt.member("Events", events);
         attempt.time("StartedAt", Timestamp::from_epoch_ms(1500));
         attempt.text("Status", "SUCCEEDED");
+        attempt.member("Events", events);
         let mut answer = Writing::with_capacity(0);
         answer.written("LatestSync", &attempt.finish::<RepositorySyncAttempt>());
         answer.finish()
@@ -151,9 +151,10 @@ mod tests {
         let typed: GetRepositorySyncStatusOutput = serde_json::from_str(&json).expect("the output");
         assert_eq!(typed.latest_sync.events.len(), 2);
         for protocol in [Protocol::Json, Protocol::Cbor] {
-            let answered = written(EVENTS).into_body(protocol);
-            assert!(answered.is_ok() && answered == typed.clone().into_body(protocol), "{protocol:?}");
-            assert_eq!(write(protocol, &written(EVENTS)), answered, "{protocol:?}");
+            let answered = written(EVENTS).into_body(protocol).expect("an answer");
+            let expected = typed.clone().into_body(protocol).expect("an answer");
+            assert_eq!(answered, expected, "{protocol:?}: {}", String::from_utf8_lossy(&answered));
+            assert_eq!(write(protocol, &written(EVENTS)), Ok(answered), "{protocol:?}");
         }
     }
 

@@ -21,7 +21,8 @@ const MOST_TOGETHER: usize = 64;
 
 /// One row is at most found by an index for each: whatever else the planner believes, from statistics that are old or
 /// missing, would read whole tables. It plans once, and not for each length of a list.
-const SETTINGS: &str = "SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off; SET enable_hashjoin = off;
+const SETTINGS: &str =
+    "SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off; SET enable_hashjoin = off;
     SET enable_mergejoin = off; SET jit = off";
 
 /// A lookup that waits for its turn.

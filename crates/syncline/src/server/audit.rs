@@ -24,7 +24,6 @@ use syncline_store::{Change, Invocation, Scope, StoreError, Told};
 use syncline_wire::{ErrorCode, Timestamp, WireError};
 use tracing::error;
 
-
 pub(super) use self::recordable::lower_camel;
 use self::recordable::{shortened, without_secrets, without_userinfo};
 use super::caller::{Caller, Principal};

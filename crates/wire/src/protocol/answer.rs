@@ -7,8 +7,8 @@ use serde::Serialize;
 
 use super::codec::write;
 use super::{Protocol, Routed};
-use crate::{Answered, WireError};
 use crate::constraint::{MAX_MESSAGE_CHARS, cut};
+use crate::{Answered, WireError};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-amzn-requestid");
 pub(super) const SMITHY_PROTOCOL: HeaderName = HeaderName::from_static("smithy-protocol");

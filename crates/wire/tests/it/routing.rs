@@ -134,7 +134,7 @@ fn answers_are_in_the_protocol_of_the_request() {
 
     let answer = encode_output(
         Routed { protocol: Protocol::Cbor, ..routed },
-        &ListHostsOutput::default(),
+        ListHostsOutput::default(),
         "request-2",
     );
     assert_eq!(answer.headers()["content-type"], "application/cbor");
