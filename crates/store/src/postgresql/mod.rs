@@ -183,12 +183,20 @@ impl Session {
         Ok(())
     }
 
-    /// How many other processes of ours use the database.
-    pub(crate) fn count_others(&mut self) -> StoreResult<i64> {
+    /// Whether another process of ours uses the database. PostgreSQL ends a session a moment after its process is gone, so
+    /// it is asked for up to 5 seconds.
+    pub(crate) fn has_others(&mut self) -> StoreResult<bool> {
         let others = "SELECT count(*) FROM pg_stat_activity
                        WHERE datname = current_database() AND application_name = 'syncline'
                          AND pid <> pg_backend_pid()";
-        Ok(self.client.query_one(others, &[])?.try_get(0)?)
+        for _ in 0..100 {
+            let count: i64 = self.client.query_one(others, &[])?.try_get(0)?;
+            if count == 0 {
+                return Ok(false);
+            }
+            self.client.execute("SELECT pg_sleep(0.05)", &[])?;
+        }
+        Ok(true)
     }
 
     /// Runs a read on a consistent snapshot; nothing is committed.
