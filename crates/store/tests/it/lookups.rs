@@ -18,13 +18,7 @@ async fn keys(store: &Store) {
         let owner = key_owner(&id);
         let owner = Owner { account: account.as_str(), arn: &owner };
         let sealed = store.keyring().seal(&owner, name.as_bytes()).expect("sealed");
-        let new = NewAccessKey {
-            id,
-            user_name: name,
-            sealed,
-            token_hash: None,
-            expires_at_ms: None,
-        };
+        let new = NewAccessKey { id, user_name: name, sealed, token_hash: None, expires_at_ms: None };
         let made = store.create_access_key(&account, new, Change::unrecorded()).await;
         assert_eq!(made.expect("written"), Made::Made);
     }

@@ -132,11 +132,8 @@ fn answers_are_in_the_protocol_of_the_request() {
     assert!(!answer.headers().contains_key("smithy-protocol"));
     assert_eq!(answer.body().as_ref(), b"{}");
 
-    let answer = encode_output(
-        Routed { protocol: Protocol::Cbor, ..routed },
-        ListHostsOutput::default(),
-        "request-2",
-    );
+    let answer =
+        encode_output(Routed { protocol: Protocol::Cbor, ..routed }, ListHostsOutput::default(), "request-2");
     assert_eq!(answer.headers()["content-type"], "application/cbor");
     assert_eq!(answer.headers()["smithy-protocol"], "rpc-v2-cbor");
     assert_eq!(answer.body().as_ref(), [0xa0]);
