@@ -215,6 +215,10 @@ fn follow_branch(tx: &mut Tx<'_>, link_id: &str, branch: &str) -> StoreResult<()
     if made > 0 {
         work::insert(tx, Kind::Branch, &id, false)?;
     }
+    look_at_once(tx, link_id)
+}
+
+fn look_at_once(tx: &mut Tx<'_>, link_id: &str) -> StoreResult<()> {
     branches::forget_failures(tx, link_id)?;
     work::wake(tx, link_id)
 }
@@ -375,56 +379,66 @@ impl Store {
             let Some(old) = find(tx, &scope, &sync_type, &name)? else {
                 return Ok(UpdateConfiguration::NotFound);
             };
-            let link_id = wanted.link_id.unwrap_or_else(|| old.link_id.clone());
-            let branch = wanted.branch.unwrap_or_else(|| old.branch.clone());
-            if links::find(tx, &scope, &link_id)?.is_none() {
-                return Ok(UpdateConfiguration::LinkNotFound);
+            let mut new = old.clone();
+            if let Some(link_id) = wanted.link_id.filter(|link_id| *link_id != old.link_id) {
+                let Some(link) = links::find(tx, &scope, &link_id)? else {
+                    return Ok(UpdateConfiguration::LinkNotFound);
+                };
+                new.link_id = link_id;
+                (new.owner_id, new.repository_name) = (link.owner_id, link.repository_name);
+                new.provider_type = link.provider_type;
             }
-            if (&link_id, &branch) != (&old.link_id, &old.branch)
-                && let Some(which) = branch_quota_reached(tx, &link_id, &branch, &old.id, quotas)?
+            let set = |member: &mut String, wanted: Option<String>| {
+                if let Some(wanted) = wanted {
+                    *member = wanted;
+                }
+            };
+            set(&mut new.branch, wanted.branch);
+            set(&mut new.config_file, wanted.config_file);
+            set(&mut new.role_arn, wanted.role_arn.as_ref().map(|role| role.as_str().to_owned()));
+            let has_wanted_comment = wanted.pull_request_comment.is_some();
+            new.publish_deployment_status = wanted.publish_deployment_status.or(new.publish_deployment_status);
+            new.trigger_resource_update_on =
+                wanted.trigger_resource_update_on.or(new.trigger_resource_update_on);
+            new.pull_request_comment = wanted.pull_request_comment.or(new.pull_request_comment);
+
+            let is_elsewhere = (&new.link_id, &new.branch) != (&old.link_id, &old.branch);
+            if is_elsewhere
+                && let Some(which) = branch_quota_reached(tx, &new.link_id, &new.branch, &old.id, quotas)?
             {
                 return Ok(UpdateConfiguration::LimitExceeded(which));
             }
-            let moved = match &wanted.role_arn {
-                Some(role) => {
-                    let account = role.account().as_str();
-                    lock_stack(tx, account, scope.region.as_str(), &name)?;
-                    if stack_taken(tx, account, scope.region.as_str(), &name, &old.id)? {
-                        return Ok(UpdateConfiguration::StackTaken);
-                    }
-                    Some(account.to_owned())
+            let mut is_moved = false;
+            if let Some(role) = &wanted.role_arn {
+                let account = role.account().as_str();
+                lock_stack(tx, account, scope.region.as_str(), &name)?;
+                if stack_taken(tx, account, scope.region.as_str(), &name, &old.id)? {
+                    return Ok(UpdateConfiguration::StackTaken);
                 }
-                None => None,
-            };
-            // Another account means another stack: nothing was ever applied to that one.
-            let is_moved = tx.execute(
-                "UPDATE sync_configuration SET applied_revision = NULL, stack_id = NULL
-                  WHERE id = $1 AND role_account <> $2",
-                params![&old.id, moved.clone()],
-            )? > 0;
-            let wanted_comment = wanted.pull_request_comment.is_some();
+                // Another account means another stack: nothing was ever applied to that one.
+                is_moved = tx.execute(
+                    "UPDATE sync_configuration SET applied_revision = NULL, stack_id = NULL, role_account = $2
+                      WHERE id = $1 AND role_account <> $2",
+                    params![&old.id, account],
+                )? > 0;
+            }
             tx.execute(
-                "UPDATE sync_configuration SET link_id = $2, branch = $3,
-                    config_file = coalesce($4, config_file), role_arn = coalesce($5, role_arn),
-                    role_account = coalesce($6, role_account),
-                    publish_deployment_status = coalesce($7, publish_deployment_status),
-                    trigger_resource_update_on = coalesce($8, trigger_resource_update_on),
-                    pull_request_comment = coalesce($9, pull_request_comment),
+                "UPDATE sync_configuration SET link_id = $2, branch = $3, config_file = $4, role_arn = $5,
+                    publish_deployment_status = $6, trigger_resource_update_on = $7, pull_request_comment = $8,
                     generation = generation + 1
                   WHERE id = $1",
                 params![
                     &old.id,
-                    &link_id,
-                    &branch,
-                    wanted.config_file,
-                    wanted.role_arn.as_ref().map(RoleArn::as_str),
-                    moved,
-                    wanted.publish_deployment_status,
-                    wanted.trigger_resource_update_on,
-                    wanted.pull_request_comment
+                    &new.link_id,
+                    &new.branch,
+                    &new.config_file,
+                    &new.role_arn,
+                    new.publish_deployment_status.clone(),
+                    new.trigger_resource_update_on.clone(),
+                    new.pull_request_comment.clone()
                 ],
             )?;
-            if (&link_id, &branch) != (&old.link_id, &old.branch) {
+            if is_elsewhere {
                 // Another branch counts its heads by itself.
                 tx.execute(
                     "UPDATE sync_configuration SET considered_seq = 0 WHERE id = $1",
@@ -432,24 +446,25 @@ impl Store {
                 )?;
                 let reason = "the sync configuration follows another branch";
                 blockers::resolve_where(tx, &old.id, reason, BlockerKind::is_of_repository)?;
+                follow_branch(tx, &new.link_id, &new.branch)?;
+            } else {
+                look_at_once(tx, &new.link_id)?;
             }
-            if wanted.role_arn.as_ref().is_some_and(|role| role.as_str() != old.role_arn) {
+            if new.role_arn != old.role_arn {
                 blockers::resolve_where(tx, &old.id, "the sync configuration has another role", |kind| {
                     matches!(kind, BlockerKind::RoleNotAssumable | BlockerKind::AccessDenied)
                         || (is_moved && kind == BlockerKind::StackDeleted)
                 })?;
             }
-            follow_branch(tx, &link_id, &branch)?;
-            lanes::line_up(tx, Kind::Sync, &old.id)?;
-            work::wake(tx, &old.id)?;
-            if old.pull_request_comment.is_some() || wanted_comment {
-                pulls::wake(tx, &old.link_id)?;
-                pulls::wake(tx, &link_id)?;
+            if is_elsewhere || is_moved {
+                lanes::line_up(tx, Kind::Sync, &old.id)?;
             }
-            let updated = find(tx, &scope, &sync_type, &name)?;
-            Ok(updated.map_or(UpdateConfiguration::NotFound, |configuration| {
-                UpdateConfiguration::Updated(Box::new(configuration))
-            }))
+            work::wake(tx, &old.id)?;
+            if old.pull_request_comment.is_some() || has_wanted_comment {
+                pulls::wake(tx, &old.link_id)?;
+                pulls::wake(tx, &new.link_id)?;
+            }
+            Ok(UpdateConfiguration::Updated(Box::new(new)))
         })
         .await
     }
