@@ -75,8 +75,10 @@ impl Preview {
 pub struct PreviewProgress {
     /// The new phase.
     pub phase: Option<Phase>,
-    /// A change set is asked for: what for, of which stack, by which role. Counts the plan number up.
-    pub planned: Option<(i64, String, String)>,
+    /// Something is wanted that pull requests do not tell of: this, from now on.
+    pub wants: Option<Want>,
+    /// A change set is asked for, for what is wanted: of which stack, by which role. Counts the plan number up.
+    pub planned: Option<(String, String)>,
     /// The change set's ARN.
     pub change_set_arn: Option<String>,
     /// What is told.
@@ -92,17 +94,13 @@ pub struct PreviewProgress {
 pub struct Told {
     /// The comment.
     pub comment: String,
-    /// What of it was wanted; `None` if it is only a word in between.
+    /// That it is what is wanted; `None` if it is only a word in between.
     pub done: Option<Done>,
 }
 
-/// What of a preview is told.
+/// What is wanted of a preview is told.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Done {
-    /// What was wanted.
-    pub seq: i64,
-    /// What the comment tells.
-    pub want: Want,
     /// The change set that the sync had executed last.
     pub made_on: Option<String>,
 }
@@ -183,7 +181,8 @@ impl Store {
         .await
     }
 
-    /// Records how far a preview has come, under the claim of its sync.
+    /// Records how far a preview has come, under the claim of its sync. False, and nothing is recorded, if something else is
+    /// wanted now than `preview` says: whoever asks for pull requests writes it meanwhile.
     ///
     /// # Errors
     /// [`StoreError::Stale`] if the claim was lost, or the preview is gone.
@@ -191,49 +190,51 @@ impl Store {
         &self,
         point: &'static str,
         claim: &Claim,
-        id: &str,
+        preview: &Preview,
         progress: PreviewProgress,
-    ) -> StoreResult<()> {
-        let (claim, id) = (claim.clone(), id.to_owned());
+    ) -> StoreResult<bool> {
+        let (claim, id, wanted) = (claim.clone(), preview.id.clone(), preview.recorded.wanted);
         self.write(point, move |tx| {
             work::fence(tx, &claim)?;
             let now_ms = tx.now_ms();
-            let PreviewProgress { phase, planned, change_set_arn, told, failures, due_at_ms } = progress;
+            let PreviewProgress { phase, wants, planned, change_set_arn, told, failures, due_at_ms } = progress;
             let is_planned = planned.is_some();
-            let (planned, stack, role_arn) = match planned {
-                Some((seq, stack, role_arn)) => (Some(seq), Some(stack), Some(role_arn)),
-                None => (None, None, None),
-            };
+            let (stack, role_arn) = planned.unzip();
             let changed = tx.execute(
                 "UPDATE preview SET
                      phase = coalesce($3, phase), phase_since_ms = CASE WHEN $3 IS NULL THEN phase_since_ms ELSE $4 END,
-                     plan_number = plan_number + $5, planned_seq = coalesce($6, planned_seq),
-                     wanted_seq = CASE WHEN $6 > wanted_seq THEN $6 ELSE wanted_seq END,
+                     plan_number = plan_number + $5, planned_seq = CASE WHEN $5 = 1 THEN wanted_seq ELSE planned_seq END,
+                     want = coalesce($6, want), wanted_seq = CASE WHEN $6 IS NULL THEN wanted_seq ELSE wanted_seq + 1 END,
                      stack = coalesce($7, stack), role_arn = coalesce($8, role_arn),
                      change_set_arn = CASE WHEN $5 = 1 THEN NULL ELSE coalesce($9, change_set_arn) END,
                      failures = coalesce($10, failures), due_at_ms = coalesce($11, due_at_ms)
-                   WHERE id = $1 AND sync_id = $2",
+                   WHERE id = $1 AND sync_id = $2 AND wanted_seq = $12",
                 params![
                     &id,
                     &claim.id,
                     phase.map(Phase::as_str),
                     now_ms,
                     i64::from(is_planned),
-                    planned,
+                    wants.map(Want::as_str),
                     stack,
                     role_arn,
                     change_set_arn,
                     failures,
-                    due_at_ms
+                    due_at_ms,
+                    wanted
                 ],
             )?;
             if changed == 0 {
-                return Err(StoreError::Stale(format!("preview {id}")));
+                let is_there = "SELECT count(*) FROM preview WHERE id = $1 AND sync_id = $2";
+                return match tx.count(is_there, params![&id, &claim.id])? {
+                    0 => Err(StoreError::Stale(format!("preview {id}"))),
+                    _ => Ok(false),
+                };
             }
             if let Some(told) = told {
                 tell(tx, &id, &told)?;
             }
-            Ok(())
+            Ok(true)
         })
         .await
     }
@@ -314,11 +315,10 @@ fn tell(tx: &mut Tx<'_>, id: &str, told: &Told) -> StoreResult<()> {
     tx.execute("UPDATE preview SET comment = $2 WHERE id = $1", params![id, &told.comment])?;
     if let Some(done) = &told.done {
         tx.execute(
-            "UPDATE preview SET done_seq = $2, made_on = $3, wanted_seq = CASE WHEN $2 > wanted_seq THEN $2 ELSE wanted_seq END,
-                 want = CASE WHEN $2 >= wanted_seq THEN $4 ELSE want END, failures = 0, due_at_ms = 0,
-                 live = CASE WHEN $4 <> 'CHANGES' AND $2 >= wanted_seq AND phase = 'IDLE' THEN 0 ELSE 1 END
+            "UPDATE preview SET done_seq = wanted_seq, made_on = $2, failures = 0, due_at_ms = 0,
+                 live = CASE WHEN want <> 'CHANGES' AND phase = 'IDLE' THEN 0 ELSE 1 END
                WHERE id = $1",
-            params![id, done.seq, done.made_on.as_deref(), done.want.as_str()],
+            params![id, done.made_on.as_deref()],
         )?;
     }
     Ok(())

@@ -2,7 +2,7 @@
 
 use syncline_model::preview::{Phase, Want};
 use syncline_store::{
-    Change, Done, FoundPullRequest, Kind, NewConfiguration, OutboxKind, Page, PreviewProgress, PreviewTold,
+    Change, Done, FoundPullRequest, Kind, NewConfiguration, OutboxKind, Page, Preview, PreviewProgress, PreviewTold,
     PullRequest, PullRequestState, Sources, StoreError, WantedPreview,
 };
 
@@ -96,29 +96,30 @@ async fn what_is_told_is_in_the_outbox_in_the_same_commit_and_its_end_is_told_on
     assert_eq!(claim.id, sync, "it was woken");
     let preview = async || world.store.previews(&sync).await.expect("read").pop();
     let record = async |progress: PreviewProgress| {
-        let id = preview().await.expect("one").id;
-        world.store.record_preview("store.record_preview_told", &claim, &id, progress).await
+        let preview = preview().await.expect("one");
+        world.store.record_preview("store.record_preview_told", &claim, &preview, progress).await
     };
-    let planned = Some((1, "web".to_owned(), "role".to_owned()));
+    let planned = Some(("web".to_owned(), "role".to_owned()));
     record(PreviewProgress { phase: Some(Phase::Planning), planned, ..PreviewProgress::default() })
         .await
         .expect("recorded");
     let now = preview().await.expect("one");
     assert_eq!((now.plan_number, now.recorded.planned, now.recorded.phase), (1, 1, Phase::Planning));
     assert!(now.change_set_name().ends_with("-1") && now.change_set_name().starts_with("preview-"));
-    let told = |want, seq, text: &str| PreviewProgress {
+    let told = |text: &str| PreviewProgress {
         phase: Some(Phase::Idle),
-        told: Some(PreviewTold { comment: text.to_owned(), done: Some(Done { seq, want, made_on: None }) }),
+        told: Some(PreviewTold { comment: text.to_owned(), done: Some(Done { made_on: None }) }),
         ..PreviewProgress::default()
     };
-    record(told(Want::Changes, 1, "first")).await.expect("recorded");
+    assert!(record(told("first")).await.expect("recorded"));
     let items =
         world.store.outbox(&ours(), None, &Page { after: None, limit: 10 }).await.expect("read").items;
     assert_eq!(items.len(), 1);
     assert_eq!(items[0].kind, Some(OutboxKind::Comment));
     assert_eq!(items[0].subject, format!("{link} 7 {sync}"));
     assert!(items[0].document.contains("first"), "{}", items[0].document);
-    assert!(preview().await.expect("it is open still").recorded.rests());
+    let told_of = preview().await.expect("it is open still");
+    assert!(told_of.recorded.rests());
 
     let closed = FoundPullRequest {
         pull_request: PullRequest { state: PullRequestState::Closed, ..pull_request(7, 'a') },
@@ -127,7 +128,7 @@ async fn what_is_told_is_in_the_outbox_in_the_same_commit_and_its_end_is_told_on
         merged_seq: None,
     };
     world.store.record_pull_request(&pulls, closed).await.expect("recorded");
-    record(told(Want::Closed, 2, "second")).await.expect("recorded");
+    assert!(record(told("second")).await.expect("recorded"));
     assert_eq!(preview().await, None, "it is over");
     assert!(!world.record(&sync).await.has_previews);
     let items =
@@ -142,9 +143,46 @@ async fn what_is_told_is_in_the_outbox_in_the_same_commit_and_its_end_is_told_on
     world.clock.advance_ms(LEASE_MS + 1);
     let late = world
         .store
-        .record_preview("store.record_preview_phase", &claim, "x", PreviewProgress::default())
+        .record_preview("store.record_preview_phase", &claim, &told_of, PreviewProgress::default())
         .await;
     assert!(matches!(late, Err(StoreError::Stale(_))), "{late:?}");
+}
+
+#[tokio::test]
+async fn what_is_wanted_meanwhile_is_not_overwritten_by_who_has_not_seen_it() {
+    for want in [Want::Changes, Want::Closed, Want::Merged] {
+        let (world, _, sync) = commented().await;
+        let pulls = world.claim(Kind::Pulls).await;
+        let touched = found('a', vec![wants(&sync, Want::Changes, "one")]);
+        world.store.record_pull_request(&pulls, touched).await.expect("recorded");
+        let claim = world.claim(Kind::Sync).await;
+        let preview = async || world.store.previews(&sync).await.expect("read").pop().expect("one");
+        let told = || PreviewProgress {
+            told: Some(PreviewTold { comment: "x".to_owned(), done: Some(Done { made_on: None }) }),
+            ..PreviewProgress::default()
+        };
+        let record = async |seen: &Preview, progress| {
+            let recorded = world.store.record_preview("store.record_preview_told", &claim, seen, progress);
+            recorded.await.expect("written")
+        };
+        assert!(record(&preview().await, told()).await);
+        let seen = preview().await;
+        // Two at once find that something else is to be told: the sync, which has changed the stack, and the forge.
+        let other = found('b', vec![wants(&sync, want, "two")]);
+        world.store.record_pull_request(&pulls, other).await.expect("recorded");
+        let again = PreviewProgress { wants: Some(Want::Changes), ..PreviewProgress::default() };
+        assert!(!record(&seen, again.clone()).await, "it is to look again");
+        assert!(!record(&seen, told()).await);
+        let planned = Some(("web".to_owned(), "role".to_owned()));
+        assert!(!record(&seen, PreviewProgress { planned, ..PreviewProgress::default() }).await);
+        let now = preview().await;
+        assert_eq!((now.recorded.want, now.recorded.wanted, now.recorded.done), (want, 2, 1));
+        assert_eq!((now.plan_number, &*now.head_sha), (0, &*sha('b')));
+        // In the other order each counts.
+        assert!(record(&now, again).await);
+        let bumped = preview().await;
+        assert_eq!((bumped.recorded.want, bumped.recorded.wanted), (Want::Changes, 3));
+    }
 }
 
 #[tokio::test]

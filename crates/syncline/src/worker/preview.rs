@@ -60,20 +60,24 @@ struct Observation {
     change_set: Option<ChangeSet>,
 }
 
-/// What decisions are made from: a stack that was changed since, and a sync that is deleted, are something new to tell.
-fn recorded(preview: &Preview, record: &SyncRecord) -> Recorded {
-    let mut recorded = preview.recorded;
-    if record.recorded.deleted && recorded.want != Want::Off {
-        (recorded.want, recorded.wanted) = (Want::Off, recorded.wanted.max(recorded.done) + 1);
+/// What is to be told from now on, of which no pull request tells: a stack that was changed since, and a sync that is
+/// deleted. It is recorded before anything is done about it, so that it counts among what pull requests want.
+fn wants(preview: &Preview, record: &SyncRecord) -> Option<Want> {
+    let recorded = &preview.recorded;
+    if record.recorded.deleted {
+        return (recorded.want != Want::Off).then_some(Want::Off);
     }
     let is_told = recorded.wanted == recorded.done && recorded.want == Want::Changes;
+    (is_told && preview.made_on != record.last_executed).then_some(Want::Changes)
+}
+
+/// What decisions are made from.
+fn recorded(preview: &Preview, record: &SyncRecord) -> Recorded {
+    let mut recorded = preview.recorded;
     // What the merge brought may be wanted still.
     let newest = record.recorded.newest;
     let waits = record.recorded.suspended || (record.recorded.desired != newest && !record.recorded.held);
     recorded.merge_considered &= !waits || record.recorded.desired.is_none();
-    if is_told && preview.made_on != record.last_executed {
-        recorded.wanted += 1;
-    }
     recorded
 }
 
@@ -85,6 +89,11 @@ impl Worker {
         }
         let (mut next_ms, now_ms) = (None, self.clock.now_ms());
         for preview in &self.store.previews(&claim.id).await? {
+            if let Some(want) = wants(preview, record) {
+                let progress = PreviewProgress { wants: Some(want), ..PreviewProgress::default() };
+                self.store.record_preview("store.record_preview_wanted", claim, preview, progress).await?;
+                return Ok(Next::Now);
+            }
             let recorded = recorded(preview, record);
             if recorded.rests() {
                 continue;
@@ -163,13 +172,14 @@ impl Worker {
         Ok(if turn.record.recorded.deleted { Next::At(due_ms) } else { Next::Now })
     }
 
+    /// False if something else is wanted meanwhile: then nothing was recorded, and it is to be looked again.
     async fn record_preview(
         &self,
         point: &'static str,
         turn: &Turn<'_>,
         progress: PreviewProgress,
-    ) -> Result<(), StoreError> {
-        self.store.record_preview(point, turn.claim, &turn.preview.id, progress).await
+    ) -> Result<bool, StoreError> {
+        self.store.record_preview(point, turn.claim, turn.preview, progress).await
     }
 
     async fn observe_preview(&self, turn: &Turn<'_>) -> Result<(Seen, Observation), Failure> {
@@ -239,7 +249,7 @@ impl Worker {
             Step::AwaitMerge => {
                 let progress = PreviewProgress {
                     due_at_ms: Some(self.clock.now_ms() + AWAIT_MERGE_MS),
-                    told: self.told(turn, Tells::Merged(Merged::Waits), None),
+                    told: self.told(turn, Tells::Merged(Merged::Waits), false),
                     ..PreviewProgress::default()
                 };
                 self.record_preview("store.record_preview_told", turn, progress).await?;
@@ -250,10 +260,12 @@ impl Worker {
                 let (role, stack) = (&turn.preview.sync_role_arn, &turn.record.resource_name);
                 let progress = PreviewProgress {
                     phase: Some(Phase::Planning),
-                    planned: Some((turn.recorded.wanted, stack.clone(), role.clone())),
+                    planned: Some((stack.clone(), role.clone())),
                     ..PreviewProgress::default()
                 };
-                self.record_preview("store.record_preview_plan", turn, progress).await?;
+                if !self.record_preview("store.record_preview_plan", turn, progress).await? {
+                    return Ok(Next::Now);
+                }
                 let name = format!("{}-{}", turn.preview.id, turn.preview.plan_number + 1);
                 self.ask_for_change_set(turn, name, role, files).await
             }
@@ -270,8 +282,9 @@ impl Worker {
             Step::Delete => {
                 let progress = PreviewProgress { phase: Some(Phase::Deleting), ..PreviewProgress::default() };
                 if turn.recorded.phase != Phase::Deleting {
-                    self.record_preview("store.record_preview_phase", turn, progress).await?;
-                    self.delete_preview(turn).await?;
+                    if self.record_preview("store.record_preview_phase", turn, progress).await? {
+                        self.delete_preview(turn).await?;
+                    }
                     return Ok(Next::Now);
                 }
                 self.delete_preview(turn).await?;
@@ -317,8 +330,7 @@ impl Worker {
                     false => Tells::Fails(sight.scrubbed(&message)),
                 };
                 // It was announced, so it is seen gone.
-                let seq = turn.recorded.wanted;
-                let told = self.told(turn, tells, Some(seq));
+                let told = self.told(turn, tells, true);
                 let progress =
                     PreviewProgress { phase: Some(Phase::Deleting), told, ..PreviewProgress::default() };
                 self.record_preview("store.record_preview_told", turn, progress).await?;
@@ -337,7 +349,9 @@ impl Worker {
     async fn record_made(&self, turn: &Turn<'_>, arn: String) -> Result<(), StoreError> {
         let progress =
             PreviewProgress { change_set_arn: Some(arn), failures: Some(0), ..PreviewProgress::default() };
-        self.record_preview("store.record_preview_change_set", turn, progress).await
+        // Where something else is wanted, it is deleted by its name.
+        self.record_preview("store.record_preview_change_set", turn, progress).await?;
+        Ok(())
     }
 
     async fn delete_preview(&self, turn: &Turn<'_>) -> Result<(), Failure> {
@@ -357,7 +371,7 @@ impl Worker {
             Verdict::Nothing => Tells::Nothing,
             Verdict::Changes | Verdict::Fails(_) => self.told_changes(turn, &verdict).await?,
         };
-        let told = self.told(turn, tells, Some(turn.recorded.wanted));
+        let told = self.told(turn, tells, true);
         let phase = is_planned.then_some(Phase::Deleting);
         let progress = PreviewProgress { phase, told, ..PreviewProgress::default() };
         self.record_preview("store.record_preview_told", turn, progress).await?;
@@ -410,7 +424,7 @@ impl Worker {
             Want::Closed => Tells::Closed,
             Want::Merged => Tells::Merged(self.what_became(turn).await?),
         };
-        let told = self.told(turn, tells, Some(turn.recorded.wanted));
+        let told = self.told(turn, tells, true);
         let progress = PreviewProgress { told, ..PreviewProgress::default() };
         self.record_preview("store.record_preview_told", turn, progress).await?;
         Ok(Next::Now)
@@ -432,8 +446,8 @@ impl Worker {
         })
     }
 
-    /// What is to be told; `done` is what of it was wanted. `None` if the comment says so already.
-    fn told(&self, turn: &Turn<'_>, tells: Tells, done: Option<i64>) -> Option<PreviewTold> {
+    /// What is to be told, and whether that is what is wanted. `None` if it is not, and the comment says so already.
+    fn told(&self, turn: &Turn<'_>, tells: Tells, is_done: bool) -> Option<PreviewTold> {
         let provider_type = turn.link.as_ref().map(|link| link.link.provider_type.as_str());
         let is_plain = provider_type.and_then(Forge::of_provider_type) == Some(Forge::Bitbucket);
         let preview = turn.preview;
@@ -451,14 +465,10 @@ impl Worker {
             tells,
             link: link.as_deref(),
         });
-        if done.is_none() && preview.comment.as_ref() == Some(&comment) {
+        if !is_done && preview.comment.as_ref() == Some(&comment) {
             return None;
         }
-        let done = done.map(|seq| Done {
-            seq,
-            want: turn.recorded.want,
-            made_on: turn.record.last_executed.clone(),
-        });
+        let done = is_done.then(|| Done { made_on: turn.record.last_executed.clone() });
         Some(PreviewTold { comment, done })
     }
 
