@@ -278,9 +278,9 @@ pub struct CommentDocument {
     pub link_id: String,
     /// The forge's number of the pull request.
     pub pull_request: i64,
-    /// The sync configuration's id.
-    pub sync_id: String,
-    /// What it says; its hidden marker is in it.
+    /// The preview's id, of which its hidden marker is made.
+    pub preview_id: String,
+    /// What it says; the marker is in it.
     pub body: String,
 }
 
@@ -295,15 +295,16 @@ fn put_comment(tx: &mut Tx<'_>, id: &str, body: &str) -> StoreResult<()> {
     let document = CommentDocument {
         link_id: row.text()?,
         pull_request: row.int()?,
-        sync_id: row.text()?,
+        preview_id: id.to_owned(),
         body: body.to_owned(),
     };
+    let sync_id = row.text()?;
     let scope = Scope {
         account: row.text()?.parse().map_err(|error| StoreError::Corrupt(format!("{error}")))?,
         region: row.text()?.parse().map_err(|error| StoreError::Corrupt(format!("{error}")))?,
     };
     let Some(endpoint) = pulls::endpoint(tx, &document.link_id)? else { return Ok(()) };
-    let subject = format!("{} {} {}", document.link_id, document.pull_request, document.sync_id);
+    let subject = format!("{} {} {sync_id}", document.link_id, document.pull_request);
     let wanted =
         Wanted { kind: OutboxKind::Comment, subject, scope, endpoint, document: to_json(&document)? };
     outbox::put(tx, &wanted)

@@ -16,25 +16,13 @@ const RESERVED_BYTES: usize = 4_000;
 /// Replacements and removals that are named one by one before the table.
 const MAX_NAMED: usize = 20;
 
-/// Which pull request and sync a comment is about.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Subject<'a> {
-    /// The repository link's id.
-    pub link: &'a str,
-    /// The pull request's number.
-    pub pull_request: i64,
-    /// The sync configuration's id.
-    pub sync: &'a str,
-}
-
-impl Subject<'_> {
-    /// The text that is hidden in the comment: nobody else writes it by chance, and each subject has another.
-    #[must_use]
-    pub fn marker(&self) -> String {
-        let id =
-            |text: &str| text.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '-').collect::<String>();
-        format!("syncline-preview {} {} {}", id(self.link), self.pull_request, id(self.sync))
-    }
+/// The text that is hidden in a preview's comment, by which it is found again. Whoever writes a pull request must not know it
+/// before the comment is there, or it would be found in one of his own: the id of a preview is random, and told nowhere else
+/// at the forge.
+#[must_use]
+pub fn marker(preview: &str) -> String {
+    let id: String = preview.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '-').collect();
+    format!("syncline-preview {id}")
 }
 
 /// What a forge makes of Markdown.
@@ -49,8 +37,8 @@ pub enum Markdown {
 /// A comment to be written.
 #[derive(Debug, Clone)]
 pub struct Comment<'a> {
-    /// What it is about.
-    pub subject: Subject<'a>,
+    /// The id of the preview that it tells of.
+    pub preview: &'a str,
     /// What the forge makes of Markdown.
     pub markdown: Markdown,
     /// The stack's name.
@@ -295,7 +283,7 @@ impl Row {
 /// The whole comment.
 #[must_use]
 pub fn render(comment: &Comment<'_>) -> String {
-    let marker = comment.subject.marker();
+    let marker = marker(comment.preview);
     let mut text = match comment.markdown {
         Markdown::WithHtml => format!("<!-- {marker} -->\n"),
         Markdown::Plain => format!("[//]: # ({marker})\n\n"),

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 use syncline_model::plan::{ChangeSetSeen, StackSeen};
 use syncline_model::preview::comment::{
-    Change, Changes, Comment, Detail, MAX_BYTES, Markdown, Merged, Subject, Tells, render,
+    Change, Changes, Comment, Detail, MAX_BYTES, Markdown, Merged, Tells, marker, render,
 };
 use syncline_model::preview::values::{Shown, Sight, custom_macros};
 use syncline_model::preview::{Look, Phase, Recorded, Seen, Step, Want, look, next_step};
@@ -269,9 +269,8 @@ proptest! {
         let parameters = [("Plain".to_owned(), stack.clone())];
         let markdown = if has_html { Markdown::WithHtml } else { Markdown::Plain };
         let both_changed = [path.clone(), path];
-        let subject = Subject { link: "l-1", pull_request: 7, sync: "s-1" };
         let comment = render(&Comment {
-            subject,
+            preview: "p-1",
             markdown,
             stack: &stack,
             region: &stack,
@@ -298,7 +297,7 @@ proptest! {
         prop_assert!(comment.chars().all(is_ours));
         let is_seen = |c: char| !['\u{202e}', '\u{2028}', '\u{e0061}'].contains(&c);
         prop_assert!(comment.chars().all(is_seen));
-        let marker = subject.marker();
+        let marker = marker("p-1");
         prop_assert_eq!(comment.matches(marker.as_str()).count(), 1);
         // No line begins what GitLab takes for an order.
         prop_assert!(comment.lines().all(|line| !line.trim_start().starts_with("/close") || line.starts_with("  ")));
@@ -330,7 +329,7 @@ proptest! {
         };
         let markdown = Markdown::WithHtml;
         let comment = render(&Comment {
-            subject: Subject { link: "l", pull_request: 1, sync: "s" },
+            preview: "p",
             markdown, stack: "web", region: "eu", head: "x", both_changed: &[], tells, link: None,
         });
         let plain = comment.replace('\u{200b}', "");
@@ -492,7 +491,7 @@ fn a_comment_says_the_gravest_first() {
     let new = [("Plain".to_owned(), "two".to_owned()), ("Secret".to_owned(), "canary".to_owned())];
     let sight = Sight::new(Some((&template, &old)), (&template, &new));
     let comment = render(&Comment {
-        subject: Subject { link: "l-1", pull_request: 7, sync: "s-1" },
+        preview: "p-1",
         markdown: Markdown::WithHtml,
         stack: "web-prod",
         region: "eu-central-1",
@@ -501,7 +500,7 @@ fn a_comment_says_the_gravest_first() {
         tells: Tells::Changes(Changes::seen(&sight, &changes, &old, &new)),
         link: None,
     });
-    let expected = "<!-- syncline-preview l-1 7 s-1 -->
+    let expected = "<!-- syncline-preview p-1 -->
 **Syncline** · stack `web-prod` in `eu-central-1` · merging `0123456` would leave **1 replaced, 1 removed, 1 added**.
 
 - ⚠️ replace `Topic` (`AWS::SNS::Topic`)

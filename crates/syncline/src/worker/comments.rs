@@ -7,7 +7,7 @@ use syncline_forges::rest::{
     Page, PullComment, Question, Refusal, create_comment, list_comments, update_comment,
 };
 use syncline_model::plan::Trouble as LinkTrouble;
-use syncline_model::preview::comment::Subject;
+use syncline_model::preview::comment::marker;
 use syncline_store::{CommentDocument, OutboxItem, StoreError};
 
 use super::Worker;
@@ -68,8 +68,7 @@ impl Worker {
                 Err(refusal) => return Err(refusal),
             }
         }
-        let (link, sync) = (&document.link_id, &document.sync_id);
-        let marker = Subject { link, pull_request: number, sync }.marker();
+        let marker = marker(&document.preview_id);
         let comments = self.find_comment(root, list_comments(access, repository, number), &marker).await?;
         if let Some(comment) = comments {
             let question = update_comment(access, repository, number, &comment.id, &document.body);

@@ -8,7 +8,7 @@ use std::time::Duration;
 use syncline_forges::Forge;
 use syncline_forges::rest::segment;
 use syncline_model::plan::{AfterTrouble, Trouble, after_trouble, poll_delay_ms};
-use syncline_model::preview::comment::{self, Changes, Comment, Markdown, Merged, Subject, Tells};
+use syncline_model::preview::comment::{self, Changes, Comment, Markdown, Merged, Tells};
 use syncline_model::preview::values::{Sight, custom_macros};
 use syncline_model::preview::{Look, Phase, Recorded, Seen, Step, Verdict, Want, look, next_step};
 use syncline_model::sync::{AttemptStatus, EventKind};
@@ -456,7 +456,7 @@ impl Worker {
             .as_ref()
             .map(|base| format!("{base}/#{}/{}", turn.record.region, segment(&turn.record.resource_name)));
         let comment = comment::render(&Comment {
-            subject: subject(turn),
+            preview: &preview.id,
             markdown: if is_plain { Markdown::Plain } else { Markdown::WithHtml },
             stack: &turn.record.resource_name,
             region: &turn.record.region,
@@ -491,10 +491,6 @@ impl Worker {
         };
         Ok((self.access(turn, role)?, stack))
     }
-}
-
-fn subject<'a>(turn: &'a Turn<'_>) -> Subject<'a> {
-    Subject { link: &turn.preview.link_id, pull_request: turn.preview.pull_request, sync: &turn.claim.id }
 }
 
 fn change_set_ref(preview: &Preview) -> String {

@@ -1,0 +1,83 @@
+//! Pull requests that end, are moved or are written to while somebody looks at them.
+
+use aws_sdk_codeconnections::types::{PullRequestComment, SyncConfigurationType};
+use http::Method;
+use serde_json::Value;
+use syncline_cloudformation_sim::{CallFault, Times};
+use syncline_store::{Change, Suspended};
+use syncline_testkit::forge::Fault;
+use syncline_testkit::world::World;
+
+use super::deployment;
+use super::forges::{Scene, named};
+use super::previews::{branch, change_sets, commented, look, only, told};
+
+fn web() -> Suspended {
+    Suspended::Sync { sync_type: "CFN_STACK_SYNC".to_owned(), name: "web".to_owned() }
+}
+
+async fn suspend(world: &World) {
+    let suspended = world.parts().store.suspend(&world.scope(), web(), "a freeze", Change::unrecorded()).await;
+    assert!(suspended.expect("written").is_some(), "there is one");
+}
+
+async fn resume(world: &World) {
+    let resumed = world.parts().store.resume(&world.scope(), web(), Change::unrecorded()).await;
+    assert_eq!(resumed.expect("written"), Some(true));
+}
+
+fn asked_for_change_sets(world: &World) -> usize {
+    world.simulator.calls().into_iter().filter(|call| call.action == "CreateChangeSet").count()
+}
+
+/// A scene with a pull request that is told; its number.
+async fn told_once(provider: &str) -> (Scene, i64) {
+    let scene = commented(named(provider), World::start().await).await;
+    let feature = branch(&scene.repo, "feature", "two").await;
+    let number = scene.forge.open_pull(&feature, &scene.repo).await;
+    look(&scene.world).await;
+    assert!(only(&scene).0.contains("+   DisplayName: two\n"), "{:?}", only(&scene));
+    (scene, number)
+}
+
+/// Until the change set of a preview is there.
+async fn until_planned(world: &World) {
+    for _ in 0..400 {
+        if !change_sets(&world.simulator, "web").is_empty() {
+            return;
+        }
+        if !world.tick().await {
+            world.clock.advance_ms(200);
+        }
+    }
+    panic!("no change set was made");
+}
+
+async fn follow(world: &World, branch: &str) {
+    let update = world.client.update_sync_configuration().sync_type(SyncConfigurationType::CfnStackSync);
+    update.resource_name("web").branch(branch).send().await.expect("updated");
+}
+
+async fn switch_comments_off(world: &World) {
+    let update = world.client.update_sync_configuration().sync_type(SyncConfigurationType::CfnStackSync);
+    let update = update.resource_name("web").pull_request_comment(PullRequestComment::Disabled);
+    update.send().await.expect("updated");
+}
+
+#[tokio::test]
+async fn whoever_writes_what_a_comment_is_known_by_into_one_of_his_own_has_it_left_alone() {
+    let (scene, first) = told_once("GitHub").await;
+    let (world, repo) = (&scene.world, &scene.repo);
+    let feature = branch(repo, "other", "three").await;
+    let second = scene.forge.open_pull(&feature, repo).await;
+    // All that the comment on the first one tells of how others are known.
+    let known_by = scene.forge.comments()[0].body.lines().next().expect("a line").to_owned();
+    let forged = format!("{}\nmine\n", known_by.replace(&format!(" {first} "), &format!(" {second} ")));
+    scene.forge.comment(second, &forged);
+    look(world).await;
+    let comments = scene.forge.comments();
+    let on_second: Vec<_> = comments.iter().filter(|comment| comment.pull == second).collect();
+    assert_eq!(on_second.len(), 2, "{comments:#?}");
+    assert_eq!((&on_second[0].body, on_second[0].edits), (&forged, 0));
+    assert!(on_second[1].body.contains("three"), "{}", on_second[1].body);
+}
