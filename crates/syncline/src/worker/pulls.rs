@@ -159,8 +159,9 @@ impl Worker {
         let followed = |sync: &&CommentedSync| sync.branch == pull.target_branch;
         let syncs: Vec<&CommentedSync> = asking.record.syncs.iter().filter(followed).collect();
         if syncs.is_empty() || (pull.is_fork && !self.previews.forks) {
-            // Nothing of it is read. If it was, its comments are to say that they are no more.
-            return Ok(known.filter(|known| !known.syncs.is_empty()).map(|known| FoundPullRequest {
+            // Nothing of it is read. If it was, its comments are to say once that they are no more.
+            let was_read = |known: &&KnownPullRequest| known.looked.is_some() && !known.syncs.is_empty();
+            return Ok(known.filter(was_read).map(|known| FoundPullRequest {
                 pull_request: pull_request(pull),
                 looked: None,
                 previews: without_comments(known, Want::Off),
