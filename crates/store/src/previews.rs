@@ -58,6 +58,8 @@ pub struct Preview {
     pub due_at_ms: i64,
     /// The change set that the sync had executed last when the comment was made.
     pub made_on: Option<String>,
+    /// Whether the sync still follows the branch that the pull request is to be merged into.
+    pub is_followed: bool,
     /// What decisions are made from.
     pub recorded: Recorded,
 }
@@ -119,7 +121,8 @@ pub struct NewestAttempt {
 const COLUMNS: &str = "v.id, r.link_id, r.number, v.head_sha, v.inputs, v.sources, s.role_arn, v.phase_since_ms, v.plan_number,
     v.stack, v.role_arn, v.change_set_arn, v.comment, v.failures, v.due_at_ms, v.made_on, v.want, v.wanted_seq, v.done_seq,
     v.planned_seq, v.phase,
-    CASE WHEN s.considered_generation = s.generation AND s.considered_seq >= coalesce(v.merged_seq, 0) THEN 1 ELSE 0 END";
+    CASE WHEN s.considered_generation = s.generation AND s.considered_seq >= coalesce(v.merged_seq, 0) THEN 1 ELSE 0 END,
+    CASE WHEN s.link_id = r.link_id AND s.branch = r.target_branch THEN 1 ELSE 0 END";
 
 fn from_row(row: &mut Row) -> StoreResult<Preview> {
     let (id, link_id, pull_request) = (row.text()?, row.text()?, row.int()?);
@@ -135,7 +138,8 @@ fn from_row(row: &mut Row) -> StoreResult<Preview> {
         planned: row.int()?,
         phase: row.parsed(Phase::from_text)?,
         change_set_seen: change_set_arn.is_some(),
-        merge_considered: row.int()? == 1,
+        merge_considered: row.bool()?,
+        suspended: false,
     };
     Ok(Preview {
         id,
@@ -153,6 +157,7 @@ fn from_row(row: &mut Row) -> StoreResult<Preview> {
         failures,
         due_at_ms,
         made_on,
+        is_followed: row.bool()?,
         recorded,
     })
 }

@@ -394,6 +394,7 @@ impl Preview {
             phase: Phase::Idle,
             change_set_seen: false,
             merge_considered: false,
+            suspended: false,
         };
         Self { recorded, number: 0, told: 0, change_sets: Vec::new() }
     }

@@ -61,10 +61,11 @@ struct Observation {
 }
 
 /// What is to be told from now on, of which no pull request tells: a stack that was changed since, and a sync that is
-/// deleted. It is recorded before anything is done about it, so that it counts among what pull requests want.
+/// deleted or will never consider a merge, because it follows another branch. It is recorded before anything is done about
+/// it, so that it counts among what pull requests want.
 fn wants(preview: &Preview, record: &SyncRecord) -> Option<Want> {
     let recorded = &preview.recorded;
-    if record.recorded.deleted {
+    if record.recorded.deleted || (recorded.want == Want::Merged && !preview.is_followed) {
         return (recorded.want != Want::Off).then_some(Want::Off);
     }
     let is_told = recorded.wanted == recorded.done && recorded.want == Want::Changes;
@@ -74,9 +75,11 @@ fn wants(preview: &Preview, record: &SyncRecord) -> Option<Want> {
 /// What decisions are made from.
 fn recorded(preview: &Preview, record: &SyncRecord) -> Recorded {
     let mut recorded = preview.recorded;
+    // A sync that is deleted rests in another way.
+    recorded.suspended = record.recorded.suspended && !record.recorded.deleted;
     // What the merge brought may be wanted still.
     let newest = record.recorded.newest;
-    let waits = record.recorded.suspended || (record.recorded.desired != newest && !record.recorded.held);
+    let waits = record.recorded.desired != newest && !record.recorded.held;
     recorded.merge_considered &= !waits || record.recorded.desired.is_none();
     recorded
 }

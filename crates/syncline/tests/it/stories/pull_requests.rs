@@ -81,3 +81,75 @@ async fn whoever_writes_what_a_comment_is_known_by_into_one_of_his_own_has_it_le
     assert_eq!((&on_second[0].body, on_second[0].edits), (&forged, 0));
     assert!(on_second[1].body.contains("three"), "{}", on_second[1].body);
 }
+
+#[tokio::test]
+async fn many_pull_requests_whose_ends_cannot_be_told_yet_do_not_keep_the_worker_busy() {
+    let scene = commented(named("GitHub"), World::start().await).await;
+    let (world, repo) = (&scene.world, &scene.repo);
+    suspend(world).await;
+    let feature = branch(repo, "feature", "two").await;
+    for _ in 0..55 {
+        scene.forge.open_pull(&feature, repo).await;
+    }
+    look(world).await;
+    switch_comments_off(world).await;
+    let mut ticks = 0;
+    while world.tick().await {
+        ticks += 1;
+        assert!(ticks < 60, "it does not come to rest");
+    }
+    resume(world).await;
+    world.work().await;
+    assert_eq!(told(&scene), [], "none of them was spoken of");
+}
+
+#[tokio::test]
+async fn a_sync_that_follows_another_branch_waits_for_no_merge_into_the_old_one() {
+    let scene = commented(named("GitHub"), World::start().await).await;
+    let (world, repo) = (&scene.world, &scene.repo);
+    repo.branch("release").await;
+    for value in ["a", "b", "c"] {
+        repo.commit("prod.yaml", deployment(value)).await;
+        world.settle().await;
+    }
+    let feature = branch(repo, "feature", "two").await;
+    let number = scene.forge.open_pull(&feature, repo).await;
+    look(world).await;
+    assert!(only(&scene).0.contains("+   DisplayName: two\n"));
+    suspend(world).await;
+    repo.commit("prod.yaml", deployment("two")).await;
+    scene.forge.set_pull(number, "merged");
+    look(world).await;
+    follow(world, "release").await;
+    resume(world).await;
+    look(world).await;
+    look(world).await;
+    assert!(only(&scene).0.contains("**not previewed** here any more"), "{:?}", only(&scene));
+}
+
+#[tokio::test]
+async fn a_suspended_sync_is_not_previewed_until_it_is_resumed() {
+    let scene = commented(named("GitHub"), World::start().await).await;
+    let (world, repo) = (&scene.world, &scene.repo);
+    suspend(world).await;
+    let feature = branch(repo, "feature", "two").await;
+    let number = scene.forge.open_pull(&feature, repo).await;
+    look(world).await;
+    assert_eq!((told(&scene), asked_for_change_sets(world)), (Vec::new(), 1), "nothing but the sync's own");
+    resume(world).await;
+    world.work().await;
+    assert!(only(&scene).0.contains("+   DisplayName: two\n"));
+    // What was begun is cleared away, and nothing said of it.
+    feature.commit("prod.yaml", deployment("three")).await;
+    scene.forge.push_to_pull(number, &feature, repo).await;
+    world.clock.advance_ms(5 * 60_000);
+    until_planned(world).await;
+    suspend(world).await;
+    world.work().await;
+    assert_eq!(change_sets(&world.simulator, "web"), [""; 0]);
+    assert!(only(&scene).0.contains("+   DisplayName: two\n"), "{:?}", only(&scene));
+    resume(world).await;
+    world.work().await;
+    assert!(only(&scene).0.contains("+   DisplayName: three\n"), "{:?}", only(&scene));
+    assert_eq!(change_sets(&world.simulator, "web"), [""; 0]);
+}
