@@ -224,6 +224,7 @@ fn upsert(tx: &Tx<'_>, link_id: &str, found: &FoundPullRequest) -> StoreResult<S
 /// Has a preview be what is wanted of it. Whether that is new.
 fn want(tx: &Tx<'_>, id: &str, found: &FoundPullRequest, wanted: &WantedPreview) -> StoreResult<bool> {
     let (head, now_ms) = (&found.pull_request.head_sha, tx.now_ms());
+    let sources = to_json(&wanted.sources)?;
     let changed = tx.execute(
         "UPDATE preview SET live = 1, want = $3, wanted_seq = wanted_seq + 1, head_sha = $4, merged_seq = $5, due_at_ms = 0,
              inputs = CASE WHEN $3 = 'CHANGES' THEN $6 ELSE inputs END,
@@ -236,12 +237,20 @@ fn want(tx: &Tx<'_>, id: &str, found: &FoundPullRequest, wanted: &WantedPreview)
             head,
             found.merged_seq,
             &wanted.inputs,
-            to_json(&wanted.sources)?
+            &sources
         ],
     )?;
     // Nobody is told of what was never there.
     if changed > 0 || wanted.want != Want::Changes {
         return Ok(changed > 0);
+    }
+    // The same files, of other commits: those before may be gone when they are read next.
+    let is_there = tx.execute(
+        "UPDATE preview SET head_sha = $3, sources = $4 WHERE pull_request_id = $1 AND sync_id = $2",
+        params![id, &wanted.sync_id, head, &sources],
+    )?;
+    if is_there > 0 {
+        return Ok(false);
     }
     let made = tx.execute(
         "INSERT INTO preview (id, pull_request_id, sync_id, live, want, wanted_seq, done_seq, head_sha, inputs, sources,
@@ -255,7 +264,7 @@ fn want(tx: &Tx<'_>, id: &str, found: &FoundPullRequest, wanted: &WantedPreview)
             wanted.want.as_str(),
             head,
             &wanted.inputs,
-            to_json(&wanted.sources)?,
+            &sources,
             now_ms
         ],
     )?;

@@ -87,6 +87,20 @@ async fn a_preview_is_wanted_again_only_when_something_else_is() {
 }
 
 #[tokio::test]
+async fn a_rebase_that_leaves_the_files_as_they_are_has_them_read_at_its_own_commits() {
+    let (world, _, sync) = commented().await;
+    let claim = world.claim(Kind::Pulls).await;
+    for commit in ['a', 'b'] {
+        let sources = Sources { config_commit: sha(commit), template_commit: sha(commit), ..Sources::default() };
+        let touched = WantedPreview { sources: sources.clone(), ..wants(&sync, Want::Changes, "one") };
+        world.store.record_pull_request(&claim, found(commit, vec![touched])).await.expect("recorded");
+        let preview = world.store.previews(&sync).await.expect("read").pop().expect("one");
+        assert_eq!((preview.head_sha, preview.sources), (sha(commit), sources));
+        assert_eq!(preview.recorded.wanted, 1, "nothing new is to be told");
+    }
+}
+
+#[tokio::test]
 async fn what_is_told_is_in_the_outbox_in_the_same_commit_and_its_end_is_told_once() {
     let (world, link, sync) = commented().await;
     let pulls = world.claim(Kind::Pulls).await;

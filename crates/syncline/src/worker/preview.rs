@@ -205,11 +205,12 @@ impl Worker {
                         observation.files = Some(files);
                         Seen::Stack(stack_seen(observation.stack.as_ref()))
                     }
-                    Err(Trouble::Refused { reason, .. } | Trouble::Gone { reason }) => {
+                    Err(Trouble::Refused { reason, .. }) => {
                         observation.unusable = Some(Tells::Unusable(without_values(&reason)));
                         Seen::Unusable
                     }
-                    Err(outage) => return Err(outage.into()),
+                    // A commit that is gone is no fault of the files: whoever asks for pull requests finds the next.
+                    Err(trouble) => return Err(trouble.into()),
                 }
             }
             Look::ChangeSet => {
