@@ -26,6 +26,8 @@ fn topic_with(property: Value) -> Value {
         "Resources": {
             "Topic": { "Type": "AWS::SNS::Topic", "Properties": { "Name": property, "Other": "x" } },
             "Custom": { "Type": "Custom::Thing" },
+            "Handle": { "Type": "AWS::CloudFormation::WaitConditionHandle" },
+            "Module": { "Type": "My::Bucket::Simple::MODULE", "Properties": { "Name": { "Ref": "Secret" } } },
         },
     })
 }
@@ -59,6 +61,9 @@ fn a_value_is_shown_only_if_nothing_in_its_declaration_can_be_a_secret() {
     check(json!({ "Ref": "Reference" }), "x", false);
     check(json!({ "Ref": "Custom" }), "x", false);
     check(json!({ "Ref": "Nobody" }), "x", false);
+    check(json!({ "Ref": "Handle" }), "https://signed.example/?key", false);
+    check(json!({ "Fn::Sub": "curl ${Handle}" }), "x", false);
+    check(json!({ "Ref": "Module" }), "x", false);
     check(json!({ "a": { "b": [{ "Ref": "Secret" }] } }), "x", false);
     check(json!("{{resolve:ssm:/db/password}}"), "x", false);
     check(json!({ "Fn::Sub": "{{resolve:ssm:${Plain}}}" }), "x", false);
@@ -95,6 +100,21 @@ fn a_value_that_was_a_secret_is_hidden_although_it_is_declared_plainly_now() {
     let transformed = json!({ "Transform": "AWS::LanguageExtensions", "Resources": {} });
     let sight = Sight::new(Some((&after, &[])), (&transformed, &[]));
     assert_eq!(sight.value("Topic", "Name", Some("resolved")), Shown::Hidden);
+}
+
+#[test]
+fn what_comes_out_of_a_module_is_hidden() {
+    let template = topic_with(json!("x"));
+    // As CloudFormation names the resources of the module `Module`.
+    assert_eq!(sight(&template, &[]).value("ModuleBucket", "Name", Some("resolved")), Shown::Hidden);
+    // A resource that one side declares is added or removed.
+    let without = json!({ "Resources": {} });
+    let check = |before: &Value, after: &Value| {
+        let sight = Sight::new(Some((before, &[])), (after, &[]));
+        assert_eq!(sight.value("Topic", "Name", Some("x")), Shown::Text("x".to_owned()));
+    };
+    check(&without, &template);
+    check(&template, &without);
 }
 
 #[test]
