@@ -162,6 +162,12 @@ pub(crate) fn wake(tx: &mut Tx<'_>, link_id: &str) -> StoreResult<bool> {
     Ok(true)
 }
 
+/// Has the forge asked for a link's pull requests anew, because it is another, or at another place: whoever asks the one before
+/// records nothing.
+pub(crate) fn interrupt(tx: &mut Tx<'_>, link_id: &str) -> StoreResult<()> {
+    work::interrupt(tx, Kind::Pulls, &work_id(link_id))
+}
+
 /// Forgets the pull requests of a link that is deleted.
 pub(crate) fn forget(tx: &Tx<'_>, link_id: &str) -> StoreResult<()> {
     tx.execute(
