@@ -64,8 +64,6 @@ pub struct PullRequest {
     pub state: PullRequestState,
     /// Whether its head is in another repository.
     pub is_fork: bool,
-    /// The branch that is to be merged.
-    pub source_branch: String,
     /// The branch that it is to be merged into.
     pub target_branch: String,
     /// The commit at its head.
@@ -190,14 +188,13 @@ fn known(row: &mut Row) -> StoreResult<(String, KnownPullRequest)> {
         number: row.int()?,
         state: row.parsed(PullRequestState::from_text)?,
         is_fork: row.bool()?,
-        source_branch: row.text()?,
         target_branch: row.text()?,
         head_sha: row.text()?,
     };
     Ok((id, KnownPullRequest { pull_request, looked: row.opt_text()?, syncs: Vec::new() }))
 }
 
-const COLUMNS: &str = "id, number, state, is_fork, source_branch, target_branch, head_sha, looked";
+const COLUMNS: &str = "id, number, state, is_fork, target_branch, head_sha, looked";
 
 /// Writes the row of a pull request; its id.
 fn upsert(tx: &Tx<'_>, link_id: &str, found: &FoundPullRequest) -> StoreResult<String> {
@@ -205,10 +202,10 @@ fn upsert(tx: &Tx<'_>, link_id: &str, found: &FoundPullRequest) -> StoreResult<S
     let row = tx.row(
         "INSERT INTO pull_request (id, link_id, number, state, is_fork, source_branch, target_branch, head_sha, looked,
              changed_at_ms)
-           VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
+           VALUES ($1, $2, $3, $4, $5, '', $6, $7, $8, $9)
          ON CONFLICT (link_id, number) DO UPDATE SET state = excluded.state, is_fork = excluded.is_fork,
-           source_branch = excluded.source_branch, target_branch = excluded.target_branch,
-           head_sha = excluded.head_sha, looked = excluded.looked, changed_at_ms = excluded.changed_at_ms
+           target_branch = excluded.target_branch, head_sha = excluded.head_sha,
+           looked = excluded.looked, changed_at_ms = excluded.changed_at_ms
          RETURNING id",
         params![
             chance::uuid().to_string(),
@@ -216,7 +213,6 @@ fn upsert(tx: &Tx<'_>, link_id: &str, found: &FoundPullRequest) -> StoreResult<S
             pull_request.number,
             pull_request.state.as_str(),
             pull_request.is_fork,
-            &pull_request.source_branch,
             &pull_request.target_branch,
             &pull_request.head_sha,
             found.looked.as_deref(),

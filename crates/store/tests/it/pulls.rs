@@ -13,7 +13,6 @@ fn pull_request(number: i64, head: char) -> PullRequest {
         number,
         state: PullRequestState::Open,
         is_fork: false,
-        source_branch: "feature".to_owned(),
         target_branch: "main".to_owned(),
         head_sha: sha(head),
     }

@@ -153,3 +153,19 @@ async fn a_suspended_sync_is_not_previewed_until_it_is_resumed() {
     assert!(only(&scene).0.contains("+   DisplayName: three\n"), "{:?}", only(&scene));
     assert_eq!(change_sets(&world.simulator, "web"), [""; 0]);
 }
+
+#[tokio::test]
+async fn a_pull_request_whose_branch_is_gone_is_open_until_it_is_closed_or_merged() {
+    for provider in ["GitLab", "Bitbucket", "AzureDevOps"] {
+        let (scene, number) = told_once(provider).await;
+        let (world, repo) = (&scene.world, &scene.repo);
+        scene.forge.lose_head(number);
+        look(world).await;
+        assert_eq!(only(&scene).1, 0, "{provider}: {:?}", only(&scene));
+        repo.commit("prod.yaml", deployment("two")).await;
+        scene.forge.set_pull(number, "merged");
+        look(world).await;
+        look(world).await;
+        assert!(only(&scene).0.contains("**merged and synced**"), "{provider}: {:?}", only(&scene));
+    }
+}
