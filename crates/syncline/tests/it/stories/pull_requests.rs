@@ -169,3 +169,37 @@ async fn a_pull_request_whose_branch_is_gone_is_open_until_it_is_closed_or_merge
         assert!(only(&scene).0.contains("**merged and synced**"), "{provider}: {:?}", only(&scene));
     }
 }
+
+#[tokio::test]
+async fn a_pull_request_that_cannot_be_found_for_a_while_is_told_later() {
+    let scene = commented(named("GitHub"), World::start().await).await;
+    let (world, repo) = (&scene.world, &scene.repo);
+    let feature = branch(repo, "feature", "two").await;
+    scene.forge.open_pull(&feature, repo).await;
+    scene.forge.fail_at(Method::POST, Fault::Status(404, &[], "Not Found"));
+    look(world).await;
+    look(world).await;
+    assert!(only(&scene).0.contains("+   DisplayName: two\n"));
+}
+
+#[tokio::test]
+async fn a_comment_that_arrives_late_leaves_one_that_tells() {
+    for provider in ["GitHub", "AzureDevOps"] {
+        let scene = commented(named(provider), World::start().await).await;
+        let (world, repo) = (&scene.world, &scene.repo);
+        let feature = branch(repo, "feature", "two").await;
+        let number = scene.forge.open_pull(&feature, repo).await;
+        scene.forge.delay_comment();
+        look(world).await;
+        look(world).await;
+        feature.commit("prod.yaml", deployment("three")).await;
+        scene.forge.push_to_pull(number, &feature, repo).await;
+        look(world).await;
+        let comments = scene.forge.comments();
+        let tells: Vec<_> = comments.iter().filter(|comment| comment.body.contains("DisplayName")).collect();
+        assert_eq!(tells.len(), 1, "{provider}: {comments:#?}");
+        assert!(tells[0].body.contains("three"), "{}", tells[0].body);
+        let marked = comments.iter().filter(|comment| comment.body.contains("syncline-preview")).count();
+        assert_eq!(marked, 1, "{comments:#?}");
+    }
+}
