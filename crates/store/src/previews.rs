@@ -94,8 +94,8 @@ pub struct PreviewProgress {
 /// What is told of a preview.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Told {
-    /// The comment.
-    pub comment: String,
+    /// The comment; `None` if it is as it was, or there is none.
+    pub comment: Option<String>,
     /// That it is what is wanted; `None` if it is only a word in between.
     pub done: Option<Done>,
 }
@@ -317,8 +317,10 @@ fn put_comment(tx: &mut Tx<'_>, id: &str, body: &str) -> StoreResult<()> {
 
 /// Writes what is told, and that it is. The end of a preview is told once.
 fn tell(tx: &mut Tx<'_>, id: &str, told: &Told) -> StoreResult<()> {
-    put_comment(tx, id, &told.comment)?;
-    tx.execute("UPDATE preview SET comment = $2 WHERE id = $1", params![id, &told.comment])?;
+    if let Some(comment) = &told.comment {
+        put_comment(tx, id, comment)?;
+        tx.execute("UPDATE preview SET comment = $2 WHERE id = $1", params![id, comment])?;
+    }
     if let Some(done) = &told.done {
         tx.execute(
             "UPDATE preview SET done_seq = wanted_seq, made_on = $2, failures = 0, due_at_ms = 0,

@@ -121,7 +121,7 @@ async fn what_is_told_is_in_the_outbox_in_the_same_commit_and_its_end_is_told_on
     assert!(now.change_set_name().ends_with("-1") && now.change_set_name().starts_with("preview-"));
     let told = |text: &str| PreviewProgress {
         phase: Some(Phase::Idle),
-        told: Some(PreviewTold { comment: text.to_owned(), done: Some(Done { made_on: None }) }),
+        told: Some(PreviewTold { comment: Some(text.to_owned()), done: Some(Done { made_on: None }) }),
         ..PreviewProgress::default()
     };
     assert!(record(told("first")).await.expect("recorded"));
@@ -171,7 +171,7 @@ async fn what_is_wanted_meanwhile_is_not_overwritten_by_who_has_not_seen_it() {
         let claim = world.claim(Kind::Sync).await;
         let preview = async || world.store.previews(&sync).await.expect("read").pop().expect("one");
         let told = || PreviewProgress {
-            told: Some(PreviewTold { comment: "x".to_owned(), done: Some(Done { made_on: None }) }),
+            told: Some(PreviewTold { comment: Some("x".to_owned()), done: Some(Done { made_on: None }) }),
             ..PreviewProgress::default()
         };
         let record = async |seen: &Preview, progress| {

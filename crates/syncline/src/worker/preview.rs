@@ -31,6 +31,8 @@ const LOOK_FOR_WAKES: Duration = Duration::from_secs(1);
 const AWAIT_MERGE_MS: i64 = 60_000;
 /// As often the deletion of a change set fails for a sync that is deleted; then it is left where it is.
 const MOST_FAILURES_OF_DELETED: i64 = 5;
+/// So long the change set of a sync that is deleted is waited for to go, in milliseconds: whoever takes its name waits, too.
+const PATIENCE_OF_DELETED_MS: i64 = 10 * 60_000;
 
 /// What of pull requests is previewed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -117,6 +119,11 @@ impl Worker {
     }
 
     async fn preview_step(&self, turn: &Turn<'_>) -> Result<Next, StoreError> {
+        let waited_ms = self.clock.now_ms() - turn.preview.phase_since_ms;
+        let is_deleting = turn.record.recorded.deleted && turn.recorded.phase == Phase::Deleting;
+        if is_deleting && waited_ms >= PATIENCE_OF_DELETED_MS {
+            return self.leave_change_set(turn, "it does not go").await;
+        }
         let step = async {
             let (seen, observation) = self.observe_preview(turn).await?;
             self.perform_preview(turn, next_step(&turn.recorded, &seen), observation).await
@@ -153,10 +160,7 @@ impl Worker {
         let failures = turn.preview.failures + 1;
         self.slow_down(turn.claim, trouble).await?;
         if turn.record.recorded.deleted && failures >= MOST_FAILURES_OF_DELETED {
-            info!(preview = turn.preview.id, ?trouble, "a change set of a deleted sync is left where it is");
-            let gone = PreviewProgress { phase: Some(Phase::Idle), ..PreviewProgress::default() };
-            self.record_preview("store.record_preview_phase", turn, gone).await?;
-            return Ok(Next::Now);
+            return self.leave_change_set(turn, trouble.reason()).await;
         }
         let delay_ms = match after_trouble(trouble, turn.preview.failures, self.outside.jitter(), false) {
             AfterTrouble::Retry { delay_ms, .. } => delay_ms,
@@ -175,6 +179,14 @@ impl Worker {
         Ok(if turn.record.recorded.deleted { Next::At(due_ms) } else { Next::Now })
     }
 
+    /// Goes on as if the change set of a deleted sync were gone.
+    async fn leave_change_set(&self, turn: &Turn<'_>, reason: &str) -> Result<Next, StoreError> {
+        info!(preview = turn.preview.id, reason, "a change set of a deleted sync is left where it is");
+        let gone = PreviewProgress { phase: Some(Phase::Idle), ..PreviewProgress::default() };
+        self.record_preview("store.record_preview_phase", turn, gone).await?;
+        Ok(Next::Now)
+    }
+
     /// False if something else is wanted meanwhile: then nothing was recorded, and it is to be looked again.
     async fn record_preview(
         &self,
@@ -190,10 +202,7 @@ impl Worker {
         let seen = match look(&turn.recorded) {
             Look::Nothing => Seen::Nothing,
             Look::FilesAndStack => {
-                let sources = &turn.preview.sources;
-                let commits = (sources.config_commit.as_str(), sources.template_commit.as_str());
-                let link_id = &turn.preview.link_id;
-                match self.read_files_at(link_id, &sources.config_file, commits).await? {
+                match self.files_of(turn).await? {
                     Ok(files) => {
                         let macros = custom_macros(&files.parsed.to_json());
                         if !macros.is_empty() && !self.previews.macros {
@@ -226,6 +235,26 @@ impl Worker {
             }
         };
         Ok((seen, observation))
+    }
+
+    /// The files of which a change set was asked for. `None` if they cannot be read any more: then it is to be deleted before
+    /// anything is said of that.
+    async fn planned_files(&self, turn: &Turn<'_>) -> Result<Option<Files>, Failure> {
+        match self.files_of(turn).await? {
+            Ok(files) => Ok(Some(files)),
+            Err(Trouble::Refused { .. } | Trouble::Gone { .. }) => {
+                let progress = PreviewProgress { phase: Some(Phase::Deleting), ..PreviewProgress::default() };
+                self.record_preview("store.record_preview_phase", turn, progress).await?;
+                Ok(None)
+            }
+            Err(outage) => Err(outage.into()),
+        }
+    }
+
+    async fn files_of(&self, turn: &Turn<'_>) -> Result<Result<Files, Trouble>, StoreError> {
+        let sources = &turn.preview.sources;
+        let commits = (sources.config_commit.as_str(), sources.template_commit.as_str());
+        self.read_files_at(&turn.preview.link_id, &sources.config_file, commits).await
     }
 
     async fn previewed_stack(&self, access: &Access, turn: &Turn<'_>) -> Result<Option<Stack>, Failure> {
@@ -275,10 +304,7 @@ impl Worker {
             }
             Step::AskAgain => {
                 let (_, role) = turn.preview.planned_with.clone().unwrap_or_default();
-                let sources = &turn.preview.sources;
-                let commits = (sources.config_commit.as_str(), sources.template_commit.as_str());
-                let files =
-                    self.read_files_at(&turn.preview.link_id, &sources.config_file, commits).await??;
+                let Some(files) = self.planned_files(turn).await? else { return Ok(Next::Now) };
                 self.ask_for_change_set(turn, turn.preview.change_set_name(), &role, files).await
             }
             Step::Tell(verdict) => self.tell(turn, verdict, seen).await,
@@ -373,7 +399,10 @@ impl Worker {
             Verdict::Creates => Tells::Creates(resources(seen.files.as_ref())),
             Verdict::Stuck(status) => Tells::Stuck(status),
             Verdict::Nothing => Tells::Nothing,
-            Verdict::Changes | Verdict::Fails(_) => self.told_changes(turn, &verdict).await?,
+            Verdict::Changes | Verdict::Fails(_) => {
+                let Some(files) = self.planned_files(turn).await? else { return Ok(Next::Now) };
+                self.told_changes(turn, &verdict, &files).await?
+            }
         };
         let told = self.told(turn, tells, true);
         let phase = is_planned.then_some(Phase::Deleting);
@@ -389,10 +418,12 @@ impl Worker {
     }
 
     /// What the change set says, as far as it may be told.
-    async fn told_changes(&self, turn: &Turn<'_>, verdict: &Verdict) -> Result<Tells, Failure> {
-        let sources = &turn.preview.sources;
-        let commits = (sources.config_commit.as_str(), sources.template_commit.as_str());
-        let files = self.read_files_at(&turn.preview.link_id, &sources.config_file, commits).await??;
+    async fn told_changes(
+        &self,
+        turn: &Turn<'_>,
+        verdict: &Verdict,
+        files: &Files,
+    ) -> Result<Tells, Failure> {
         let (access, stack) = self.planned_with(turn)?;
         let live = match self.target.declared(&access, stack).await {
             Ok(declared) => Some(declared),
@@ -428,7 +459,12 @@ impl Worker {
             Want::Closed => Tells::Closed,
             Want::Merged => Tells::Merged(self.what_became(turn).await?),
         };
-        let told = self.told(turn, tells, true);
+        // Nobody is told that nothing is to be told of what nothing was told of.
+        let is_silent = turn.preview.comment.is_none() && !matches!(tells, Tells::Merged(_));
+        let told = match is_silent {
+            true => Some(PreviewTold { comment: None, done: Some(done(turn)) }),
+            false => self.told(turn, tells, true),
+        };
         let progress = PreviewProgress { told, ..PreviewProgress::default() };
         self.record_preview("store.record_preview_told", turn, progress).await?;
         Ok(Next::Now)
@@ -472,8 +508,7 @@ impl Worker {
         if !is_done && preview.comment.as_ref() == Some(&comment) {
             return None;
         }
-        let done = is_done.then(|| Done { made_on: turn.record.last_executed.clone() });
-        Some(PreviewTold { comment, done })
+        Some(PreviewTold { comment: Some(comment), done: is_done.then(|| done(turn)) })
     }
 
     /// The access to the sync's stack by a role.
@@ -495,6 +530,10 @@ impl Worker {
         };
         Ok((self.access(turn, role)?, stack))
     }
+}
+
+fn done(turn: &Turn<'_>) -> Done {
+    Done { made_on: turn.record.last_executed.clone() }
 }
 
 fn change_set_ref(preview: &Preview) -> String {

@@ -171,6 +171,37 @@ async fn a_pull_request_whose_branch_is_gone_is_open_until_it_is_closed_or_merge
 }
 
 #[tokio::test]
+async fn a_change_set_that_will_not_go_does_not_keep_a_deleted_sync_for_ever() {
+    let scene = commented(named("GitHub"), World::start().await).await;
+    let (world, repo) = (&scene.world, &scene.repo);
+    let feature = branch(repo, "feature", "two").await;
+    scene.forge.open_pull(&feature, repo).await;
+    world.clock.advance_ms(5 * 60_000);
+    until_planned(world).await;
+    let refusal = CallFault::Refuse {
+        status: 400,
+        code: "InvalidChangeSetStatus".to_owned(),
+        message: "it is being made".to_owned(),
+    };
+    world.simulator.faults().on_call("DeleteChangeSet", refusal, Times::Always);
+    let delete = world.client.delete_sync_configuration().sync_type(SyncConfigurationType::CfnStackSync);
+    delete.resource_name("web").send().await.expect("deleted");
+    let links = world.client.list_repository_links().send().await.expect("links");
+    let link = links.repository_links()[0].repository_link_id().to_owned();
+    world.sync(&link, "web", "main", "prod.yaml").await;
+    let is_synced = async || !world.attempt_rows("web").await.is_empty();
+    for _ in 0..400 {
+        if !world.tick().await {
+            world.clock.advance_ms(5_000);
+        }
+        if is_synced().await {
+            break;
+        }
+    }
+    assert!(is_synced().await, "its successor waits still");
+}
+
+#[tokio::test]
 async fn a_pull_request_that_cannot_be_found_for_a_while_is_told_later() {
     let scene = commented(named("GitHub"), World::start().await).await;
     let (world, repo) = (&scene.world, &scene.repo);
@@ -201,5 +232,40 @@ async fn a_comment_that_arrives_late_leaves_one_that_tells() {
         assert!(tells[0].body.contains("three"), "{}", tells[0].body);
         let marked = comments.iter().filter(|comment| comment.body.contains("syncline-preview")).count();
         assert_eq!(marked, 1, "{comments:#?}");
+    }
+}
+
+#[tokio::test]
+async fn a_change_set_does_not_stay_because_the_files_cannot_be_read_any_more() {
+    let scene = commented(named("GitHub"), World::start().await).await;
+    let (world, repo) = (&scene.world, &scene.repo);
+    let feature = branch(repo, "feature", "two").await;
+    scene.forge.open_pull(&feature, repo).await;
+    world.clock.advance_ms(5 * 60_000);
+    until_planned(world).await;
+    world.client.delete_connection().connection_arn(&scene.connection).send().await.expect("deleted");
+    world.work().await;
+    assert_eq!(change_sets(&world.simulator, "web"), [""; 0]);
+}
+
+#[tokio::test]
+async fn a_pull_request_that_ends_before_anything_was_said_of_it_is_not_commented_to_say_so() {
+    for ends in ["closed", "off"] {
+        let scene = commented(named("GitHub"), World::start().await).await;
+        let (world, repo) = (&scene.world, &scene.repo);
+        suspend(world).await;
+        let feature = branch(repo, "feature", "two").await;
+        let number = scene.forge.open_pull(&feature, repo).await;
+        look(world).await;
+        match ends {
+            "closed" => scene.forge.set_pull(number, "closed"),
+            _ => switch_comments_off(world).await,
+        }
+        look(world).await;
+        resume(world).await;
+        look(world).await;
+        assert_eq!(told(&scene), [], "{ends}");
+        let (_, outbox) = world.rest("GET", "/outbox", &Value::Null).await;
+        assert!(!outbox.to_string().contains("COMMENT\""), "{ends}: {outbox}");
     }
 }
