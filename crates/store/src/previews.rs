@@ -36,9 +36,7 @@ pub struct Preview {
     pub pull_request: i64,
     /// The commit at its head.
     pub head_sha: String,
-    /// What the files would be.
-    pub inputs: String,
-    /// Where they are read.
+    /// Where its files are read.
     pub sources: Sources,
     /// The current role of the sync.
     pub sync_role_arn: String,
@@ -118,7 +116,7 @@ pub struct NewestAttempt {
     pub why: Option<EventKind>,
 }
 
-const COLUMNS: &str = "v.id, r.link_id, r.number, v.head_sha, v.inputs, v.sources, s.role_arn, v.phase_since_ms, v.plan_number,
+const COLUMNS: &str = "v.id, r.link_id, r.number, v.head_sha, v.sources, s.role_arn, v.phase_since_ms, v.plan_number,
     v.stack, v.role_arn, v.change_set_arn, v.comment, v.failures, v.due_at_ms, v.made_on, v.want, v.wanted_seq, v.done_seq,
     v.planned_seq, v.phase,
     CASE WHEN s.considered_generation = s.generation AND s.considered_seq >= coalesce(v.merged_seq, 0) THEN 1 ELSE 0 END,
@@ -126,7 +124,7 @@ const COLUMNS: &str = "v.id, r.link_id, r.number, v.head_sha, v.inputs, v.source
 
 fn from_row(row: &mut Row) -> StoreResult<Preview> {
     let (id, link_id, pull_request) = (row.text()?, row.text()?, row.int()?);
-    let (head_sha, inputs, sources, sync_role_arn) = (row.text()?, row.text()?, row.json()?, row.text()?);
+    let (head_sha, sources, sync_role_arn) = (row.text()?, row.json()?, row.text()?);
     let (phase_since_ms, plan_number) = (row.int()?, row.int()?);
     let planned_with = row.opt_text()?.zip(row.opt_text()?);
     let (change_set_arn, comment) = (row.opt_text()?, row.opt_text()?);
@@ -146,7 +144,6 @@ fn from_row(row: &mut Row) -> StoreResult<Preview> {
         link_id,
         pull_request,
         head_sha,
-        inputs,
         sources,
         sync_role_arn,
         phase_since_ms,
@@ -162,9 +159,23 @@ fn from_row(row: &mut Row) -> StoreResult<Preview> {
     })
 }
 
-/// Forgets the previews of a sync that is forgotten.
+/// The link of a preview that is gone.
+const UNLINKED: &str = "SELECT DISTINCT r.link_id FROM preview v JOIN pull_request r ON r.id = v.pull_request_id
+   WHERE NOT EXISTS (SELECT 1 FROM repository_link l WHERE l.id = r.link_id) AND ";
+
+/// Forgets the previews of a sync that is forgotten. Those that were told of a link that it followed before go with their pull
+/// requests: there is an index of what is not finished, and of what a pull request has.
 pub(crate) fn forget(tx: &Tx<'_>, sync_id: &str) -> StoreResult<()> {
-    tx.execute("DELETE FROM preview WHERE sync_id = $1", params![sync_id])?;
+    let unlinked = tx.rows(&format!("{UNLINKED} v.sync_id = $1 AND v.live = 1"), params![sync_id])?;
+    tx.execute("DELETE FROM preview WHERE sync_id = $1 AND live = 1", params![sync_id])?;
+    tx.execute(
+        "DELETE FROM preview WHERE sync_id = $1 AND pull_request_id IN (SELECT r.id FROM pull_request r
+             JOIN sync_configuration s ON s.link_id = r.link_id WHERE s.id = $1)",
+        params![sync_id],
+    )?;
+    for mut link in unlinked {
+        pulls::forget_unlinked(tx, &link.text()?)?;
+    }
     Ok(())
 }
 
@@ -328,6 +339,11 @@ fn tell(tx: &mut Tx<'_>, id: &str, told: &Told) -> StoreResult<()> {
                WHERE id = $1",
             params![id, done.made_on.as_deref()],
         )?;
+        // Nobody looks at it again where its link is gone.
+        if let Some(mut link) = tx.row(&format!("{UNLINKED} v.id = $1 AND v.live = 0"), params![id])? {
+            tx.execute("DELETE FROM preview WHERE id = $1", params![id])?;
+            pulls::forget_unlinked(tx, &link.text()?)?;
+        }
     }
     Ok(())
 }

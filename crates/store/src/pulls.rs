@@ -4,7 +4,7 @@
 //! had, a sync with comments. Its holder alone writes pull requests, and what is wanted of their previews; how far these
 //! have come is written by the holders of the syncs ([`crate::previews`]).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use syncline_model::preview::Want;
 use syncline_seams::chance;
@@ -172,13 +172,19 @@ pub(crate) fn forget(tx: &Tx<'_>, link_id: &str) -> StoreResult<()> {
         "DELETE FROM preview WHERE pull_request_id IN (SELECT id FROM pull_request WHERE link_id = $1) AND phase = 'IDLE'",
         params![link_id],
     )?;
-    // What is left has a change set that is to be deleted first, by a sync that is being forgotten.
+    // What is left has a change set that its sync is to delete first, and goes with it.
+    forget_unlinked(tx, link_id)?;
+    tx.execute("DELETE FROM work WHERE id = $1", params![work_id(link_id)])?;
+    Ok(())
+}
+
+/// Forgets those pull requests of a link that is deleted, or is being deleted, that have no previews any more.
+pub(crate) fn forget_unlinked(tx: &Tx<'_>, link_id: &str) -> StoreResult<()> {
     tx.execute(
         "DELETE FROM pull_request WHERE link_id = $1
             AND NOT EXISTS (SELECT 1 FROM preview v WHERE v.pull_request_id = pull_request.id)",
         params![link_id],
     )?;
-    tx.execute("DELETE FROM work WHERE id = $1", params![work_id(link_id)])?;
     Ok(())
 }
 
@@ -221,6 +227,22 @@ fn upsert(tx: &Tx<'_>, link_id: &str, found: &FoundPullRequest) -> StoreResult<S
     )?;
     row.ok_or_else(|| crate::StoreError::Corrupt("a pull request that was written is not there".into()))?
         .text()
+}
+
+/// Locks the syncs of the pull request's previews, those that it has and those that it is to have, before these and their work,
+/// as whoever works on a sync does. Each by its id: nothing else of it is told quickly.
+fn lock_syncs(tx: &Tx<'_>, link_id: &str, found: &FoundPullRequest) -> StoreResult<()> {
+    let known = tx.rows(
+        "SELECT v.sync_id FROM preview v JOIN pull_request r ON r.id = v.pull_request_id
+          WHERE r.link_id = $1 AND r.number = $2",
+        params![link_id, found.pull_request.number],
+    )?;
+    let known = known.into_iter().map(|mut row| row.text()).collect::<StoreResult<Vec<_>>>()?;
+    let wanted = found.previews.iter().map(|wanted| wanted.sync_id.clone());
+    let syncs: BTreeSet<String> = known.into_iter().chain(wanted).collect();
+    syncs.iter().try_for_each(|sync_id| {
+        tx.lock_rows("SELECT id FROM sync_configuration WHERE id = $1 FOR UPDATE", params![sync_id])
+    })
 }
 
 /// Has a preview be what is wanted of it. Whether that is new.
@@ -334,13 +356,7 @@ impl Store {
         self.write("store.record_pull_request", move |tx| {
             work::fence(tx, &claim)?;
             let link_id = link_of(&claim.id);
-            // Before their previews and their work, as whoever works on a sync locks them.
-            tx.lock_rows(
-                "SELECT s.id FROM sync_configuration s WHERE s.link_id = $1 OR s.id IN (SELECT v.sync_id
-                     FROM preview v JOIN pull_request r ON r.id = v.pull_request_id
-                    WHERE r.link_id = $1 AND r.number = $2) ORDER BY s.id FOR UPDATE",
-                params![link_id, found.pull_request.number],
-            )?;
+            lock_syncs(tx, link_id, &found)?;
             let id = upsert(tx, link_id, &found)?;
             let mut changed = Vec::new();
             for wanted in &found.previews {

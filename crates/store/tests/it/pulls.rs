@@ -2,11 +2,11 @@
 
 use syncline_model::preview::{Phase, Want};
 use syncline_store::{
-    Change, Done, FoundPullRequest, Kind, NewConfiguration, OutboxKind, Page, Preview, PreviewProgress, PreviewTold,
-    PullRequest, PullRequestState, Sources, StoreError, WantedPreview,
+    Change, ConfigurationChange, Done, FoundPullRequest, Kind, NewConfiguration, OutboxKind, Page, Preview, PreviewProgress, PreviewTold,
+    PullRequest, PullRequestState, Sources, StoreError, UpdateConfiguration, WantedPreview,
 };
 
-use crate::world::{CFN, LEASE_MS, World, configuration, ours, sha};
+use crate::world::{CFN, LEASE_MS, PLENTY, World, configuration, ours, sha};
 
 fn pull_request(number: i64, head: char) -> PullRequest {
     PullRequest {
@@ -212,4 +212,48 @@ async fn a_forgotten_sync_and_a_deleted_link_leave_nothing_of_pull_requests() {
     let record = world.store.pulls_record(&pulls).await.expect("read");
     assert_eq!((record.has_link, record.open.len()), (false, 0));
     assert!(world.nothing_due(Kind::Pulls).await);
+}
+
+#[tokio::test]
+async fn what_a_deleted_link_leaves_unfinished_goes_once_it_is_finished() {
+    for is_moved in [false, true] {
+        let (world, link, sync) = commented().await;
+        let pulls = world.claim(Kind::Pulls).await;
+        let touched = found('a', vec![wants(&sync, Want::Changes, "one")]);
+        world.store.record_pull_request(&pulls, touched).await.expect("recorded");
+        let claim = world.claim(Kind::Sync).await;
+        let preview = async || world.store.previews(&sync).await.expect("read").pop();
+        let record = async |progress| {
+            let seen = preview().await.expect("one");
+            let recorded = world.store.record_preview("store.record_preview_phase", &claim, &seen, progress);
+            assert!(recorded.await.expect("written"));
+        };
+        let planned = Some(("web".to_owned(), "role".to_owned()));
+        let phase = |phase| PreviewProgress { phase: Some(phase), ..PreviewProgress::default() };
+        record(PreviewProgress { planned, ..phase(Phase::Planning) }).await;
+        match is_moved {
+            true => {
+                let other = world.link(&ours(), "other").await;
+                let to = ConfigurationChange { link_id: Some(other), ..ConfigurationChange::default() };
+                let (ours, change) = (ours(), Change::unrecorded());
+                let moved = world.store.update_configuration(&ours, CFN, "web", to, PLENTY, change).await;
+                assert!(matches!(moved.expect("written"), UpdateConfiguration::Updated(_)));
+            }
+            false => {
+                let (ours, change) = (ours(), Change::unrecorded());
+                world.store.delete_configuration(&ours, CFN, "web", change).await.expect("deleted");
+            }
+        }
+        world.store.delete_link(&ours(), &link, Change::unrecorded()).await.expect("deleted");
+        assert!(!preview().await.expect("it has a change set still").is_followed || !is_moved);
+        assert_eq!(world.rows("pull_request"), 1);
+        if is_moved {
+            record(PreviewProgress { wants: Some(Want::Off), ..phase(Phase::Idle) }).await;
+            let told = PreviewTold { comment: None, done: Some(Done { made_on: None }) };
+            record(PreviewProgress { told: Some(told), ..PreviewProgress::default() }).await;
+        } else {
+            world.store.forget_sync(&claim).await.expect("forgotten");
+        }
+        assert_eq!((world.rows("preview"), world.rows("pull_request")), (0, 0));
+    }
 }

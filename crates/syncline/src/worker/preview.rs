@@ -67,7 +67,9 @@ struct Observation {
 /// it, so that it counts among what pull requests want.
 fn wants(preview: &Preview, record: &SyncRecord) -> Option<Want> {
     let recorded = &preview.recorded;
-    if record.recorded.deleted || (recorded.want == Want::Merged && !preview.is_followed) {
+    // Whoever asks for pull requests finds it, too, as long as there is the link and the pull request is open.
+    let is_left = matches!(recorded.want, Want::Changes | Want::Merged) && !preview.is_followed;
+    if record.recorded.deleted || is_left {
         return (recorded.want != Want::Off).then_some(Want::Off);
     }
     let is_told = recorded.wanted == recorded.done && recorded.want == Want::Changes;
