@@ -14,7 +14,7 @@ use syncline_store::{
     BranchSync, Claim, CommentedSync, FoundPullRequest, KnownPullRequest, LinkRecord, PullRequest,
     PullRequestState, PullsRecord, Sources, StoreError, SyncFile, WantedPreview,
 };
-use tracing::{debug, info};
+use tracing::{debug, warn};
 
 use super::inputs::{Head, Inputs};
 use super::remote::{outage, reached, remote, trouble_of};
@@ -92,7 +92,7 @@ impl Worker {
                         | AfterTrouble::GiveUp { reason }
                         | AfterTrouble::ReadAgain { reason } => (self.poll_interval_ms, reason),
                     };
-                info!(link = record.link_id, reason, "a forge could not be asked for its pull requests");
+                warn!(link = record.link_id, reason, "a forge could not be asked for its pull requests");
                 Ok(Some(self.clock.now_ms() + delay_ms.max(self.poll_interval_ms)))
             }
         }
@@ -128,7 +128,7 @@ impl Worker {
                 Ok(None) => {}
                 // Another may be read all the same.
                 Err(Failure::Trouble(trouble)) if !is_of_all(&trouble) => {
-                    info!(
+                    warn!(
                         link = record.link_id,
                         pull_request = pull.number,
                         ?trouble,
