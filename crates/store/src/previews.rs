@@ -160,7 +160,8 @@ fn from_row(row: &mut Row) -> StoreResult<Preview> {
 }
 
 /// The link of a preview that is gone.
-const UNLINKED: &str = "SELECT DISTINCT r.link_id FROM preview v JOIN pull_request r ON r.id = v.pull_request_id
+const UNLINKED: &str =
+    "SELECT DISTINCT r.link_id FROM preview v JOIN pull_request r ON r.id = v.pull_request_id
    WHERE NOT EXISTS (SELECT 1 FROM repository_link l WHERE l.id = r.link_id) AND ";
 
 /// Forgets the previews of a sync that is forgotten. Those that were told of a link that it followed before go with their pull

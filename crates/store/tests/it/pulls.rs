@@ -2,8 +2,9 @@
 
 use syncline_model::preview::{Phase, Want};
 use syncline_store::{
-    Change, ConfigurationChange, Done, FoundPullRequest, Kind, NewConfiguration, OutboxKind, Page, Preview, PreviewProgress, PreviewTold,
-    PullRequest, PullRequestState, Sources, StoreError, UpdateConfiguration, WantedPreview,
+    Change, ConfigurationChange, Done, FoundPullRequest, Kind, NewConfiguration, OutboxKind, Page, Preview,
+    PreviewProgress, PreviewTold, PullRequest, PullRequestState, Sources, StoreError, UpdateConfiguration,
+    WantedPreview,
 };
 
 use crate::world::{CFN, LEASE_MS, PLENTY, World, configuration, ours, sha};
@@ -90,7 +91,8 @@ async fn a_rebase_that_leaves_the_files_as_they_are_has_them_read_at_its_own_com
     let (world, _, sync) = commented().await;
     let claim = world.claim(Kind::Pulls).await;
     for commit in ['a', 'b'] {
-        let sources = Sources { config_commit: sha(commit), template_commit: sha(commit), ..Sources::default() };
+        let sources =
+            Sources { config_commit: sha(commit), template_commit: sha(commit), ..Sources::default() };
         let touched = WantedPreview { sources: sources.clone(), ..wants(&sync, Want::Changes, "one") };
         world.store.record_pull_request(&claim, found(commit, vec![touched])).await.expect("recorded");
         let preview = world.store.previews(&sync).await.expect("read").pop().expect("one");

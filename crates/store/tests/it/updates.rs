@@ -286,7 +286,9 @@ async fn what_the_old_place_says_of_pull_requests_is_not_written_and_the_new_one
         world.sync_as(&ours(), new).await;
         let claim = world.claim(Kind::Pulls).await;
         match of_host {
-            true => assert_eq!(world.move_host(Some("https://new.example.com"), None).await, UpdateHost::Updated),
+            true => {
+                assert_eq!(world.move_host(Some("https://new.example.com"), None).await, UpdateHost::Updated)
+            }
             false => drop(world.reconnect(&link, &other).await),
         }
         assert!(world.is_lost(&claim).await);

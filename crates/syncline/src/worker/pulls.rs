@@ -322,7 +322,8 @@ impl Worker {
     ) -> Result<Option<FoundPullRequest>, Failure> {
         let (access, root) = (&asking.reached.access, asking.reached.extra_root_pem.as_deref());
         let number = known.pull_request.number;
-        let state = match self.forges.ask(root, rest::pull(access, &asking.reached.repository, number)).await {
+        let state = match self.forges.ask(root, rest::pull(access, &asking.reached.repository, number)).await
+        {
             Ok(pull) => pull.state,
             // It may be hidden or deleted.
             Err(Refusal::NotFound(_)) => PullState::Closed,

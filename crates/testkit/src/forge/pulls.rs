@@ -172,7 +172,8 @@ impl ForgeDouble {
     /// When there is none of this number.
     pub fn lose_head(&self, number: i64) {
         let mut memory = self.inner.memory();
-        memory.pulls.iter_mut().find(|pull| pull.number == number).expect("a pull request").is_headless = true;
+        memory.pulls.iter_mut().find(|pull| pull.number == number).expect("a pull request").is_headless =
+            true;
     }
 
     /// Has the next request for a comment answered 502, and what it asks for done only before the one after it.
@@ -364,10 +365,9 @@ async fn comments(
         Ok(pull) => pull,
         Err(refusal) => return *refusal,
     };
-    let of_it =
-        |comment: &&KnownComment| {
-            comment.repository == pull.repository && comment.pull == pull.number && !comment.is_late
-        };
+    let of_it = |comment: &&KnownComment| {
+        comment.repository == pull.repository && comment.pull == pull.number && !comment.is_late
+    };
     let shown =
         inner.memory().comments.iter().filter(of_it).map(|comment| comment.shown(inner.forge)).collect();
     page(&inner, &uri, &query, shown)

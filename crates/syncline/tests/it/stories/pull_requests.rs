@@ -17,7 +17,8 @@ fn web() -> Suspended {
 }
 
 async fn suspend(world: &World) {
-    let suspended = world.parts().store.suspend(&world.scope(), web(), "a freeze", Change::unrecorded()).await;
+    let suspended =
+        world.parts().store.suspend(&world.scope(), web(), "a freeze", Change::unrecorded()).await;
     assert!(suspended.expect("written").is_some(), "there is one");
 }
 
