@@ -7,6 +7,7 @@
 //! **Invariant:** no step executes anything. A change set that was asked for is deleted, and seen gone, before the next is
 //! asked for and before the preview rests.
 
+mod changes;
 pub mod comment;
 pub mod escape;
 pub mod values;
