@@ -116,6 +116,7 @@ pub const ELSEWHERE: &[&str] = &[
     "store.record_preview_plan",
     "store.record_preview_told",
     "store.record_preview_trouble",
+    "store.record_preview_wanted",
     "store.record_pull_request",
     "store.record_sent",
     "store.record_unsent",

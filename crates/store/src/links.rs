@@ -6,7 +6,7 @@ use crate::page::{Cursor, Page, PageOf};
 use crate::sql::{Row, Tx, params};
 use crate::tags::{self, Tag};
 use crate::work::{self, Claim, Kind};
-use crate::{Scope, Store, StoreResult, branches, webhooks};
+use crate::{Scope, Store, StoreResult, branches, pulls, webhooks};
 
 /// A repository link, as stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -202,6 +202,7 @@ fn reconnect(
     branches::forget_failures(tx, &link.id)?;
     branches::forget_heads(tx, &link.id)?;
     branches::interrupt(tx, &link.id)?;
+    pulls::interrupt(tx, &link.id)?;
     work::interrupt(tx, Kind::Link, &link.id)?;
     Ok(None)
 }
@@ -378,7 +379,7 @@ impl Store {
             )?;
             // The link's own work stays until the worker has thrown its cached commits away.
             work::wake(tx, &id)?;
-            crate::pulls::forget(tx, &id)?;
+            pulls::forget(tx, &id)?;
             tx.execute("DELETE FROM branch WHERE link_id = $1", params![&id])?;
             tx.execute("DELETE FROM repository_link WHERE id = $1", params![&id])?;
             webhooks::delete_of_link(tx, &id)?;

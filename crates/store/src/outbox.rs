@@ -203,11 +203,13 @@ fn from_row(row: &mut Row) -> StoreResult<OutboxItem> {
     })
 }
 
-/// One row for each kind and subject. What is wanted already and not given up stays as it is, and then gives no row.
+/// One row for each kind and subject. What is wanted already and not given up stays as it is, and then gives no row. An id is
+/// what one receiver knows it under; another finds it by its marker, or does not have it.
 const PUT: &str = "INSERT INTO outbox (id, class, kind, subject, number, account_id, region, endpoint, document, version,
        sent_version, state, failures, created_at_ms, changed_at_ms)
      VALUES ($1, 'WANTED', $2, $3, 1, $4, $5, $6, $7, 1, 0, 'WAITING', 0, $8, $8)
    ON CONFLICT (kind, subject) WHERE class = 'WANTED' DO UPDATE SET
+     remote_id = CASE WHEN outbox.endpoint = excluded.endpoint THEN outbox.remote_id ELSE NULL END,
      endpoint = excluded.endpoint, document = excluded.document, version = outbox.version + 1, state = 'WAITING',
      failures = CASE WHEN outbox.state = 'FAILED' THEN 0 ELSE outbox.failures END,
      changed_at_ms = excluded.changed_at_ms, done_at_ms = NULL
@@ -366,11 +368,12 @@ impl Store {
         self.write("store.record_sent", move |tx| {
             fence(tx, &claim, &item)?;
             let newest = tx.row(
-                "UPDATE outbox SET sent_version = $2, remote_id = coalesce($3, remote_id), failures = 0, last_error = NULL,
+                "UPDATE outbox SET sent_version = $2,
+                     remote_id = CASE WHEN endpoint = $5 THEN coalesce($3, remote_id) ELSE remote_id END, failures = 0, last_error = NULL,
                      tried_at_ms = $4, state = CASE WHEN version = $2 THEN 'SENT' ELSE state END,
                      done_at_ms = CASE WHEN version = $2 THEN $4 ELSE done_at_ms END
                    WHERE id = $1 RETURNING version",
-                params![&claim.id, item.version, remote_id, tx.now_ms()],
+                params![&claim.id, item.version, remote_id, tx.now_ms(), &item.endpoint],
             )?;
             match newest.map(|mut row| row.int()).transpose()? {
                 Some(newest) if newest != item.version => work::release(tx, &claim, Some(tx.now_ms())),
@@ -392,7 +395,7 @@ impl Store {
             let gives_up = unsent.again_at_ms.is_none();
             let tried = tx.row(
                 "UPDATE outbox SET failures = failures + 1, last_error = $2, tried_at_ms = $3,
-                     remote_id = coalesce($4, remote_id),
+                     remote_id = CASE WHEN endpoint = $7 THEN coalesce($4, remote_id) ELSE remote_id END,
                      state = CASE WHEN CAST($6 AS BIGINT) = 1 AND version = $5 THEN 'FAILED' ELSE state END,
                      done_at_ms = CASE WHEN CAST($6 AS BIGINT) = 1 AND version = $5 THEN $3 ELSE done_at_ms END
                    WHERE id = $1 RETURNING version",
@@ -402,7 +405,8 @@ impl Store {
                     tx.now_ms(),
                     unsent.remote_id,
                     item.version,
-                    gives_up
+                    gives_up,
+                    &item.endpoint
                 ],
             )?;
             let is_newest = tried.map(|mut row| row.int()).transpose()?.is_none_or(|newest| newest == item.version);

@@ -36,9 +36,7 @@ pub struct Preview {
     pub pull_request: i64,
     /// The commit at its head.
     pub head_sha: String,
-    /// What the files would be.
-    pub inputs: String,
-    /// Where they are read.
+    /// Where its files are read.
     pub sources: Sources,
     /// The current role of the sync.
     pub sync_role_arn: String,
@@ -58,6 +56,8 @@ pub struct Preview {
     pub due_at_ms: i64,
     /// The change set that the sync had executed last when the comment was made.
     pub made_on: Option<String>,
+    /// Whether the sync still follows the branch that the pull request is to be merged into.
+    pub is_followed: bool,
     /// What decisions are made from.
     pub recorded: Recorded,
 }
@@ -75,8 +75,10 @@ impl Preview {
 pub struct PreviewProgress {
     /// The new phase.
     pub phase: Option<Phase>,
-    /// A change set is asked for: what for, of which stack, by which role. Counts the plan number up.
-    pub planned: Option<(i64, String, String)>,
+    /// Something is wanted that pull requests do not tell of: this, from now on.
+    pub wants: Option<Want>,
+    /// A change set is asked for, for what is wanted: of which stack, by which role. Counts the plan number up.
+    pub planned: Option<(String, String)>,
     /// The change set's ARN.
     pub change_set_arn: Option<String>,
     /// What is told.
@@ -90,19 +92,15 @@ pub struct PreviewProgress {
 /// What is told of a preview.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Told {
-    /// The comment.
-    pub comment: String,
-    /// What of it was wanted; `None` if it is only a word in between.
+    /// The comment; `None` if it is as it was, or there is none.
+    pub comment: Option<String>,
+    /// That it is what is wanted; `None` if it is only a word in between.
     pub done: Option<Done>,
 }
 
-/// What of a preview is told.
+/// What is wanted of a preview is told.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Done {
-    /// What was wanted.
-    pub seq: i64,
-    /// What the comment tells.
-    pub want: Want,
     /// The change set that the sync had executed last.
     pub made_on: Option<String>,
 }
@@ -118,14 +116,15 @@ pub struct NewestAttempt {
     pub why: Option<EventKind>,
 }
 
-const COLUMNS: &str = "v.id, r.link_id, r.number, v.head_sha, v.inputs, v.sources, s.role_arn, v.phase_since_ms, v.plan_number,
+const COLUMNS: &str = "v.id, r.link_id, r.number, v.head_sha, v.sources, s.role_arn, v.phase_since_ms, v.plan_number,
     v.stack, v.role_arn, v.change_set_arn, v.comment, v.failures, v.due_at_ms, v.made_on, v.want, v.wanted_seq, v.done_seq,
     v.planned_seq, v.phase,
-    CASE WHEN s.considered_generation = s.generation AND s.considered_seq >= coalesce(v.merged_seq, 0) THEN 1 ELSE 0 END";
+    CASE WHEN s.considered_generation = s.generation AND s.considered_seq >= coalesce(v.merged_seq, 0) THEN 1 ELSE 0 END,
+    CASE WHEN s.link_id = r.link_id AND s.branch = r.target_branch THEN 1 ELSE 0 END";
 
 fn from_row(row: &mut Row) -> StoreResult<Preview> {
     let (id, link_id, pull_request) = (row.text()?, row.text()?, row.int()?);
-    let (head_sha, inputs, sources, sync_role_arn) = (row.text()?, row.text()?, row.json()?, row.text()?);
+    let (head_sha, sources, sync_role_arn) = (row.text()?, row.json()?, row.text()?);
     let (phase_since_ms, plan_number) = (row.int()?, row.int()?);
     let planned_with = row.opt_text()?.zip(row.opt_text()?);
     let (change_set_arn, comment) = (row.opt_text()?, row.opt_text()?);
@@ -137,14 +136,14 @@ fn from_row(row: &mut Row) -> StoreResult<Preview> {
         planned: row.int()?,
         phase: row.parsed(Phase::from_text)?,
         change_set_seen: change_set_arn.is_some(),
-        merge_considered: row.int()? == 1,
+        merge_considered: row.bool()?,
+        suspended: false,
     };
     Ok(Preview {
         id,
         link_id,
         pull_request,
         head_sha,
-        inputs,
         sources,
         sync_role_arn,
         phase_since_ms,
@@ -155,13 +154,29 @@ fn from_row(row: &mut Row) -> StoreResult<Preview> {
         failures,
         due_at_ms,
         made_on,
+        is_followed: row.bool()?,
         recorded,
     })
 }
 
-/// Forgets the previews of a sync that is forgotten.
+/// The link of a preview that is gone.
+const UNLINKED: &str =
+    "SELECT DISTINCT r.link_id FROM preview v JOIN pull_request r ON r.id = v.pull_request_id
+   WHERE NOT EXISTS (SELECT 1 FROM repository_link l WHERE l.id = r.link_id) AND ";
+
+/// Forgets the previews of a sync that is forgotten. Those that were told of a link that it followed before go with their pull
+/// requests: there is an index of what is not finished, and of what a pull request has.
 pub(crate) fn forget(tx: &Tx<'_>, sync_id: &str) -> StoreResult<()> {
-    tx.execute("DELETE FROM preview WHERE sync_id = $1", params![sync_id])?;
+    let unlinked = tx.rows(&format!("{UNLINKED} v.sync_id = $1 AND v.live = 1"), params![sync_id])?;
+    tx.execute("DELETE FROM preview WHERE sync_id = $1 AND live = 1", params![sync_id])?;
+    tx.execute(
+        "DELETE FROM preview WHERE sync_id = $1 AND pull_request_id IN (SELECT r.id FROM pull_request r
+             JOIN sync_configuration s ON s.link_id = r.link_id WHERE s.id = $1)",
+        params![sync_id],
+    )?;
+    for mut link in unlinked {
+        pulls::forget_unlinked(tx, &link.text()?)?;
+    }
     Ok(())
 }
 
@@ -183,7 +198,8 @@ impl Store {
         .await
     }
 
-    /// Records how far a preview has come, under the claim of its sync.
+    /// Records how far a preview has come, under the claim of its sync. False, and nothing is recorded, if something else is
+    /// wanted now than `preview` says: whoever asks for pull requests writes it meanwhile.
     ///
     /// # Errors
     /// [`StoreError::Stale`] if the claim was lost, or the preview is gone.
@@ -191,49 +207,51 @@ impl Store {
         &self,
         point: &'static str,
         claim: &Claim,
-        id: &str,
+        preview: &Preview,
         progress: PreviewProgress,
-    ) -> StoreResult<()> {
-        let (claim, id) = (claim.clone(), id.to_owned());
+    ) -> StoreResult<bool> {
+        let (claim, id, wanted) = (claim.clone(), preview.id.clone(), preview.recorded.wanted);
         self.write(point, move |tx| {
             work::fence(tx, &claim)?;
             let now_ms = tx.now_ms();
-            let PreviewProgress { phase, planned, change_set_arn, told, failures, due_at_ms } = progress;
+            let PreviewProgress { phase, wants, planned, change_set_arn, told, failures, due_at_ms } = progress;
             let is_planned = planned.is_some();
-            let (planned, stack, role_arn) = match planned {
-                Some((seq, stack, role_arn)) => (Some(seq), Some(stack), Some(role_arn)),
-                None => (None, None, None),
-            };
+            let (stack, role_arn) = planned.unzip();
             let changed = tx.execute(
                 "UPDATE preview SET
                      phase = coalesce($3, phase), phase_since_ms = CASE WHEN $3 IS NULL THEN phase_since_ms ELSE $4 END,
-                     plan_number = plan_number + $5, planned_seq = coalesce($6, planned_seq),
-                     wanted_seq = CASE WHEN $6 > wanted_seq THEN $6 ELSE wanted_seq END,
+                     plan_number = plan_number + $5, planned_seq = CASE WHEN $5 = 1 THEN wanted_seq ELSE planned_seq END,
+                     want = coalesce($6, want), wanted_seq = CASE WHEN $6 IS NULL THEN wanted_seq ELSE wanted_seq + 1 END,
                      stack = coalesce($7, stack), role_arn = coalesce($8, role_arn),
                      change_set_arn = CASE WHEN $5 = 1 THEN NULL ELSE coalesce($9, change_set_arn) END,
                      failures = coalesce($10, failures), due_at_ms = coalesce($11, due_at_ms)
-                   WHERE id = $1 AND sync_id = $2",
+                   WHERE id = $1 AND sync_id = $2 AND wanted_seq = $12",
                 params![
                     &id,
                     &claim.id,
                     phase.map(Phase::as_str),
                     now_ms,
                     i64::from(is_planned),
-                    planned,
+                    wants.map(Want::as_str),
                     stack,
                     role_arn,
                     change_set_arn,
                     failures,
-                    due_at_ms
+                    due_at_ms,
+                    wanted
                 ],
             )?;
             if changed == 0 {
-                return Err(StoreError::Stale(format!("preview {id}")));
+                let is_there = "SELECT count(*) FROM preview WHERE id = $1 AND sync_id = $2";
+                return match tx.count(is_there, params![&id, &claim.id])? {
+                    0 => Err(StoreError::Stale(format!("preview {id}"))),
+                    _ => Ok(false),
+                };
             }
             if let Some(told) = told {
                 tell(tx, &id, &told)?;
             }
-            Ok(())
+            Ok(true)
         })
         .await
     }
@@ -277,9 +295,9 @@ pub struct CommentDocument {
     pub link_id: String,
     /// The forge's number of the pull request.
     pub pull_request: i64,
-    /// The sync configuration's id.
-    pub sync_id: String,
-    /// What it says; its hidden marker is in it.
+    /// The preview's id, of which its hidden marker is made.
+    pub preview_id: String,
+    /// What it says; the marker is in it.
     pub body: String,
 }
 
@@ -294,15 +312,16 @@ fn put_comment(tx: &mut Tx<'_>, id: &str, body: &str) -> StoreResult<()> {
     let document = CommentDocument {
         link_id: row.text()?,
         pull_request: row.int()?,
-        sync_id: row.text()?,
+        preview_id: id.to_owned(),
         body: body.to_owned(),
     };
+    let sync_id = row.text()?;
     let scope = Scope {
         account: row.text()?.parse().map_err(|error| StoreError::Corrupt(format!("{error}")))?,
         region: row.text()?.parse().map_err(|error| StoreError::Corrupt(format!("{error}")))?,
     };
     let Some(endpoint) = pulls::endpoint(tx, &document.link_id)? else { return Ok(()) };
-    let subject = format!("{} {} {}", document.link_id, document.pull_request, document.sync_id);
+    let subject = format!("{} {} {sync_id}", document.link_id, document.pull_request);
     let wanted =
         Wanted { kind: OutboxKind::Comment, subject, scope, endpoint, document: to_json(&document)? };
     outbox::put(tx, &wanted)
@@ -310,16 +329,22 @@ fn put_comment(tx: &mut Tx<'_>, id: &str, body: &str) -> StoreResult<()> {
 
 /// Writes what is told, and that it is. The end of a preview is told once.
 fn tell(tx: &mut Tx<'_>, id: &str, told: &Told) -> StoreResult<()> {
-    put_comment(tx, id, &told.comment)?;
-    tx.execute("UPDATE preview SET comment = $2 WHERE id = $1", params![id, &told.comment])?;
+    if let Some(comment) = &told.comment {
+        put_comment(tx, id, comment)?;
+        tx.execute("UPDATE preview SET comment = $2 WHERE id = $1", params![id, comment])?;
+    }
     if let Some(done) = &told.done {
         tx.execute(
-            "UPDATE preview SET done_seq = $2, made_on = $3, wanted_seq = CASE WHEN $2 > wanted_seq THEN $2 ELSE wanted_seq END,
-                 want = CASE WHEN $2 >= wanted_seq THEN $4 ELSE want END, failures = 0, due_at_ms = 0,
-                 live = CASE WHEN $4 <> 'CHANGES' AND $2 >= wanted_seq AND phase = 'IDLE' THEN 0 ELSE 1 END
+            "UPDATE preview SET done_seq = wanted_seq, made_on = $2, failures = 0, due_at_ms = 0,
+                 live = CASE WHEN want <> 'CHANGES' AND phase = 'IDLE' THEN 0 ELSE 1 END
                WHERE id = $1",
-            params![id, done.seq, done.made_on.as_deref(), done.want.as_str()],
+            params![id, done.made_on.as_deref()],
         )?;
+        // Nobody looks at it again where its link is gone.
+        if let Some(mut link) = tx.row(&format!("{UNLINKED} v.id = $1 AND v.live = 0"), params![id])? {
+            tx.execute("DELETE FROM preview WHERE id = $1", params![id])?;
+            pulls::forget_unlinked(tx, &link.text()?)?;
+        }
     }
     Ok(())
 }

@@ -4,7 +4,7 @@
 //! had, a sync with comments. Its holder alone writes pull requests, and what is wanted of their previews; how far these
 //! have come is written by the holders of the syncs ([`crate::previews`]).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use syncline_model::preview::Want;
 use syncline_seams::chance;
@@ -64,8 +64,6 @@ pub struct PullRequest {
     pub state: PullRequestState,
     /// Whether its head is in another repository.
     pub is_fork: bool,
-    /// The branch that is to be merged.
-    pub source_branch: String,
     /// The branch that it is to be merged into.
     pub target_branch: String,
     /// The commit at its head.
@@ -162,19 +160,31 @@ pub(crate) fn wake(tx: &mut Tx<'_>, link_id: &str) -> StoreResult<bool> {
     Ok(true)
 }
 
+/// Has the forge asked for a link's pull requests anew, because it is another, or at another place: whoever asks the one before
+/// records nothing.
+pub(crate) fn interrupt(tx: &mut Tx<'_>, link_id: &str) -> StoreResult<()> {
+    work::interrupt(tx, Kind::Pulls, &work_id(link_id))
+}
+
 /// Forgets the pull requests of a link that is deleted.
 pub(crate) fn forget(tx: &Tx<'_>, link_id: &str) -> StoreResult<()> {
     tx.execute(
         "DELETE FROM preview WHERE pull_request_id IN (SELECT id FROM pull_request WHERE link_id = $1) AND phase = 'IDLE'",
         params![link_id],
     )?;
-    // What is left has a change set that is to be deleted first, by a sync that is being forgotten.
+    // What is left has a change set that its sync is to delete first, and goes with it.
+    forget_unlinked(tx, link_id)?;
+    tx.execute("DELETE FROM work WHERE id = $1", params![work_id(link_id)])?;
+    Ok(())
+}
+
+/// Forgets those pull requests of a link that is deleted, or is being deleted, that have no previews any more.
+pub(crate) fn forget_unlinked(tx: &Tx<'_>, link_id: &str) -> StoreResult<()> {
     tx.execute(
         "DELETE FROM pull_request WHERE link_id = $1
             AND NOT EXISTS (SELECT 1 FROM preview v WHERE v.pull_request_id = pull_request.id)",
         params![link_id],
     )?;
-    tx.execute("DELETE FROM work WHERE id = $1", params![work_id(link_id)])?;
     Ok(())
 }
 
@@ -184,14 +194,13 @@ fn known(row: &mut Row) -> StoreResult<(String, KnownPullRequest)> {
         number: row.int()?,
         state: row.parsed(PullRequestState::from_text)?,
         is_fork: row.bool()?,
-        source_branch: row.text()?,
         target_branch: row.text()?,
         head_sha: row.text()?,
     };
     Ok((id, KnownPullRequest { pull_request, looked: row.opt_text()?, syncs: Vec::new() }))
 }
 
-const COLUMNS: &str = "id, number, state, is_fork, source_branch, target_branch, head_sha, looked";
+const COLUMNS: &str = "id, number, state, is_fork, target_branch, head_sha, looked";
 
 /// Writes the row of a pull request; its id.
 fn upsert(tx: &Tx<'_>, link_id: &str, found: &FoundPullRequest) -> StoreResult<String> {
@@ -199,10 +208,10 @@ fn upsert(tx: &Tx<'_>, link_id: &str, found: &FoundPullRequest) -> StoreResult<S
     let row = tx.row(
         "INSERT INTO pull_request (id, link_id, number, state, is_fork, source_branch, target_branch, head_sha, looked,
              changed_at_ms)
-           VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
+           VALUES ($1, $2, $3, $4, $5, '', $6, $7, $8, $9)
          ON CONFLICT (link_id, number) DO UPDATE SET state = excluded.state, is_fork = excluded.is_fork,
-           source_branch = excluded.source_branch, target_branch = excluded.target_branch,
-           head_sha = excluded.head_sha, looked = excluded.looked, changed_at_ms = excluded.changed_at_ms
+           target_branch = excluded.target_branch, head_sha = excluded.head_sha,
+           looked = excluded.looked, changed_at_ms = excluded.changed_at_ms
          RETURNING id",
         params![
             chance::uuid().to_string(),
@@ -210,7 +219,6 @@ fn upsert(tx: &Tx<'_>, link_id: &str, found: &FoundPullRequest) -> StoreResult<S
             pull_request.number,
             pull_request.state.as_str(),
             pull_request.is_fork,
-            &pull_request.source_branch,
             &pull_request.target_branch,
             &pull_request.head_sha,
             found.looked.as_deref(),
@@ -221,9 +229,26 @@ fn upsert(tx: &Tx<'_>, link_id: &str, found: &FoundPullRequest) -> StoreResult<S
         .text()
 }
 
+/// Locks the syncs of the pull request's previews, those that it has and those that it is to have, before these and their work,
+/// as whoever works on a sync does. Each by its id: nothing else of it is told quickly.
+fn lock_syncs(tx: &Tx<'_>, link_id: &str, found: &FoundPullRequest) -> StoreResult<()> {
+    let known = tx.rows(
+        "SELECT v.sync_id FROM preview v JOIN pull_request r ON r.id = v.pull_request_id
+          WHERE r.link_id = $1 AND r.number = $2",
+        params![link_id, found.pull_request.number],
+    )?;
+    let known = known.into_iter().map(|mut row| row.text()).collect::<StoreResult<Vec<_>>>()?;
+    let wanted = found.previews.iter().map(|wanted| wanted.sync_id.clone());
+    let syncs: BTreeSet<String> = known.into_iter().chain(wanted).collect();
+    syncs.iter().try_for_each(|sync_id| {
+        tx.lock_rows("SELECT id FROM sync_configuration WHERE id = $1 FOR UPDATE", params![sync_id])
+    })
+}
+
 /// Has a preview be what is wanted of it. Whether that is new.
 fn want(tx: &Tx<'_>, id: &str, found: &FoundPullRequest, wanted: &WantedPreview) -> StoreResult<bool> {
     let (head, now_ms) = (&found.pull_request.head_sha, tx.now_ms());
+    let sources = to_json(&wanted.sources)?;
     let changed = tx.execute(
         "UPDATE preview SET live = 1, want = $3, wanted_seq = wanted_seq + 1, head_sha = $4, merged_seq = $5, due_at_ms = 0,
              inputs = CASE WHEN $3 = 'CHANGES' THEN $6 ELSE inputs END,
@@ -236,12 +261,20 @@ fn want(tx: &Tx<'_>, id: &str, found: &FoundPullRequest, wanted: &WantedPreview)
             head,
             found.merged_seq,
             &wanted.inputs,
-            to_json(&wanted.sources)?
+            &sources
         ],
     )?;
     // Nobody is told of what was never there.
     if changed > 0 || wanted.want != Want::Changes {
         return Ok(changed > 0);
+    }
+    // The same files, of other commits: those before may be gone when they are read next.
+    let is_there = tx.execute(
+        "UPDATE preview SET head_sha = $3, sources = $4 WHERE pull_request_id = $1 AND sync_id = $2",
+        params![id, &wanted.sync_id, head, &sources],
+    )?;
+    if is_there > 0 {
+        return Ok(false);
     }
     let made = tx.execute(
         "INSERT INTO preview (id, pull_request_id, sync_id, live, want, wanted_seq, done_seq, head_sha, inputs, sources,
@@ -255,7 +288,7 @@ fn want(tx: &Tx<'_>, id: &str, found: &FoundPullRequest, wanted: &WantedPreview)
             wanted.want.as_str(),
             head,
             &wanted.inputs,
-            to_json(&wanted.sources)?,
+            &sources,
             now_ms
         ],
     )?;
@@ -323,13 +356,7 @@ impl Store {
         self.write("store.record_pull_request", move |tx| {
             work::fence(tx, &claim)?;
             let link_id = link_of(&claim.id);
-            // Before their previews and their work, as whoever works on a sync locks them.
-            tx.lock_rows(
-                "SELECT s.id FROM sync_configuration s WHERE s.link_id = $1 OR s.id IN (SELECT v.sync_id
-                     FROM preview v JOIN pull_request r ON r.id = v.pull_request_id
-                    WHERE r.link_id = $1 AND r.number = $2) ORDER BY s.id FOR UPDATE",
-                params![link_id, found.pull_request.number],
-            )?;
+            lock_syncs(tx, link_id, &found)?;
             let id = upsert(tx, link_id, &found)?;
             let mut changed = Vec::new();
             for wanted in &found.previews {

@@ -28,20 +28,18 @@ pub struct Pull {
     pub state: PullState,
     /// Whether its head is in another repository, or in none any more.
     pub is_fork: bool,
-    /// The branch that is to be merged.
-    pub source_branch: String,
     /// The branch that it is to be merged into.
     pub target_branch: String,
-    /// The commit at its head; of Bitbucket, the first 12 digits ([`commit`] tells the others).
-    pub head: String,
+    /// The commit at its head; of Bitbucket, the first 12 digits ([`commit`] tells the others). `None` where the branch that is
+    /// to be merged is gone, or not read yet.
+    pub head: Option<String>,
     /// The commit from which both branches come, where the forge says it without being asked.
     pub merge_base: Option<String>,
 }
 
 /// A pull request in a forge's own words.
 trait Row: DeserializeOwned + 'static {
-    /// `None` for one that lacks what must be known of it.
-    fn pull(self) -> Option<Pull>;
+    fn pull(self) -> Pull;
 }
 
 /// GitHub and Gitea.
@@ -55,16 +53,21 @@ struct GitHubRow {
     merged_at: Option<String>,
     #[serde(default)]
     merge_base: Option<String>,
-    head: GitHubSide,
+    head: GitHubHead,
     base: GitHubSide,
+}
+
+#[derive(Debug, Deserialize)]
+struct GitHubHead {
+    sha: String,
+    /// Null once the repository is deleted.
+    repo: Option<GitHubRepository>,
 }
 
 #[derive(Debug, Deserialize)]
 struct GitHubSide {
     #[serde(rename = "ref")]
     branch: String,
-    sha: String,
-    /// Null once the repository is deleted.
     repo: Option<GitHubRepository>,
 }
 
@@ -74,22 +77,21 @@ struct GitHubRepository {
 }
 
 impl Row for GitHubRow {
-    fn pull(self) -> Option<Pull> {
+    fn pull(self) -> Pull {
         let is_merged = self.merged.unwrap_or(false) || self.merged_at.is_some();
         let state = match (&*self.state, is_merged) {
             (_, true) => PullState::Merged,
             ("open", false) => PullState::Open,
             _ => PullState::Closed,
         };
-        Some(Pull {
+        Pull {
             number: self.number,
             state,
             is_fork: self.head.repo.is_none() || self.head.repo != self.base.repo,
-            source_branch: self.head.branch,
             target_branch: self.base.branch,
-            head: self.head.sha,
+            head: Some(self.head.sha),
             merge_base: self.merge_base.filter(|sha| !sha.is_empty()),
-        })
+        }
     }
 }
 
@@ -99,7 +101,6 @@ struct GitLabRow {
     state: String,
     /// Null while there is none.
     sha: Option<String>,
-    source_branch: String,
     target_branch: String,
     /// Null once the project is deleted.
     source_project_id: Option<i64>,
@@ -107,8 +108,8 @@ struct GitLabRow {
 }
 
 impl Row for GitLabRow {
-    fn pull(self) -> Option<Pull> {
-        Some(Pull {
+    fn pull(self) -> Pull {
+        Pull {
             number: self.iid,
             state: match &*self.state {
                 "opened" | "locked" => PullState::Open,
@@ -116,11 +117,10 @@ impl Row for GitLabRow {
                 _ => PullState::Closed,
             },
             is_fork: self.source_project_id.is_none() || self.source_project_id != self.target_project_id,
-            source_branch: self.source_branch,
             target_branch: self.target_branch,
-            head: self.sha?,
+            head: self.sha,
             merge_base: None,
-        })
+        }
     }
 }
 
@@ -128,14 +128,21 @@ impl Row for GitLabRow {
 struct BitbucketRow {
     id: i64,
     state: String,
-    source: BitbucketSide,
+    source: BitbucketSource,
     destination: BitbucketSide,
+}
+
+#[derive(Debug, Deserialize)]
+struct BitbucketSource {
+    /// Null once it is gone.
+    commit: Option<BitbucketCommit>,
+    /// Null once it is deleted.
+    repository: Option<BitbucketRepository>,
 }
 
 #[derive(Debug, Deserialize)]
 struct BitbucketSide {
     branch: BitbucketBranch,
-    commit: Option<BitbucketCommit>,
     repository: Option<BitbucketRepository>,
 }
 
@@ -155,8 +162,8 @@ struct BitbucketRepository {
 }
 
 impl Row for BitbucketRow {
-    fn pull(self) -> Option<Pull> {
-        Some(Pull {
+    fn pull(self) -> Pull {
+        Pull {
             number: self.id,
             state: match &*self.state {
                 "OPEN" | "DRAFT" | "QUEUED" => PullState::Open,
@@ -165,11 +172,10 @@ impl Row for BitbucketRow {
             },
             is_fork: self.source.repository.is_none()
                 || self.source.repository != self.destination.repository,
-            source_branch: self.source.branch.name,
             target_branch: self.destination.branch.name,
-            head: self.source.commit?.hash,
+            head: self.source.commit.map(|commit| commit.hash),
             merge_base: None,
-        })
+        }
     }
 }
 
@@ -178,7 +184,6 @@ impl Row for BitbucketRow {
 struct AzureRow {
     pull_request_id: i64,
     status: String,
-    source_ref_name: String,
     target_ref_name: String,
     last_merge_source_commit: Option<AzureCommit>,
     fork_source: Option<serde_json::Value>,
@@ -191,9 +196,9 @@ struct AzureCommit {
 }
 
 impl Row for AzureRow {
-    fn pull(self) -> Option<Pull> {
+    fn pull(self) -> Pull {
         let branch = |name: &str| name.strip_prefix("refs/heads/").unwrap_or(name).to_owned();
-        Some(Pull {
+        Pull {
             number: self.pull_request_id,
             state: match &*self.status {
                 "active" => PullState::Open,
@@ -201,11 +206,10 @@ impl Row for AzureRow {
                 _ => PullState::Closed,
             },
             is_fork: self.fork_source.is_some_and(|source| !source.is_null()),
-            source_branch: branch(&self.source_ref_name),
             target_branch: branch(&self.target_ref_name),
-            head: self.last_merge_source_commit?.commit_id,
+            head: self.last_merge_source_commit.map(|commit| commit.commit_id),
             merge_base: None,
-        })
+        }
     }
 }
 
@@ -220,7 +224,7 @@ fn pulls_path(access: &Access, repository: &Repository) -> String {
 
 fn list_of<R: Row>(rows: Question<Page<R>>) -> Question<Page<Pull>> {
     rows.map(|page| Page {
-        items: page.items.into_iter().filter_map(Row::pull).collect(),
+        items: page.items.into_iter().map(Row::pull).collect(),
         next: page.next.map(list_of),
     })
 }
@@ -248,9 +252,9 @@ pub fn open_pulls(access: &Access, repository: &Repository) -> Question<Page<Pul
     }
 }
 
-/// Asks for one pull request; `None` for one that lacks what must be known of it.
+/// Asks for one pull request.
 #[must_use]
-pub fn pull(access: &Access, repository: &Repository, number: i64) -> Question<Option<Pull>> {
+pub fn pull(access: &Access, repository: &Repository, number: i64) -> Question<Pull> {
     const POINT: &str = "forges.pull";
     let path = format!("{}/{number}", pulls_path(access, repository));
     match access.forge() {

@@ -138,7 +138,7 @@ fn answers_are_decisions() {
     let fields = r#"{"message": {"base": ["one", "two"]}}"#;
     check(Forge::GitLab, 400, &[JSON], fields, r#"Err(Invalid("400 Bad Request: base one; base two"#);
     let detail = r#"{"type": "error", "error": {"message": "No", "detail": "why"}}"#;
-    check(Forge::Bitbucket, 409, &[JSON], detail, r#"Err(Invalid("409 Conflict: No; why"#);
+    check(Forge::Bitbucket, 409, &[JSON], detail, r#"Err(Unavailable("409 Conflict: No; why"#);
     check(github, 301, &[], "", "Err(Invalid(");
     check(
         github,

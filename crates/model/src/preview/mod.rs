@@ -7,6 +7,7 @@
 //! **Invariant:** no step executes anything. A change set that was asked for is deleted, and seen gone, before the next is
 //! asked for and before the preview rests.
 
+mod changes;
 pub mod comment;
 pub mod escape;
 pub mod values;
@@ -96,13 +97,20 @@ pub struct Recorded {
     pub change_set_seen: bool,
     /// After a merge: the sync has considered a head that holds it.
     pub merge_considered: bool,
+    /// The operator told the sync, or its account, to rest: what was begun is cleared away, and nothing else done.
+    pub suspended: bool,
 }
 
 impl Recorded {
     /// Whether nothing is to be done.
     #[must_use]
     pub fn rests(&self) -> bool {
-        self.phase == Phase::Idle && self.wanted == self.done
+        self.phase == Phase::Idle && (self.suspended || self.wanted == self.done)
+    }
+
+    /// Whether the current change set is of no use any more.
+    fn superseded(&self) -> bool {
+        self.suspended || self.planned != self.wanted
     }
 }
 
@@ -178,7 +186,7 @@ pub fn look(recorded: &Recorded) -> Look {
         Phase::Idle if recorded.want == Want::Changes => Look::FilesAndStack,
         Phase::Idle => Look::Nothing,
         // It is deleted whatever it looks like; no need to ask first.
-        Phase::Planning if recorded.planned != recorded.wanted => Look::Nothing,
+        Phase::Planning if recorded.superseded() => Look::Nothing,
         Phase::Planning | Phase::Deleting => Look::ChangeSet,
     }
 }
@@ -199,7 +207,7 @@ pub fn next_step(recorded: &Recorded, seen: &Seen) -> Step {
             StackSeen::Changing => Step::Watch,
             StackSeen::Stuck { status } => Step::Tell(Verdict::Stuck(status.clone())),
         },
-        (Phase::Planning, _) if recorded.planned != recorded.wanted => Step::Delete,
+        (Phase::Planning, _) if recorded.superseded() => Step::Delete,
         (Phase::Planning, Seen::ChangeSet(change_set)) => match change_set {
             // Somebody deleted it, or the stack was changed, which deletes them all.
             ChangeSetSeen::Missing if recorded.change_set_seen => Step::Gone,
@@ -292,6 +300,7 @@ mod tests {
             phase: Phase::Idle,
             change_set_seen: false,
             merge_considered: false,
+            suspended: false,
         };
         let planning = Recorded { phase: Phase::Planning, planned: 2, ..idle };
         let deleting = Recorded { phase: Phase::Deleting, done: 2, ..planning };
@@ -324,6 +333,10 @@ mod tests {
         check(deleting, change_set(ChangeSetSeen::Missing), Step::Gone);
         // Even where nothing is wanted any more.
         check(Recorded { want: Want::Closed, ..deleting }, change_set(ChangeSetSeen::Pending), Step::Delete);
+        check(Recorded { suspended: true, ..idle }, Seen::Nothing, Step::Rest);
+        check(Recorded { suspended: true, ..planning }, Seen::Nothing, Step::Delete);
+        check(Recorded { suspended: true, ..deleting }, change_set(ChangeSetSeen::Missing), Step::Gone);
+        assert_eq!(look(&Recorded { suspended: true, ..idle }), Look::Nothing);
         assert_eq!(look(&Recorded { wanted: 3, ..planning }), Look::Nothing);
         assert_eq!(look(&deleting), Look::ChangeSet);
         assert_eq!(look(&idle), Look::FilesAndStack);

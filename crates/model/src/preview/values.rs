@@ -29,6 +29,10 @@ const HARMLESS: [&str; 10] = [
     "Fn::ToJsonString",
 ];
 
+/// Resources whose ids may be secrets: a custom one chooses its own, and that of a handle is a URL that lets in whoever has it.
+const UNSAFE_IDS: [&str; 2] =
+    ["AWS::CloudFormation::CustomResource", "AWS::CloudFormation::WaitConditionHandle"];
+
 /// A value as it may be shown.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Shown {
@@ -144,6 +148,11 @@ impl<'t> Side<'t> {
         Self { template, hidden, is_transformed, has_braces_in_mappings }
     }
 
+    /// Whether the template declares the resource.
+    fn declares(&self, logical_id: &str) -> bool {
+        self.template.get("Resources").is_some_and(|resources| resources.get(logical_id).is_some())
+    }
+
     /// Whether what a property was evaluated to may be seen. One that is not declared has no value.
     fn shows(&self, logical_id: &str, property: &str) -> bool {
         if self.is_transformed {
@@ -196,8 +205,7 @@ impl<'t> Side<'t> {
         }
         let resource = self.template.get("Resources").and_then(|resources| resources.get(name));
         let kind = resource.and_then(|resource| resource.get("Type")).and_then(Value::as_str);
-        // A custom resource chooses its own id.
-        kind.is_some_and(|kind| kind.starts_with("AWS::") && kind != "AWS::CloudFormation::CustomResource")
+        kind.is_some_and(|kind| kind.starts_with("AWS::") && !UNSAFE_IDS.contains(&kind))
     }
 
     fn is_plain_sub(&self, argument: &Value) -> bool {
@@ -274,8 +282,12 @@ impl<'t> Sight<'t> {
     #[must_use]
     pub fn value(&self, logical_id: &str, property: &str, value: Option<&str>) -> Shown {
         let Some(value) = value else { return Shown::Nothing };
-        let is_plain = self.before.as_ref().is_some_and(|side| side.shows(logical_id, property))
-            && self.after.shows(logical_id, property);
+        // What neither declares comes out of a module, of which nothing is known.
+        let is_plain = self.before.as_ref().is_some_and(|before| {
+            (before.declares(logical_id) || self.after.declares(logical_id))
+                && before.shows(logical_id, property)
+                && self.after.shows(logical_id, property)
+        });
         self.shown(is_plain, value)
     }
 

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 use syncline_model::plan::{ChangeSetSeen, StackSeen};
 use syncline_model::preview::comment::{
-    Change, Changes, Comment, Detail, MAX_BYTES, Markdown, Merged, Subject, Tells, render,
+    Change, Changes, Comment, Detail, MAX_BYTES, Markdown, Merged, Tells, marker, render,
 };
 use syncline_model::preview::values::{Shown, Sight, custom_macros};
 use syncline_model::preview::{Look, Phase, Recorded, Seen, Step, Want, look, next_step};
@@ -26,6 +26,8 @@ fn topic_with(property: Value) -> Value {
         "Resources": {
             "Topic": { "Type": "AWS::SNS::Topic", "Properties": { "Name": property, "Other": "x" } },
             "Custom": { "Type": "Custom::Thing" },
+            "Handle": { "Type": "AWS::CloudFormation::WaitConditionHandle" },
+            "Module": { "Type": "My::Bucket::Simple::MODULE", "Properties": { "Name": { "Ref": "Secret" } } },
         },
     })
 }
@@ -59,6 +61,9 @@ fn a_value_is_shown_only_if_nothing_in_its_declaration_can_be_a_secret() {
     check(json!({ "Ref": "Reference" }), "x", false);
     check(json!({ "Ref": "Custom" }), "x", false);
     check(json!({ "Ref": "Nobody" }), "x", false);
+    check(json!({ "Ref": "Handle" }), "https://signed.example/?key", false);
+    check(json!({ "Fn::Sub": "curl ${Handle}" }), "x", false);
+    check(json!({ "Ref": "Module" }), "x", false);
     check(json!({ "a": { "b": [{ "Ref": "Secret" }] } }), "x", false);
     check(json!("{{resolve:ssm:/db/password}}"), "x", false);
     check(json!({ "Fn::Sub": "{{resolve:ssm:${Plain}}}" }), "x", false);
@@ -95,6 +100,21 @@ fn a_value_that_was_a_secret_is_hidden_although_it_is_declared_plainly_now() {
     let transformed = json!({ "Transform": "AWS::LanguageExtensions", "Resources": {} });
     let sight = Sight::new(Some((&after, &[])), (&transformed, &[]));
     assert_eq!(sight.value("Topic", "Name", Some("resolved")), Shown::Hidden);
+}
+
+#[test]
+fn what_comes_out_of_a_module_is_hidden() {
+    let template = topic_with(json!("x"));
+    // As CloudFormation names the resources of the module `Module`.
+    assert_eq!(sight(&template, &[]).value("ModuleBucket", "Name", Some("resolved")), Shown::Hidden);
+    // A resource that one side declares is added or removed.
+    let without = json!({ "Resources": {} });
+    let check = |before: &Value, after: &Value| {
+        let sight = Sight::new(Some((before, &[])), (after, &[]));
+        assert_eq!(sight.value("Topic", "Name", Some("x")), Shown::Text("x".to_owned()));
+    };
+    check(&without, &template);
+    check(&template, &without);
 }
 
 #[test]
@@ -269,9 +289,8 @@ proptest! {
         let parameters = [("Plain".to_owned(), stack.clone())];
         let markdown = if has_html { Markdown::WithHtml } else { Markdown::Plain };
         let both_changed = [path.clone(), path];
-        let subject = Subject { link: "l-1", pull_request: 7, sync: "s-1" };
         let comment = render(&Comment {
-            subject,
+            preview: "p-1",
             markdown,
             stack: &stack,
             region: &stack,
@@ -298,7 +317,7 @@ proptest! {
         prop_assert!(comment.chars().all(is_ours));
         let is_seen = |c: char| !['\u{202e}', '\u{2028}', '\u{e0061}'].contains(&c);
         prop_assert!(comment.chars().all(is_seen));
-        let marker = subject.marker();
+        let marker = marker("p-1");
         prop_assert_eq!(comment.matches(marker.as_str()).count(), 1);
         // No line begins what GitLab takes for an order.
         prop_assert!(comment.lines().all(|line| !line.trim_start().starts_with("/close") || line.starts_with("  ")));
@@ -330,7 +349,7 @@ proptest! {
         };
         let markdown = Markdown::WithHtml;
         let comment = render(&Comment {
-            subject: Subject { link: "l", pull_request: 1, sync: "s" },
+            preview: "p",
             markdown, stack: "web", region: "eu", head: "x", both_changed: &[], tells, link: None,
         });
         let plain = comment.replace('\u{200b}', "");
@@ -395,6 +414,7 @@ impl Preview {
             phase: Phase::Idle,
             change_set_seen: false,
             merge_considered: false,
+            suspended: false,
         };
         Self { recorded, number: 0, told: 0, change_sets: Vec::new() }
     }
@@ -492,7 +512,7 @@ fn a_comment_says_the_gravest_first() {
     let new = [("Plain".to_owned(), "two".to_owned()), ("Secret".to_owned(), "canary".to_owned())];
     let sight = Sight::new(Some((&template, &old)), (&template, &new));
     let comment = render(&Comment {
-        subject: Subject { link: "l-1", pull_request: 7, sync: "s-1" },
+        preview: "p-1",
         markdown: Markdown::WithHtml,
         stack: "web-prod",
         region: "eu-central-1",
@@ -501,7 +521,7 @@ fn a_comment_says_the_gravest_first() {
         tells: Tells::Changes(Changes::seen(&sight, &changes, &old, &new)),
         link: None,
     });
-    let expected = "<!-- syncline-preview l-1 7 s-1 -->
+    let expected = "<!-- syncline-preview p-1 -->
 **Syncline** · stack `web-prod` in `eu-central-1` · merging `0123456` would leave **1 replaced, 1 removed, 1 added**.
 
 - ⚠️ replace `Topic` (`AWS::SNS::Topic`)

@@ -105,6 +105,20 @@ async fn of_a_wanted_thing_only_the_newest_content_is_sent() {
 }
 
 #[tokio::test]
+async fn what_is_told_to_another_is_not_looked_for_under_the_id_of_the_one_before() {
+    let (world, _, _) = World::followed("web").await;
+    let link = world.claim(Kind::Link).await;
+    want(&world, &link, "pr 1", "first").await;
+    let (claim, item) = claimed(&world).await;
+    world.store.record_sent(&claim, &item, Some("remote 7".to_owned())).await.expect("recorded");
+    let moved = Wanted { endpoint: "rest:other.example.com".to_owned(), ..wanted("pr 1", "second") };
+    world.store.want(&link, vec![moved]).await.expect("written");
+    let (claim, item) = claimed(&world).await;
+    assert_eq!((&*item.endpoint, item.remote_id), ("rest:other.example.com", None));
+    assert_eq!(claim.lane.to_string(), "111111111111/rest:other.example.com/");
+}
+
+#[tokio::test]
 async fn whoever_lost_the_claim_records_nothing() {
     let (world, _, _) = World::followed("web").await;
     let link = world.claim(Kind::Link).await;

@@ -3,10 +3,10 @@
 use syncline_model::sync::EventKind;
 use syncline_store::{
     Change, Claim, ConnectionStatus, Consideration, CreateConnection, CreateHost, CredentialRow, HostChange,
-    Kind, LinkChange, NewConnection, Owner, StoreError, UpdateHost, UpdateLink,
+    Kind, LinkChange, NewConfiguration, NewConnection, Owner, StoreError, UpdateHost, UpdateLink,
 };
 
-use crate::world::{World, new_host, ours, revision, scope_of};
+use crate::world::{World, configuration, new_host, ours, revision, scope_of};
 
 const HOST: &str = "forge-1";
 
@@ -267,6 +267,33 @@ async fn what_is_read_of_a_branch_at_the_old_place_is_not_written_and_its_head_i
         store.release(world.claim(Kind::Branch).await, None).await.expect("released");
         world.heads(&[("main", Some(&head))]).await;
         assert!(world.nothing_due(Kind::Branch).await);
+    }
+}
+
+#[tokio::test]
+async fn what_the_old_place_says_of_pull_requests_is_not_written_and_the_new_one_is_asked_at_once() {
+    for of_host in [true, false] {
+        let world = World::new();
+        world.host().await;
+        world.hosted("here").await;
+        let other = world.available_connection(&ours(), "other").await;
+        let link = match of_host {
+            true => world.link_on(&ours(), "here", "infra").await,
+            false => world.link(&ours(), "infra").await,
+        };
+        let commented = Some("ENABLED".to_owned());
+        let new = NewConfiguration { pull_request_comment: commented, ..configuration(&link, "web", "main") };
+        world.sync_as(&ours(), new).await;
+        let claim = world.claim(Kind::Pulls).await;
+        match of_host {
+            true => {
+                assert_eq!(world.move_host(Some("https://new.example.com"), None).await, UpdateHost::Updated)
+            }
+            false => drop(world.reconnect(&link, &other).await),
+        }
+        assert!(world.is_lost(&claim).await);
+        let again = world.claim(Kind::Pulls).await;
+        assert_eq!(again.lane != claim.lane, of_host, "another host is another line");
     }
 }
 

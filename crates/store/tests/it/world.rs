@@ -111,6 +111,19 @@ impl World {
         self.directory.path().join("syncline.db")
     }
 
+    /// How many rows a table has.
+    #[expect(clippy::disallowed_methods, reason = "nothing that the store answers tells what it keeps")]
+    pub(crate) fn rows(&self, table: &str) -> i64 {
+        let sql = format!("SELECT count(*) FROM {table}");
+        match &self.postgres {
+            Some(database) => database.ask(&sql).parse().expect("a number"),
+            None => {
+                let database = rusqlite::Connection::open(self.database()).expect("opens");
+                database.query_row(&sql, [], |row| row.get(0)).expect("a number")
+            }
+        }
+    }
+
     /// As a restart does.
     pub(crate) fn reopened(self) -> Self {
         let Self { directory, clock, faults, store, location, postgres } = self;

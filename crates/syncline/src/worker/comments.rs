@@ -1,34 +1,20 @@
 //! Comments on pull requests: found by what is known of them, written or edited.
 //!
 //! Telling one twice changes nothing: it is edited where its id is known, else looked for by its hidden marker, and made
-//! only if it is not there.
+//! only if it is not there. Where it was made twice all the same, the first is kept, and the other is known no more.
 
 use syncline_forges::rest::{
     Page, PullComment, Question, Refusal, create_comment, list_comments, update_comment,
 };
-use syncline_model::plan::Trouble as LinkTrouble;
-use syncline_model::preview::comment::Subject;
+use syncline_model::preview::comment::marker;
 use syncline_store::{CommentDocument, OutboxItem, StoreError};
 
 use super::Worker;
 use super::outbox::{Told, Trouble};
-use super::remote::reached;
 use crate::forges::Reached;
 
-/// What a refusal means for a comment.
-fn trouble(refusal: Refusal) -> Trouble {
-    let reason = refusal.to_string();
-    match refusal {
-        Refusal::Throttled { retry_after_ms, .. } => {
-            Trouble { throttled: Some(retry_after_ms), ..Trouble::new(reason, false) }
-        }
-        Refusal::NotFound(_) | Refusal::Invalid(_) => Trouble::new(reason, true),
-        // Whoever mends the token wants it told.
-        Refusal::Unauthorized(_) | Refusal::Forbidden(_) | Refusal::Unavailable(_) => {
-            Trouble::new(reason, false)
-        }
-    }
-}
+/// What is left of a comment that was made twice.
+const TWIN: &str = "**Syncline** · this comment was made twice; the other one is kept.";
 
 impl Worker {
     /// Tells a comment.
@@ -36,18 +22,11 @@ impl Worker {
         let Ok(document) = serde_json::from_str::<CommentDocument>(&item.document) else {
             return Ok(Err(Trouble::new("what is stored of it is unreadable", true)));
         };
-        let Some(link) = self.store.link_record(&document.link_id).await? else {
-            return Ok(Err(Trouble::new("the repository link was deleted", true)));
+        let reached = match self.forge_of(&document.link_id).await? {
+            Ok(reached) => reached,
+            Err(trouble) => return Ok(Err(trouble)),
         };
-        let reached = match reached(&self.store, self.forges.endpoints(), &link).await {
-            Ok(Some(reached)) => reached,
-            Ok(None) => return Ok(Err(Trouble::new("the Git host has no API", true))),
-            Err(LinkTrouble::Outage { reason, .. }) => return Ok(Err(Trouble::new(reason, false))),
-            Err(LinkTrouble::Refused { reason, .. } | LinkTrouble::Gone { reason }) => {
-                return Ok(Err(Trouble::new(reason, true)));
-            }
-        };
-        Ok(self.write_comment(&reached, item, &document).await.map(Some).map_err(trouble))
+        Ok(self.write_comment(&reached, item, &document).await.map(Some).map_err(Trouble::from))
     }
 
     /// The id of the comment, which says now what it is to say.
@@ -68,27 +47,41 @@ impl Worker {
                 Err(refusal) => return Err(refusal),
             }
         }
-        let (link, sync) = (&document.link_id, &document.sync_id);
-        let marker = Subject { link, pull_request: number, sync }.marker();
-        let comments = self.find_comment(root, list_comments(access, repository, number), &marker).await?;
-        if let Some(comment) = comments {
-            let question = update_comment(access, repository, number, &comment.id, &document.body);
-            self.forges.ask(root, question).await?;
-            return Ok(comment.id);
+        let marker = marker(&document.preview_id);
+        let list = || list_comments(access, repository, number);
+        let mut made = None;
+        let mut ours = self.marked(root, list(), &marker).await?;
+        if ours.is_empty() {
+            let question = create_comment(access, repository, number, &document.body);
+            made = Some(self.forges.ask(root, question).await?);
+            // One that was asked for before, and of which nothing was heard, may have arrived since.
+            ours = self.marked(root, list(), &marker).await?;
         }
-        self.forges.ask(root, create_comment(access, repository, number, &document.body)).await
+        let mut ours = ours.into_iter();
+        let Some(first) = ours.next() else {
+            // The forge does not show yet what it has made.
+            return Ok(made.unwrap_or_default());
+        };
+        for twin in ours {
+            let question = update_comment(access, repository, number, &twin.id, TWIN);
+            self.forges.ask(root, question).await?;
+        }
+        if made.as_ref() != Some(&first.id) {
+            let question = update_comment(access, repository, number, &first.id, &document.body);
+            self.forges.ask(root, question).await?;
+        }
+        Ok(first.id)
     }
 
-    /// The first comment that begins with the marker, as ours do.
-    async fn find_comment(
+    /// The comments that begin with the marker, as ours do, oldest first.
+    async fn marked(
         &self,
         root: Option<&str>,
         list: Question<Page<PullComment>>,
         marker: &str,
-    ) -> Result<Option<PullComment>, Refusal> {
-        let comments = self.forges.list(root, list).await?;
-        let begins =
-            |comment: &PullComment| comment.body.lines().next().is_some_and(|first| first.contains(marker));
-        Ok(comments.into_iter().find(begins))
+    ) -> Result<Vec<PullComment>, Refusal> {
+        let mut comments = self.forges.list(root, list).await?;
+        comments.retain(|comment| comment.body.lines().next().is_some_and(|first| first.contains(marker)));
+        Ok(comments)
     }
 }

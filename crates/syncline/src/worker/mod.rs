@@ -19,6 +19,7 @@ mod pulls;
 mod remote;
 mod seen;
 mod sync;
+mod telling;
 mod watching;
 
 pub(crate) use branch::directory_of;

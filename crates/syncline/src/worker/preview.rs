@@ -5,22 +5,17 @@
 
 use std::time::Duration;
 
-use syncline_forges::Forge;
-use syncline_forges::rest::segment;
 use syncline_model::plan::{AfterTrouble, Trouble, after_trouble, poll_delay_ms};
-use syncline_model::preview::comment::{self, Changes, Comment, Markdown, Merged, Subject, Tells};
+use syncline_model::preview::comment::{Merged, Tells};
 use syncline_model::preview::values::{Sight, custom_macros};
-use syncline_model::preview::{Look, Phase, Recorded, Seen, Step, Verdict, Want, look, next_step};
-use syncline_model::sync::{AttemptStatus, EventKind};
-use syncline_store::{
-    Claim, Done, LinkRecord, Preview, PreviewProgress, PreviewTold, StoreError, SyncRecord,
-};
-use syncline_targets::{Access, ChangeSet, ChangeSetKind, ChangeSetRequest, Declared, Stack, TargetError};
+use syncline_model::preview::{Look, Phase, Recorded, Seen, Step, Want, look, next_step};
+use syncline_store::{Claim, LinkRecord, Preview, PreviewProgress, StoreError, SyncRecord};
+use syncline_targets::{Access, ChangeSet, ChangeSetKind, ChangeSetRequest, Stack, TargetError};
 use tracing::{debug, info};
 
 use super::Worker;
 use super::files::Files;
-use super::previewed::{change, resources, with_defaults, without_values};
+use super::previewed::without_values;
 use super::remote::outage;
 use super::seen::{change_set_seen, says_no_updates, stack_seen};
 use super::sync::{Failure, Next};
@@ -31,6 +26,8 @@ const LOOK_FOR_WAKES: Duration = Duration::from_secs(1);
 const AWAIT_MERGE_MS: i64 = 60_000;
 /// As often the deletion of a change set fails for a sync that is deleted; then it is left where it is.
 const MOST_FAILURES_OF_DELETED: i64 = 5;
+/// So long the change set of a sync that is deleted is waited for to go, in milliseconds: whoever takes its name waits, too.
+const PATIENCE_OF_DELETED_MS: i64 = 10 * 60_000;
 
 /// What of pull requests is previewed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -42,38 +39,47 @@ pub struct Previews {
 }
 
 /// A preview whose next step is to be taken.
-struct Turn<'a> {
-    claim: &'a Claim,
-    record: &'a SyncRecord,
-    preview: &'a Preview,
-    recorded: Recorded,
-    link: Option<LinkRecord>,
+pub(super) struct Turn<'a> {
+    pub(super) claim: &'a Claim,
+    pub(super) record: &'a SyncRecord,
+    pub(super) preview: &'a Preview,
+    pub(super) recorded: Recorded,
+    pub(super) link: Option<LinkRecord>,
 }
 
 /// What was observed for a decision, with what its performance needs.
 #[derive(Default)]
-struct Observation {
-    files: Option<Files>,
+pub(super) struct Observation {
+    pub(super) files: Option<Files>,
     /// Why the files cannot be used.
-    unusable: Option<Tells>,
+    pub(super) unusable: Option<Tells>,
     stack: Option<Stack>,
     change_set: Option<ChangeSet>,
 }
 
-/// What decisions are made from: a stack that was changed since, and a sync that is deleted, are something new to tell.
-fn recorded(preview: &Preview, record: &SyncRecord) -> Recorded {
-    let mut recorded = preview.recorded;
-    if record.recorded.deleted && recorded.want != Want::Off {
-        (recorded.want, recorded.wanted) = (Want::Off, recorded.wanted.max(recorded.done) + 1);
+/// What is to be told from now on, of which no pull request tells: a stack that was changed since, and a sync that is
+/// deleted or will never consider a merge, because it follows another branch. It is recorded before anything is done about
+/// it, so that it counts among what pull requests want.
+fn wants(preview: &Preview, record: &SyncRecord) -> Option<Want> {
+    let recorded = &preview.recorded;
+    // Whoever asks for pull requests finds it, too, as long as there is the link and the pull request is open.
+    let is_left = matches!(recorded.want, Want::Changes | Want::Merged) && !preview.is_followed;
+    if record.recorded.deleted || is_left {
+        return (recorded.want != Want::Off).then_some(Want::Off);
     }
     let is_told = recorded.wanted == recorded.done && recorded.want == Want::Changes;
+    (is_told && preview.made_on != record.last_executed).then_some(Want::Changes)
+}
+
+/// What decisions are made from.
+fn recorded(preview: &Preview, record: &SyncRecord) -> Recorded {
+    let mut recorded = preview.recorded;
+    // A sync that is deleted rests in another way.
+    recorded.suspended = record.recorded.suspended && !record.recorded.deleted;
     // What the merge brought may be wanted still.
     let newest = record.recorded.newest;
-    let waits = record.recorded.suspended || (record.recorded.desired != newest && !record.recorded.held);
+    let waits = record.recorded.desired != newest && !record.recorded.held;
     recorded.merge_considered &= !waits || record.recorded.desired.is_none();
-    if is_told && preview.made_on != record.last_executed {
-        recorded.wanted += 1;
-    }
     recorded
 }
 
@@ -85,6 +91,11 @@ impl Worker {
         }
         let (mut next_ms, now_ms) = (None, self.clock.now_ms());
         for preview in &self.store.previews(&claim.id).await? {
+            if let Some(want) = wants(preview, record) {
+                let progress = PreviewProgress { wants: Some(want), ..PreviewProgress::default() };
+                self.store.record_preview("store.record_preview_wanted", claim, preview, progress).await?;
+                return Ok(Next::Now);
+            }
             let recorded = recorded(preview, record);
             if recorded.rests() {
                 continue;
@@ -105,6 +116,11 @@ impl Worker {
     }
 
     async fn preview_step(&self, turn: &Turn<'_>) -> Result<Next, StoreError> {
+        let waited_ms = self.clock.now_ms() - turn.preview.phase_since_ms;
+        let is_deleting = turn.record.recorded.deleted && turn.recorded.phase == Phase::Deleting;
+        if is_deleting && waited_ms >= PATIENCE_OF_DELETED_MS {
+            return self.leave_change_set(turn, "it does not go").await;
+        }
         let step = async {
             let (seen, observation) = self.observe_preview(turn).await?;
             self.perform_preview(turn, next_step(&turn.recorded, &seen), observation).await
@@ -141,10 +157,7 @@ impl Worker {
         let failures = turn.preview.failures + 1;
         self.slow_down(turn.claim, trouble).await?;
         if turn.record.recorded.deleted && failures >= MOST_FAILURES_OF_DELETED {
-            info!(preview = turn.preview.id, ?trouble, "a change set of a deleted sync is left where it is");
-            let gone = PreviewProgress { phase: Some(Phase::Idle), ..PreviewProgress::default() };
-            self.record_preview("store.record_preview_phase", turn, gone).await?;
-            return Ok(Next::Now);
+            return self.leave_change_set(turn, trouble.reason()).await;
         }
         let delay_ms = match after_trouble(trouble, turn.preview.failures, self.outside.jitter(), false) {
             AfterTrouble::Retry { delay_ms, .. } => delay_ms,
@@ -163,13 +176,22 @@ impl Worker {
         Ok(if turn.record.recorded.deleted { Next::At(due_ms) } else { Next::Now })
     }
 
-    async fn record_preview(
+    /// Goes on as if the change set of a deleted sync were gone.
+    async fn leave_change_set(&self, turn: &Turn<'_>, reason: &str) -> Result<Next, StoreError> {
+        info!(preview = turn.preview.id, reason, "a change set of a deleted sync is left where it is");
+        let gone = PreviewProgress { phase: Some(Phase::Idle), ..PreviewProgress::default() };
+        self.record_preview("store.record_preview_phase", turn, gone).await?;
+        Ok(Next::Now)
+    }
+
+    /// False if something else is wanted meanwhile: then nothing was recorded, and it is to be looked again.
+    pub(super) async fn record_preview(
         &self,
         point: &'static str,
         turn: &Turn<'_>,
         progress: PreviewProgress,
-    ) -> Result<(), StoreError> {
-        self.store.record_preview(point, turn.claim, &turn.preview.id, progress).await
+    ) -> Result<bool, StoreError> {
+        self.store.record_preview(point, turn.claim, turn.preview, progress).await
     }
 
     async fn observe_preview(&self, turn: &Turn<'_>) -> Result<(Seen, Observation), Failure> {
@@ -177,10 +199,7 @@ impl Worker {
         let seen = match look(&turn.recorded) {
             Look::Nothing => Seen::Nothing,
             Look::FilesAndStack => {
-                let sources = &turn.preview.sources;
-                let commits = (sources.config_commit.as_str(), sources.template_commit.as_str());
-                let link_id = &turn.preview.link_id;
-                match self.read_files_at(link_id, &sources.config_file, commits).await? {
+                match self.files_of(turn).await? {
                     Ok(files) => {
                         let macros = custom_macros(&files.parsed.to_json());
                         if !macros.is_empty() && !self.previews.macros {
@@ -192,11 +211,12 @@ impl Worker {
                         observation.files = Some(files);
                         Seen::Stack(stack_seen(observation.stack.as_ref()))
                     }
-                    Err(Trouble::Refused { reason, .. } | Trouble::Gone { reason }) => {
+                    Err(Trouble::Refused { reason, .. }) => {
                         observation.unusable = Some(Tells::Unusable(without_values(&reason)));
                         Seen::Unusable
                     }
-                    Err(outage) => return Err(outage.into()),
+                    // A commit that is gone is no fault of the files: whoever asks for pull requests finds the next.
+                    Err(trouble) => return Err(trouble.into()),
                 }
             }
             Look::ChangeSet => {
@@ -212,6 +232,26 @@ impl Worker {
             }
         };
         Ok((seen, observation))
+    }
+
+    /// The files of which a change set was asked for. `None` if they cannot be read any more: then it is to be deleted before
+    /// anything is said of that.
+    pub(super) async fn planned_files(&self, turn: &Turn<'_>) -> Result<Option<Files>, Failure> {
+        match self.files_of(turn).await? {
+            Ok(files) => Ok(Some(files)),
+            Err(Trouble::Refused { .. } | Trouble::Gone { .. }) => {
+                let progress = PreviewProgress { phase: Some(Phase::Deleting), ..PreviewProgress::default() };
+                self.record_preview("store.record_preview_phase", turn, progress).await?;
+                Ok(None)
+            }
+            Err(outage) => Err(outage.into()),
+        }
+    }
+
+    async fn files_of(&self, turn: &Turn<'_>) -> Result<Result<Files, Trouble>, StoreError> {
+        let sources = &turn.preview.sources;
+        let commits = (sources.config_commit.as_str(), sources.template_commit.as_str());
+        self.read_files_at(&turn.preview.link_id, &sources.config_file, commits).await
     }
 
     async fn previewed_stack(&self, access: &Access, turn: &Turn<'_>) -> Result<Option<Stack>, Failure> {
@@ -239,7 +279,7 @@ impl Worker {
             Step::AwaitMerge => {
                 let progress = PreviewProgress {
                     due_at_ms: Some(self.clock.now_ms() + AWAIT_MERGE_MS),
-                    told: self.told(turn, Tells::Merged(Merged::Waits), None),
+                    told: self.told(turn, Tells::Merged(Merged::Waits), false),
                     ..PreviewProgress::default()
                 };
                 self.record_preview("store.record_preview_told", turn, progress).await?;
@@ -250,19 +290,18 @@ impl Worker {
                 let (role, stack) = (&turn.preview.sync_role_arn, &turn.record.resource_name);
                 let progress = PreviewProgress {
                     phase: Some(Phase::Planning),
-                    planned: Some((turn.recorded.wanted, stack.clone(), role.clone())),
+                    planned: Some((stack.clone(), role.clone())),
                     ..PreviewProgress::default()
                 };
-                self.record_preview("store.record_preview_plan", turn, progress).await?;
+                if !self.record_preview("store.record_preview_plan", turn, progress).await? {
+                    return Ok(Next::Now);
+                }
                 let name = format!("{}-{}", turn.preview.id, turn.preview.plan_number + 1);
                 self.ask_for_change_set(turn, name, role, files).await
             }
             Step::AskAgain => {
                 let (_, role) = turn.preview.planned_with.clone().unwrap_or_default();
-                let sources = &turn.preview.sources;
-                let commits = (sources.config_commit.as_str(), sources.template_commit.as_str());
-                let files =
-                    self.read_files_at(&turn.preview.link_id, &sources.config_file, commits).await??;
+                let Some(files) = self.planned_files(turn).await? else { return Ok(Next::Now) };
                 self.ask_for_change_set(turn, turn.preview.change_set_name(), &role, files).await
             }
             Step::Tell(verdict) => self.tell(turn, verdict, seen).await,
@@ -270,8 +309,9 @@ impl Worker {
             Step::Delete => {
                 let progress = PreviewProgress { phase: Some(Phase::Deleting), ..PreviewProgress::default() };
                 if turn.recorded.phase != Phase::Deleting {
-                    self.record_preview("store.record_preview_phase", turn, progress).await?;
-                    self.delete_preview(turn).await?;
+                    if self.record_preview("store.record_preview_phase", turn, progress).await? {
+                        self.delete_preview(turn).await?;
+                    }
                     return Ok(Next::Now);
                 }
                 self.delete_preview(turn).await?;
@@ -317,8 +357,7 @@ impl Worker {
                     false => Tells::Fails(sight.scrubbed(&message)),
                 };
                 // It was announced, so it is seen gone.
-                let seq = turn.recorded.wanted;
-                let told = self.told(turn, tells, Some(seq));
+                let told = self.told(turn, tells, true);
                 let progress =
                     PreviewProgress { phase: Some(Phase::Deleting), told, ..PreviewProgress::default() };
                 self.record_preview("store.record_preview_told", turn, progress).await?;
@@ -337,7 +376,9 @@ impl Worker {
     async fn record_made(&self, turn: &Turn<'_>, arn: String) -> Result<(), StoreError> {
         let progress =
             PreviewProgress { change_set_arn: Some(arn), failures: Some(0), ..PreviewProgress::default() };
-        self.record_preview("store.record_preview_change_set", turn, progress).await
+        // Where something else is wanted, it is deleted by its name.
+        self.record_preview("store.record_preview_change_set", turn, progress).await?;
+        Ok(())
     }
 
     async fn delete_preview(&self, turn: &Turn<'_>) -> Result<(), Failure> {
@@ -346,120 +387,6 @@ impl Worker {
             Ok(()) | Err(TargetError::InvalidChangeSetStatus { .. } | TargetError::NotFound) => Ok(()),
             Err(error) => Err(trouble_of(&error).into()),
         }
-    }
-
-    async fn tell(&self, turn: &Turn<'_>, verdict: Verdict, seen: Observation) -> Result<Next, Failure> {
-        let is_planned = turn.recorded.phase == Phase::Planning;
-        let tells = match verdict {
-            Verdict::Unusable => seen.unusable.unwrap_or(Tells::Nothing),
-            Verdict::Creates => Tells::Creates(resources(seen.files.as_ref())),
-            Verdict::Stuck(status) => Tells::Stuck(status),
-            Verdict::Nothing => Tells::Nothing,
-            Verdict::Changes | Verdict::Fails(_) => self.told_changes(turn, &verdict).await?,
-        };
-        let told = self.told(turn, tells, Some(turn.recorded.wanted));
-        let phase = is_planned.then_some(Phase::Deleting);
-        let progress = PreviewProgress { phase, told, ..PreviewProgress::default() };
-        self.record_preview("store.record_preview_told", turn, progress).await?;
-        info!(
-            stack = turn.record.resource_name,
-            pull_request = turn.preview.pull_request,
-            preview = turn.preview.id,
-            "previewed"
-        );
-        Ok(Next::Now)
-    }
-
-    /// What the change set says, as far as it may be told.
-    async fn told_changes(&self, turn: &Turn<'_>, verdict: &Verdict) -> Result<Tells, Failure> {
-        let sources = &turn.preview.sources;
-        let commits = (sources.config_commit.as_str(), sources.template_commit.as_str());
-        let files = self.read_files_at(&turn.preview.link_id, &sources.config_file, commits).await??;
-        let (access, stack) = self.planned_with(turn)?;
-        let live = match self.target.declared(&access, stack).await {
-            Ok(declared) => Some(declared),
-            // Without it less is told, as to whoever may not read it.
-            Err(TargetError::NotFound | TargetError::Denied { .. }) => None,
-            Err(error) => return Err(trouble_of(&error).into()),
-        };
-        let (after, given) = (files.parsed.to_json(), &files.deployment.parameters);
-        let before = live.as_ref().and_then(|Declared { template, parameters }| {
-            let parsed = syncline_template::check_template("live", template.as_bytes()).ok()?;
-            Some((parsed.to_json(), parameters))
-        });
-        let sight = Sight::new(
-            before.as_ref().map(|(template, parameters)| (template, parameters.as_slice())),
-            (&after, given),
-        );
-        if let Verdict::Fails(reason) = verdict {
-            return Ok(Tells::Fails(sight.scrubbed(reason)));
-        }
-        let described = self.target.describe_changes(&access, stack, &change_set_ref(turn.preview)).await;
-        let described = described.map_err(|error| trouble_of(&error))?;
-        let changes: Vec<comment::Change> = described.changes.into_iter().map(change).collect();
-        let old = before.as_ref().map(|(_, parameters)| parameters.as_slice()).unwrap_or_default();
-        // What the deployment file leaves out keeps the template's default.
-        let new: Vec<(String, String)> = with_defaults(&after, given);
-        Ok(Tells::Changes(Changes::seen(&sight, &changes, old, &new)))
-    }
-
-    async fn tell_end(&self, turn: &Turn<'_>) -> Result<Next, Failure> {
-        let tells = match turn.recorded.want {
-            Want::Changes | Want::Untouched => Tells::Untouched,
-            Want::Off => Tells::Off,
-            Want::Closed => Tells::Closed,
-            Want::Merged => Tells::Merged(self.what_became(turn).await?),
-        };
-        let told = self.told(turn, tells, Some(turn.recorded.wanted));
-        let progress = PreviewProgress { told, ..PreviewProgress::default() };
-        self.record_preview("store.record_preview_told", turn, progress).await?;
-        Ok(Next::Now)
-    }
-
-    /// What the newest attempt came to, of a sync that has considered the merge and is at rest.
-    async fn what_became(&self, turn: &Turn<'_>) -> Result<Merged, StoreError> {
-        let Some(newest) = self.store.newest_attempt(&turn.claim.id).await? else {
-            return Ok(Merged::Nothing);
-        };
-        let commit = newest.commit;
-        Ok(match newest.status {
-            AttemptStatus::Succeeded => Merged::Synced(commit),
-            // Not in CloudFormation's words, which may quote a parameter: the sync's status has them.
-            AttemptStatus::Failed => {
-                Merged::Failed(commit, newest.why.map_or("FAILED", EventKind::as_str).to_owned())
-            }
-            AttemptStatus::Initiated | AttemptStatus::InProgress => Merged::Waits,
-        })
-    }
-
-    /// What is to be told; `done` is what of it was wanted. `None` if the comment says so already.
-    fn told(&self, turn: &Turn<'_>, tells: Tells, done: Option<i64>) -> Option<PreviewTold> {
-        let provider_type = turn.link.as_ref().map(|link| link.link.provider_type.as_str());
-        let is_plain = provider_type.and_then(Forge::of_provider_type) == Some(Forge::Bitbucket);
-        let preview = turn.preview;
-        let link = self
-            .public_url
-            .as_ref()
-            .map(|base| format!("{base}/#{}/{}", turn.record.region, segment(&turn.record.resource_name)));
-        let comment = comment::render(&Comment {
-            subject: subject(turn),
-            markdown: if is_plain { Markdown::Plain } else { Markdown::WithHtml },
-            stack: &turn.record.resource_name,
-            region: &turn.record.region,
-            head: &preview.head_sha,
-            both_changed: &preview.sources.both_changed,
-            tells,
-            link: link.as_deref(),
-        });
-        if done.is_none() && preview.comment.as_ref() == Some(&comment) {
-            return None;
-        }
-        let done = done.map(|seq| Done {
-            seq,
-            want: turn.recorded.want,
-            made_on: turn.record.last_executed.clone(),
-        });
-        Some(PreviewTold { comment, done })
     }
 
     /// The access to the sync's stack by a role.
@@ -475,7 +402,7 @@ impl Worker {
     }
 
     /// The access to the current change set, and its stack.
-    fn planned_with<'a>(&self, turn: &'a Turn<'_>) -> Result<(Access, &'a str), StoreError> {
+    pub(super) fn planned_with<'a>(&self, turn: &'a Turn<'_>) -> Result<(Access, &'a str), StoreError> {
         let Some((stack, role)) = &turn.preview.planned_with else {
             return Err(StoreError::Corrupt(format!("preview {} was planned with no role", turn.preview.id)));
         };
@@ -483,16 +410,12 @@ impl Worker {
     }
 }
 
-fn subject<'a>(turn: &'a Turn<'_>) -> Subject<'a> {
-    Subject { link: &turn.preview.link_id, pull_request: turn.preview.pull_request, sync: &turn.claim.id }
-}
-
-fn change_set_ref(preview: &Preview) -> String {
+pub(super) fn change_set_ref(preview: &Preview) -> String {
     preview.change_set_arn.clone().unwrap_or_else(|| preview.change_set_name())
 }
 
 /// What went wrong with a call of CloudFormation, of which no blocker tells.
-fn trouble_of(error: &TargetError) -> Trouble {
+pub(super) fn trouble_of(error: &TargetError) -> Trouble {
     use syncline_model::sync::BlockerKind;
     let (reason, is_throttled) = (error.to_string(), error.is_throttled());
     match error {

@@ -44,7 +44,7 @@ fn context(published: &PublishedStatus) -> String {
 }
 
 impl Worker {
-    /// The forge of a link, for something that is to be told there. Also for what follows its document.
+    /// The forge of a link, for something that is to be told there.
     pub(super) async fn forge_of(&self, link_id: &str) -> Result<Result<Reached, Trouble>, StoreError> {
         let Some(record) = self.store.link_record(link_id).await? else {
             return Ok(Err(Trouble::new("the repository link was deleted", true)));

@@ -14,7 +14,7 @@ use syncline_store::{
     BranchSync, Claim, CommentedSync, FoundPullRequest, KnownPullRequest, LinkRecord, PullRequest,
     PullRequestState, PullsRecord, Sources, StoreError, SyncFile, WantedPreview,
 };
-use tracing::{debug, info};
+use tracing::{debug, warn};
 
 use super::inputs::{Head, Inputs};
 use super::remote::{outage, reached, remote, trouble_of};
@@ -51,7 +51,7 @@ fn trouble(refusal: Refusal) -> Trouble {
     }
 }
 
-fn pull_request(pull: &Pull) -> PullRequest {
+fn pull_request(pull: &Pull, head: &str) -> PullRequest {
     PullRequest {
         number: pull.number,
         state: match pull.state {
@@ -60,9 +60,8 @@ fn pull_request(pull: &Pull) -> PullRequest {
             PullState::Merged => PullRequestState::Merged,
         },
         is_fork: pull.is_fork,
-        source_branch: pull.source_branch.clone(),
         target_branch: pull.target_branch.clone(),
-        head_sha: pull.head.clone(),
+        head_sha: head.to_owned(),
     }
 }
 
@@ -93,7 +92,7 @@ impl Worker {
                         | AfterTrouble::GiveUp { reason }
                         | AfterTrouble::ReadAgain { reason } => (self.poll_interval_ms, reason),
                     };
-                info!(link = record.link_id, reason, "a forge could not be asked for its pull requests");
+                warn!(link = record.link_id, reason, "a forge could not be asked for its pull requests");
                 Ok(Some(self.clock.now_ms() + delay_ms.max(self.poll_interval_ms)))
             }
         }
@@ -129,7 +128,7 @@ impl Worker {
                 Ok(None) => {}
                 // Another may be read all the same.
                 Err(Failure::Trouble(trouble)) if !is_of_all(&trouble) => {
-                    info!(
+                    warn!(
                         link = record.link_id,
                         pull_request = pull.number,
                         ?trouble,
@@ -159,42 +158,44 @@ impl Worker {
         let followed = |sync: &&CommentedSync| sync.branch == pull.target_branch;
         let syncs: Vec<&CommentedSync> = asking.record.syncs.iter().filter(followed).collect();
         if syncs.is_empty() || (pull.is_fork && !self.previews.forks) {
-            // Nothing of it is read. If it was, its comments are to say that they are no more.
-            return Ok(known.filter(|known| !known.syncs.is_empty()).map(|known| FoundPullRequest {
-                pull_request: pull_request(pull),
+            // Nothing of it is read. If it was, its comments are to say once that they are no more.
+            let was_read = |known: &&KnownPullRequest| known.looked.is_some() && !known.syncs.is_empty();
+            return Ok(known.filter(was_read).map(|known| FoundPullRequest {
+                pull_request: pull_request(pull, &known.pull_request.head_sha),
                 looked: None,
                 previews: without_comments(known, Want::Off),
                 merged_seq: None,
             }));
         }
+        // One without a head cannot be merged as it is.
+        let Some(head) = &pull.head else { return Ok(None) };
         // A branch whose head is not known is being looked for.
         let Some((branch, _)) = asking.record.heads.get(&pull.target_branch) else { return Ok(None) };
         let of_syncs: Vec<String> =
             syncs.iter().map(|sync| format!("{} {}", sync.id, sync.generation)).collect();
-        let looked = format!("{} {branch} {}", pull.head, of_syncs.join(" "));
+        let looked = format!("{head} {branch} {}", of_syncs.join(" "));
         let is_same = |known: &KnownPullRequest| {
             known.looked.as_ref() == Some(&looked) && known.pull_request.target_branch == pull.target_branch
         };
         if known.is_some_and(is_same) {
             return Ok(None);
         }
-        let (head, base) = self.commits(asking, pull, branch).await?;
-        let mut pull = pull.clone();
-        pull.head = head.as_str().to_owned();
+        let (head, base) = self.commits(asking, (head, pull.merge_base.as_ref()), branch).await?;
         let previews = self.touched(asking, &syncs, &head, base.as_ref(), branch).await?;
         Ok(Some(FoundPullRequest {
-            pull_request: pull_request(&pull),
+            pull_request: pull_request(pull, head.as_str()),
             looked: Some(looked),
             previews,
             merged_seq: None,
         }))
     }
 
-    /// The commit at the head of a pull request and the one from which it and the branch come.
+    /// The commit at the head of a pull request and the one from which it and the branch come, as far as the forge has said
+    /// them.
     async fn commits(
         &self,
         asking: &Asking<'_>,
-        pull: &Pull,
+        (head, merge_base): (&str, Option<&String>),
         branch: &str,
     ) -> Result<(ObjectId, Option<ObjectId>), Failure> {
         let (access, repository) = (&asking.reached.access, &asking.reached.repository);
@@ -202,11 +203,11 @@ impl Worker {
         let odd = |what: &str| {
             outage(BlockerKind::RepositoryUnavailable, format!("the forge says no commit: {what}"))
         };
-        let head = match rest::commit(access, repository, &pull.head) {
+        let head = match rest::commit(access, repository, head) {
             Some(question) => self.forges.ask(root, question).await.map_err(trouble)?,
-            None => pull.head.clone(),
+            None => head.to_owned(),
         };
-        let base = match (&pull.merge_base, rest::merge_base(access, repository, branch, &head)) {
+        let base = match (merge_base, rest::merge_base(access, repository, branch, &head)) {
             (Some(base), _) => Some(base.clone()),
             (None, Some(question)) => match self.forges.ask(root, question).await {
                 Ok(base) => base,
@@ -321,21 +322,22 @@ impl Worker {
     ) -> Result<Option<FoundPullRequest>, Failure> {
         let (access, root) = (&asking.reached.access, asking.reached.extra_root_pem.as_deref());
         let number = known.pull_request.number;
-        let pull = match self.forges.ask(root, rest::pull(access, &asking.reached.repository, number)).await {
-            Ok(pull) => pull,
+        let state = match self.forges.ask(root, rest::pull(access, &asking.reached.repository, number)).await
+        {
+            Ok(pull) => pull.state,
             // It may be hidden or deleted.
-            Err(Refusal::NotFound(_)) => None,
+            Err(Refusal::NotFound(_)) => PullState::Closed,
             Err(refusal) => return Err(trouble(refusal).into()),
         };
         let mut found = known.pull_request.clone();
-        let (state, want, merged_seq) = match pull.map(|pull| pull.state) {
-            Some(PullState::Merged) => {
+        let (state, want, merged_seq) = match state {
+            PullState::Merged => {
                 let seq = self.merged_seq(asking, &found.target_branch).await?;
                 (PullRequestState::Merged, Want::Merged, Some(seq))
             }
             // Opened again in between: the next look finds it so.
-            Some(PullState::Open) => return Ok(None),
-            Some(PullState::Closed) | None => (PullRequestState::Closed, Want::Closed, None),
+            PullState::Open => return Ok(None),
+            PullState::Closed => (PullRequestState::Closed, Want::Closed, None),
         };
         found.state = state;
         let previews = without_comments(known, want);

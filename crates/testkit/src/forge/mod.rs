@@ -64,6 +64,8 @@ pub(crate) struct Memory {
     pub(crate) hooks: Vec<KnownHook>,
     pub(crate) pulls: Vec<KnownPull>,
     pub(crate) comments: Vec<KnownComment>,
+    /// Whether the next comment is made only before the one after it, and its request answered 502.
+    pub(crate) is_comment_delayed: bool,
     pub(crate) statuses: Vec<KnownStatus>,
     pub(crate) deployments: Vec<KnownDeployment>,
     /// Each with the method that it waits for, if it waits for one.

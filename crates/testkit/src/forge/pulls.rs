@@ -34,6 +34,8 @@ pub struct KnownPull {
     pub is_fork: bool,
     /// `open`, `closed` or `merged`.
     pub state: &'static str,
+    /// Whether the branch that is to be merged is gone: then GitLab, Bitbucket and Azure DevOps name no commit.
+    pub is_headless: bool,
 }
 
 /// A comment that a double has.
@@ -49,6 +51,8 @@ pub struct KnownComment {
     pub body: String,
     /// How often it was edited.
     pub edits: usize,
+    /// Whether the request that makes it is still on its way: nobody sees it before the next is made.
+    pub is_late: bool,
 }
 
 impl KnownPull {
@@ -72,7 +76,7 @@ impl KnownPull {
                 shown
             }
             Forge::GitLab => json!({
-                "iid": number, "state": if self.state == "open" { "opened" } else { self.state }, "sha": self.head,
+                "iid": number, "state": if self.state == "open" { "opened" } else { self.state }, "sha": (!self.is_headless).then_some(&self.head),
                 "source_branch": self.source, "target_branch": self.target,
                 "source_project_id": if self.is_fork { 2 } else { 1 }, "target_project_id": 1,
             }),
@@ -80,7 +84,8 @@ impl KnownPull {
                 "id": number,
                 "state": match self.state { "open" => "OPEN", "merged" => "MERGED", _ => "DECLINED" },
                 "source": {
-                    "branch": { "name": self.source }, "commit": { "hash": &self.head[..12] },
+                    "branch": { "name": self.source },
+                    "commit": (!self.is_headless).then(|| json!({ "hash": &self.head[..12] })),
                     "repository": { "full_name": from["full_name"] },
                 },
                 "destination": {
@@ -93,7 +98,7 @@ impl KnownPull {
                 "status": match self.state { "open" => "active", "merged" => "completed", _ => "abandoned" },
                 "sourceRefName": format!("refs/heads/{}", self.source),
                 "targetRefName": format!("refs/heads/{}", self.target),
-                "lastMergeSourceCommit": { "commitId": self.head },
+                "lastMergeSourceCommit": (!self.is_headless).then(|| json!({ "commitId": self.head })),
                 "forkSource": self.is_fork.then(|| json!({ "name": "refs/heads/x" })),
             }),
         }
@@ -136,6 +141,7 @@ impl ForgeDouble {
             base,
             is_fork,
             state: "open",
+            is_headless: false,
         });
         number
     }
@@ -158,6 +164,34 @@ impl ForgeDouble {
     pub fn set_pull(&self, number: i64, state: &'static str) {
         let mut memory = self.inner.memory();
         memory.pulls.iter_mut().find(|pull| pull.number == number).expect("a pull request").state = state;
+    }
+
+    /// Has the branch that a pull request is to merge be gone.
+    ///
+    /// # Panics
+    /// When there is none of this number.
+    pub fn lose_head(&self, number: i64) {
+        let mut memory = self.inner.memory();
+        memory.pulls.iter_mut().find(|pull| pull.number == number).expect("a pull request").is_headless =
+            true;
+    }
+
+    /// Has the next request for a comment answered 502, and what it asks for done only before the one after it.
+    pub fn delay_comment(&self) {
+        self.inner.memory().is_comment_delayed = true;
+    }
+
+    /// Has somebody else comment on a pull request.
+    ///
+    /// # Panics
+    /// When there is none of this number.
+    pub fn comment(&self, number: i64, body: &str) {
+        let mut memory = self.inner.memory();
+        let pull = memory.pulls.iter().find(|pull| pull.number == number).expect("a pull request");
+        let repository = pull.repository.clone();
+        let id = memory.new_id();
+        let body = body.to_owned();
+        memory.comments.push(KnownComment { id, repository, pull: number, body, edits: 0, is_late: false });
     }
 
     /// Every comment on pull requests, oldest first.
@@ -331,8 +365,9 @@ async fn comments(
         Ok(pull) => pull,
         Err(refusal) => return *refusal,
     };
-    let of_it =
-        |comment: &&KnownComment| comment.repository == pull.repository && comment.pull == pull.number;
+    let of_it = |comment: &&KnownComment| {
+        comment.repository == pull.repository && comment.pull == pull.number && !comment.is_late
+    };
     let shown =
         inner.memory().comments.iter().filter(of_it).map(|comment| comment.shown(inner.forge)).collect();
     page(&inner, &uri, &query, shown)
@@ -369,9 +404,16 @@ async fn create(
     };
     let mut memory = inner.memory();
     let id = memory.new_id();
-    let comment = KnownComment { id, repository: pull.repository, pull: pull.number, body, edits: 0 };
+    memory.comments.iter_mut().for_each(|comment| comment.is_late = false);
+    let is_late = std::mem::take(&mut memory.is_comment_delayed);
+    let (repository, pull) = (pull.repository, pull.number);
+    let comment = KnownComment { id, repository, pull, body, edits: 0, is_late };
     let shown = comment.shown(inner.forge);
     memory.comments.push(comment);
+    if is_late {
+        drop(memory);
+        return inner.says(StatusCode::BAD_GATEWAY, "Bad Gateway");
+    }
     let status = if inner.forge == Forge::AzureDevOps { StatusCode::OK } else { StatusCode::CREATED };
     json_answer(status, &shown)
 }

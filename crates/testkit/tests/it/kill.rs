@@ -127,6 +127,7 @@ const ELSEWHERE: &[&str] = &[
     "store.record_preview_plan",
     "store.record_preview_told",
     "store.record_preview_trouble",
+    "store.record_preview_wanted",
     "store.record_pull_request",
     "store.record_unchanged",
     "store.replay_delivery",

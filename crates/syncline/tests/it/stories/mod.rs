@@ -12,6 +12,7 @@ mod notifications;
 mod outages;
 mod previews;
 mod publishing;
+mod pull_requests;
 mod registering;
 mod stacks;
 mod suspending;

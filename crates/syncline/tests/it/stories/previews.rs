@@ -38,7 +38,7 @@ pub(super) async fn commented(provider: Provider, world: World) -> Scene {
 }
 
 /// Makes a sync with comments.
-async fn comment_for(world: &World, link: &str, stack: &str, file: &str) {
+pub(super) async fn comment_for(world: &World, link: &str, stack: &str, file: &str) {
     world
         .client
         .create_sync_configuration()
@@ -55,13 +55,13 @@ async fn comment_for(world: &World, link: &str, stack: &str, file: &str) {
 }
 
 /// Lets the time between two looks pass, and whatever follows from them.
-async fn look(world: &World) {
+pub(super) async fn look(world: &World) {
     world.clock.advance_ms(LOOKS_APART_MS);
     world.work().await;
 }
 
 /// What the comments say without what is neutralised in them, each with how often it was edited; without the marker.
-fn told(scene: &Scene) -> Vec<(String, usize)> {
+pub(super) fn told(scene: &Scene) -> Vec<(String, usize)> {
     let text = |body: &str| {
         let (first, rest) = body.split_once('\n').expect("a marker's line");
         assert!(first.contains("syncline-preview "), "{body}");
@@ -71,20 +71,20 @@ fn told(scene: &Scene) -> Vec<(String, usize)> {
 }
 
 /// The only comment.
-fn only(scene: &Scene) -> (String, usize) {
+pub(super) fn only(scene: &Scene) -> (String, usize) {
     let mut told = told(scene);
     assert_eq!(told.len(), 1, "{told:#?}");
     told.remove(0)
 }
 
-fn change_sets(simulator: &Simulator, stack: &str) -> Vec<String> {
+pub(super) fn change_sets(simulator: &Simulator, stack: &str) -> Vec<String> {
     let stack = simulator.stack(ACCOUNT, REGION, stack);
     let names = stack.map(|stack| stack.change_sets).unwrap_or_default();
     names.into_iter().filter(|name| name.starts_with("preview-")).collect()
 }
 
 /// A branch of a pull request with a change of the deployment file.
-async fn branch(repo: &Repository, name: &str, value: &str) -> Repository {
+pub(super) async fn branch(repo: &Repository, name: &str, value: &str) -> Repository {
     let branch = repo.branch(name).await;
     branch.commit("prod.yaml", deployment(value)).await;
     branch
