@@ -4,7 +4,12 @@
 //! The commands that call a server read theirs in `cli/client.rs`, through clap as well.
 
 mod database;
+mod environment;
+mod first_key;
+mod keyring;
 mod limits;
+mod quotas;
+mod texts;
 
 use std::ffi::OsString;
 use std::net::SocketAddr;
@@ -21,9 +26,16 @@ use syncline_seams::Secret;
 use syncline_store::Location;
 
 use crate::worker::{Places, Previews};
-pub use database::DatabaseArgs;
+use environment::search_path;
+use first_key::FirstKey;
+use texts::{parse_pair, parse_public_url};
 
+pub use database::DatabaseArgs;
+pub use first_key::RootKey;
+pub use keyring::KeyringSource;
 pub use limits::{Limits, RemoteBudget, Throttle};
+pub use quotas::Quotas;
+pub(crate) use texts::parse_duration;
 
 /// How long work in progress may take to end after a stop is asked for, unless said otherwise.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(30);
@@ -50,37 +62,6 @@ pub enum LogFormat {
     Text,
     /// One JSON object a line.
     Json,
-}
-
-/// The quotas of an account and region (contract §2); `[quotas]` in the file raises each by name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Quotas {
-    /// Connections.
-    pub connections: u32,
-    /// Hosts.
-    pub hosts: u32,
-    /// Repository links.
-    pub repository_links: u32,
-    /// Sync configurations.
-    pub sync_configurations: u32,
-    /// Sync configurations of one repository link.
-    pub sync_configurations_per_link: u32,
-    /// Sync configurations of one branch of a link.
-    pub sync_configurations_per_branch: u32,
-}
-
-impl Default for Quotas {
-    fn default() -> Self {
-        Self {
-            connections: 250,
-            hosts: 50,
-            repository_links: 100,
-            sync_configurations: 100,
-            sync_configurations_per_link: 100,
-            sync_configurations_per_branch: 50,
-        }
-    }
 }
 
 /// The flags of `syncline serve`, each also an environment variable and a key of the file.
@@ -151,32 +132,6 @@ pub struct ServeArgs {
     first_key: FirstKey,
 }
 
-/// The first access key and its account, as far as they are given.
-#[derive(Debug, Default)]
-struct FirstKey {
-    id: Option<String>,
-    secret: Option<Secret>,
-    account: Option<AccountId>,
-}
-
-impl FirstKey {
-    /// `SYNCLINE_ROOT_ACCESS_KEY_ID`, `SYNCLINE_ROOT_SECRET_ACCESS_KEY` and `SYNCLINE_ROOT_ACCOUNT_ID`.
-    fn or_environment(self) -> anyhow::Result<Self> {
-        let account = variable("SYNCLINE_ROOT_ACCOUNT_ID").map(|text| text.parse::<AccountId>()).transpose();
-        Ok(Self {
-            id: self.id.or_else(|| variable("SYNCLINE_ROOT_ACCESS_KEY_ID")),
-            secret: self.secret.or_else(|| variable("SYNCLINE_ROOT_SECRET_ACCESS_KEY").map(Secret::new)),
-            account: self.account.or(account.context("SYNCLINE_ROOT_ACCOUNT_ID")?),
-        })
-    }
-}
-
-/// A variable of the environment; an empty one counts as unset.
-#[expect(clippy::disallowed_methods, reason = "the one reader of the environment")]
-fn variable(name: &str) -> Option<String> {
-    std::env::var(name).ok().filter(|value| !value.is_empty())
-}
-
 /// The same settings in a file; an unknown key is an error.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -202,84 +157,6 @@ struct File {
     quotas: Quotas,
     limits: Limits,
     concurrency: Places,
-}
-
-/// Where the root access key comes from.
-#[derive(Debug, Clone)]
-pub enum RootKey {
-    /// Given.
-    Given {
-        /// The key's id.
-        id: String,
-        /// Its secret.
-        secret: Secret,
-    },
-    /// In the data directory's credentials file, made on the first start.
-    InDataDir,
-}
-
-/// Where the master keys come from.
-#[derive(Debug, Clone)]
-pub enum KeyringSource {
-    /// A file; absolute. Made where nothing is sealed yet.
-    File(PathBuf),
-    /// A variable of the environment.
-    Environment {
-        /// Its name.
-        name: String,
-        /// What it holds.
-        keys: Secret,
-    },
-    /// The output of a program.
-    Command {
-        /// The program, found as the server's `PATH` says.
-        program: String,
-        /// Its arguments.
-        arguments: Vec<String>,
-    },
-}
-
-impl KeyringSource {
-    fn parse(text: &str) -> anyhow::Result<Self> {
-        match text.split_once(':') {
-            Some(("file", path)) if !path.is_empty() => Ok(Self::File(std::path::absolute(path)?)),
-            Some(("env", name)) if is_variable(name) => {
-                let keys = variable(name)
-                    .with_context(|| format!("--keyring env:{name}: the variable {name} is not set"))?;
-                Ok(Self::Environment { name: name.to_owned(), keys: Secret::new(keys) })
-            }
-            Some(("command", line)) => {
-                let mut words = words(line).context("--keyring command: a quote is not closed")?.into_iter();
-                let program = words.next().context("--keyring command: it names no program")?;
-                Ok(Self::Command { program, arguments: words.collect() })
-            }
-            // It may be a key that somebody took for the setting: it is not repeated.
-            _ => bail!("--keyring must be file:PATH, env:NAME or command:PROGRAM ARGUMENTS"),
-        }
-    }
-}
-
-fn is_variable(name: &str) -> bool {
-    !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
-}
-
-/// The words of a line: separated by blanks, unless between quotes of either kind. There is no shell, and no other
-/// character means anything. `None` if a quote is not closed.
-fn words(line: &str) -> Option<Vec<String>> {
-    let (mut words, mut word, mut quote) = (Vec::new(), None::<String>, None);
-    for c in line.chars() {
-        match quote {
-            Some(open) if c == open => quote = None,
-            None if c == '"' || c == '\'' => {
-                quote = Some(c);
-                word.get_or_insert_default();
-            }
-            None if c.is_whitespace() => words.extend(word.take()),
-            _ => word.get_or_insert_default().push(c),
-        }
-    }
-    words.extend(word);
-    quote.is_none().then_some(words)
 }
 
 /// What `syncline serve` runs with.
@@ -329,12 +206,6 @@ pub struct Config {
     pub forges: Endpoints,
     /// Where the git program is looked for.
     pub search_path: OsString,
-}
-
-/// The `PATH` of this process.
-#[expect(clippy::disallowed_methods, reason = "the one reader of the environment")]
-fn search_path() -> OsString {
-    std::env::var_os("PATH").unwrap_or_else(|| OsString::from("/usr/local/bin:/usr/bin:/bin"))
 }
 
 impl Config {
@@ -424,14 +295,7 @@ impl ServeArgs {
             self.allow_network
         };
         let pairs = either(self.allow_role_account, file.allow_role_account);
-        let first_key = self.first_key.or_environment()?;
-        let root_key = match (first_key.id, first_key.secret) {
-            (Some(id), Some(secret)) => RootKey::Given { id, secret },
-            (None, None) => RootKey::InDataDir,
-            _ => bail!(
-                "SYNCLINE_ROOT_ACCESS_KEY_ID and SYNCLINE_ROOT_SECRET_ACCESS_KEY must be set together or not at all"
-            ),
-        };
+        let (root_key, root_account) = self.first_key.settle()?;
         Ok(Config {
             listen,
             admin_listen,
@@ -451,7 +315,7 @@ impl ServeArgs {
             public_url: self.public_url.or(file.public_url).as_deref().map(parse_public_url).transpose()?,
             log_format: self.log_format.or(file.log_format).unwrap_or_default(),
             root_key,
-            root_account: first_key.account,
+            root_account,
             quotas: file.quotas,
             limits: file.limits.check().map_err(anyhow::Error::msg).context("[limits] in the file")?,
             places: file
@@ -476,50 +340,6 @@ fn either<T>(first: Vec<T>, second: Vec<T>) -> Vec<T> {
 fn read_file(path: &Path) -> anyhow::Result<File> {
     let text = std::fs::read_to_string(path).with_context(|| format!("--config {}", path.display()))?;
     toml::from_str(&text).with_context(|| format!("--config {}", path.display()))
-}
-
-fn parse_pair(pair: &str) -> anyhow::Result<(AccountId, AccountId)> {
-    let parsed = pair.split_once('=').and_then(|(owner, account)| {
-        Some((owner.parse::<AccountId>().ok()?, account.parse::<AccountId>().ok()?))
-    });
-    parsed.with_context(|| {
-        format!("--allow-role-account {pair}: it must be two account ids, as 111111111111=222222222222")
-    })
-}
-
-/// A URL to which paths are added: scheme and host, and a path where a proxy has one.
-fn parse_public_url(text: &str) -> anyhow::Result<String> {
-    let uri = text.parse::<http::Uri>().ok().filter(|uri| {
-        matches!(uri.scheme_str(), Some("http" | "https"))
-            && uri.authority().is_some_and(|authority| !authority.as_str().contains('@'))
-            && uri.query().is_none()
-            && !text.contains('#')
-    });
-    uri.context("--public-url must be like https://syncline.example.com, without user, query or fragment")?;
-    Ok(text.trim_end_matches('/').to_owned())
-}
-
-/// A duration such as `500ms`, `60s`, `5m` or `1h`.
-pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
-    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
-    let (number, unit) = text.split_at(digits);
-    let milliseconds_each: u64 = match unit {
-        "ms" => 1,
-        "s" | "" => 1000,
-        "m" => 60_000,
-        "h" => 3_600_000,
-        _ => return Err(format!("'{text}' is not a duration: use ms, s, m or h, as in 60s")),
-    };
-    let milliseconds = number
-        .parse::<u64>()
-        .ok()
-        .and_then(|number| number.checked_mul(milliseconds_each))
-        .ok_or_else(|| format!("'{text}' is not a duration: it must begin with a number, as in 60s"))?;
-    let duration = Duration::from_millis(milliseconds);
-    if duration < Duration::from_millis(100) {
-        return Err(format!("'{text}' is too short: at least 100ms"));
-    }
-    Ok(duration)
 }
 
 #[cfg(test)]
@@ -648,77 +468,10 @@ mod tests {
     }
 
     #[test]
-    fn a_keyring_comes_from_a_file_a_variable_or_a_program() {
-        let check = |text: &str, expect: &str| {
-            let got = match KeyringSource::parse(text) {
-                Ok(KeyringSource::File(path)) => format!("file {}", path.display()),
-                Ok(KeyringSource::Environment { name, keys }) => {
-                    assert!(!keys.expose().is_empty() && format!("{keys:?}") == "***", "{name}");
-                    format!("variable {name}")
-                }
-                Ok(KeyringSource::Command { program, arguments }) => format!("run {program} {arguments:?}"),
-                Err(error) => format!("{error:#}"),
-            };
-            assert_eq!(got, expect, "{text}");
-        };
-        let refused = "--keyring must be file:PATH, env:NAME or command:PROGRAM ARGUMENTS";
-        check("file:/etc/syncline/keyring", "file /etc/syncline/keyring");
-        check("file:", refused);
-        check("env:PATH", "variable PATH");
-        check(
-            "env:SYNCLINE_NOT_SET",
-            "--keyring env:SYNCLINE_NOT_SET: the variable SYNCLINE_NOT_SET is not set",
-        );
-        check("env:", refused);
-        check("env:A=B", refused);
-        check("command:pass show syncline/keyring", r#"run pass ["show", "syncline/keyring"]"#);
-        check(
-            "command: 'my program'  --key \"a b'c\" ''x $HOME;",
-            r#"run my program ["--key", "a b'c", "x", "$HOME;"]"#,
-        );
-        check("command:pass ''", r#"run pass [""]"#);
-        check("command:", "--keyring command: it names no program");
-        check("command:pass 'show", "--keyring command: a quote is not closed");
-        check(&"ab".repeat(32), refused);
-        check(&format!("secret:{}", "ab".repeat(32)), refused);
-
+    fn the_file_keyring_is_in_the_data_directory_unless_said_otherwise() {
         let data_dir = Some(PathBuf::from("/var/lib/syncline"));
         let config = settle(ServeArgs { data_dir, ..ServeArgs::default() }).expect("valid");
         let KeyringSource::File(path) = config.keyring else { panic!("{:?}", config.keyring) };
         assert_eq!(path, Path::new("/var/lib/syncline/keyring"));
-    }
-
-    #[test]
-    fn a_public_url_is_what_paths_are_added_to() {
-        let check = |text: &str, expect: Option<&str>| {
-            let args = ServeArgs { public_url: Some(text.to_owned()), ..ServeArgs::default() };
-            let settled = settle(args).map(|config| config.public_url.expect("given"));
-            assert_eq!(settled.as_deref().ok(), expect, "{text}");
-        };
-        check("https://syncline.example.com", Some("https://syncline.example.com"));
-        check("https://example.com:8443/syncline/", Some("https://example.com:8443/syncline"));
-        check("http://127.0.0.1:7962", Some("http://127.0.0.1:7962"));
-        check("syncline.example.com", None);
-        check("https://user:password@example.com", None);
-        check("https://example.com/?a=b", None);
-        check("https://example.com/#a", None);
-        check("ssh://example.com", None);
-        check("", None);
-    }
-
-    #[test]
-    fn durations_have_units() {
-        let check = |text: &str, ms: Option<u64>| {
-            assert_eq!(parse_duration(text).ok(), ms.map(Duration::from_millis), "{text}");
-        };
-        check("60s", Some(60_000));
-        check("500ms", Some(500));
-        check("5m", Some(300_000));
-        check("1h", Some(3_600_000));
-        check("10", Some(10_000));
-        check("50ms", None);
-        check("s", None);
-        check("1d", None);
-        check("99999999999999999999s", None);
     }
 }
