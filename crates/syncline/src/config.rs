@@ -25,6 +25,7 @@ use syncline_model::names::AccountId;
 use syncline_seams::Secret;
 use syncline_store::Location;
 
+use crate::server::TlsFiles;
 use crate::worker::{Places, Previews};
 use environment::search_path;
 use first_key::FirstKey;
@@ -111,6 +112,12 @@ pub struct ServeArgs {
     /// Use a simulated CloudFormation in this process instead of AWS. It provisions nothing.
     #[arg(long, env = "SYNCLINE_SIMULATE_CLOUDFORMATION", num_args = 0..=1, default_missing_value = "true", require_equals = true)]
     simulate_cloudformation: Option<bool>,
+    /// Speak TLS, with this certificate and the intermediate ones after it, in PEM. A renewed one is taken up by itself.
+    #[arg(long, env = "SYNCLINE_TLS_CERT", value_name = "FILE")]
+    tls_cert: Option<PathBuf>,
+    /// The certificate's private key, in PEM.
+    #[arg(long, env = "SYNCLINE_TLS_KEY", value_name = "FILE")]
+    tls_key: Option<PathBuf>,
     /// Listen on other than loopback addresses without TLS.
     #[arg(long, env = "SYNCLINE_INSECURE_HTTP", num_args = 0..=1, default_missing_value = "true", require_equals = true)]
     insecure_http: Option<bool>,
@@ -149,6 +156,8 @@ struct File {
     allow_file_remotes: Vec<PathBuf>,
     allow_role_account: Vec<String>,
     simulate_cloudformation: Option<bool>,
+    tls_cert: Option<PathBuf>,
+    tls_key: Option<PathBuf>,
     insecure_http: Option<bool>,
     preview_forks: Option<bool>,
     preview_macros: Option<bool>,
@@ -186,6 +195,8 @@ pub struct Config {
     pub role_accounts: Vec<(AccountId, AccountId)>,
     /// Use the simulated CloudFormation.
     pub simulate_cloudformation: bool,
+    /// What the main listener speaks TLS with, and the admin listener where it is not on loopback; `None` for plain HTTP.
+    pub tls: Option<TlsFiles>,
     /// Where this server is reached from outside, without a slash at the end.
     pub public_url: Option<String>,
     /// How logs are written.
@@ -227,6 +238,7 @@ impl Config {
             allow_file_remotes: Vec::new(),
             role_accounts: Vec::new(),
             simulate_cloudformation: true,
+            tls: None,
             public_url: None,
             log_format: LogFormat::Text,
             root_key: RootKey::InDataDir,
@@ -253,13 +265,20 @@ impl ServeArgs {
         let admin_listen =
             self.admin_listen.or(file.admin_listen).unwrap_or(SocketAddr::from(([127, 0, 0, 1], 7963)));
         let insecure_http = self.insecure_http.or(file.insecure_http).unwrap_or_default();
-        if !(listen.ip().is_loopback() || insecure_http) {
-            bail!(
-                "--listen {listen}: plain HTTP on other than loopback addresses needs --insecure-http; \
-                 put a TLS proxy before a loopback address instead"
-            );
-        }
         let data_dir = database::data_dir(self.data_dir, &file)?;
+        let tls = match (self.tls_cert.or(file.tls_cert), self.tls_key.or(file.tls_key)) {
+            (Some(certificate), Some(key)) => Some(TlsFiles { certificate, key }),
+            (None, None) => None,
+            _ => bail!("--tls-cert and --tls-key must be given together or not at all"),
+        };
+        for (flag, address) in [("--listen", listen), ("--admin-listen", admin_listen)] {
+            if !(address.ip().is_loopback() || tls.is_some() || insecure_http) {
+                bail!(
+                    "{flag} {address}: plain HTTP on other than loopback addresses needs --insecure-http; \
+                     give --tls-cert and --tls-key, or put a TLS proxy before a loopback address, instead"
+                );
+            }
+        }
         let mut database = database::location(self.database_url.or(file.database_url), &data_dir)?;
         if let Some(connections) = self.database_connections.or(file.database_connections) {
             if !(2..=1000).contains(&connections) {
@@ -312,6 +331,7 @@ impl ServeArgs {
                 .simulate_cloudformation
                 .or(file.simulate_cloudformation)
                 .unwrap_or_default(),
+            tls,
             public_url: self.public_url.or(file.public_url).as_deref().map(parse_public_url).transpose()?,
             log_format: self.log_format.or(file.log_format).unwrap_or_default(),
             root_key,
@@ -417,6 +437,10 @@ mod tests {
         };
         let base = ServeArgs::default;
         check(ServeArgs { listen: "0.0.0.0:80".parse().ok(), ..base() }, "--insecure-http");
+        check(ServeArgs { admin_listen: "[::]:80".parse().ok(), ..base() }, "--admin-listen [::]:80");
+        let certificate = || Some(PathBuf::from("cert.pem"));
+        check(ServeArgs { tls_cert: certificate(), ..base() }, "--tls-cert and --tls-key");
+        check(ServeArgs { tls_key: certificate(), ..base() }, "--tls-cert and --tls-key");
         let url = |url: &str| Some(Secret::new(url));
         check(ServeArgs { database_url: url("mysql:x"), ..base() }, "--database-url");
         check(ServeArgs { database_url: url("mysql:x"), ..base() }, "sqlite: or postgres:");
@@ -425,6 +449,20 @@ mod tests {
         check(ServeArgs { first_key: FirstKey { id, ..FirstKey::default() }, ..base() }, "together");
         let error = settle(ServeArgs { database_url: url("postgres://u:canary@h/d?canary=1"), ..base() });
         assert!(!error.expect_err("refused").contains("canary"));
+    }
+
+    #[test]
+    fn other_than_loopback_needs_tls_or_a_word_that_it_does_not() {
+        let args = || ServeArgs {
+            listen: "0.0.0.0:443".parse().ok(),
+            admin_listen: "0.0.0.0:444".parse().ok(),
+            ..ServeArgs::default()
+        };
+        let file = |name: &str| Some(PathBuf::from(name));
+        let config = settle(ServeArgs { tls_cert: file("cert"), tls_key: file("key"), ..args() });
+        let files = TlsFiles { certificate: "cert".into(), key: "key".into() };
+        assert_eq!(config.expect("valid").tls, Some(files));
+        assert_eq!(settle(ServeArgs { insecure_http: Some(true), ..args() }).expect("valid").tls, None);
     }
 
     #[test]

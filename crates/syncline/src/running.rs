@@ -25,7 +25,7 @@ use crate::credentials::Fresh;
 use crate::forges::Forges;
 use crate::keyring;
 use crate::notify::Notifier;
-use crate::server::{self, Connections, Front, Gate, PageTokens, Policies};
+use crate::server::{self, Connections, Front, Gate, PageTokens, Policies, Tls};
 use crate::worker::{Pacing, Peers, Worker};
 
 /// How long work that was cut off after its grace period may take to be handed over.
@@ -78,7 +78,7 @@ pub struct RootCredentials {
 /// A data directory, database, keyring or credentials file that cannot be used.
 pub async fn parts(config: &Config, seams: &Seams, aws: AwsSource) -> anyhow::Result<Parts> {
     let keys = keyring::read(&config.keyring, &seams.outside).await?;
-    parts_with(config, seams, aws, keys).await
+    parts_with(config, seams, aws, keys, None).await
 }
 
 async fn parts_with(
@@ -86,6 +86,7 @@ async fn parts_with(
     seams: &Seams,
     aws: AwsSource,
     keys: KeySource,
+    tls: Option<Arc<Tls>>,
 ) -> anyhow::Result<Parts> {
     std::fs::DirBuilder::new()
         .recursive(true)
@@ -146,7 +147,7 @@ async fn parts_with(
         notifier,
         public_url: config.public_url.clone(),
         gate: Gate::new(config.limits, Arc::clone(&seams.clock)),
-        connections: Arc::new(Connections::new(config.limits)),
+        connections: Arc::new(Connections::new(config.limits).with_tls(tls)),
         principal: target,
     });
     Ok(Parts { store, front, worker, key })
@@ -243,6 +244,8 @@ pub struct Running {
     pub admin_address: SocketAddr,
     /// The root access key.
     pub key: RootCredentials,
+    /// `https` where the main listener speaks TLS, else `http`.
+    pub scheme: &'static str,
     /// The simulated CloudFormation, if it runs in this process.
     pub simulator: Option<Simulator>,
     stop: watch::Sender<bool>,
@@ -278,11 +281,16 @@ impl Running {
 
 /// The parts, as soon as the database is nobody else's. A server that is killed while it starts a git leaves
 /// its lock to that child until the child has become git: a restart in that moment waits instead of failing.
-async fn parts_once_free(config: &Config, seams: &Seams, aws: AwsSource) -> anyhow::Result<Parts> {
+async fn parts_once_free(
+    config: &Config,
+    seams: &Seams,
+    aws: AwsSource,
+    tls: Option<Arc<Tls>>,
+) -> anyhow::Result<Parts> {
     let keys = keyring::read(&config.keyring, &seams.outside).await?;
     let mut waited = Duration::ZERO;
     loop {
-        match parts_with(config, seams, aws.clone(), keys.clone()).await {
+        match parts_with(config, seams, aws.clone(), keys.clone(), tls.clone()).await {
             Err(error) if is_in_use(&error) && waited < DATABASE_PATIENCE => {
                 seams.clock.sleep(DATABASE_RETRY).await;
                 waited += DATABASE_RETRY;
@@ -328,13 +336,28 @@ pub async fn start(config: &Config, seams: &Seams) -> anyhow::Result<Running> {
     let admin_address = admin.local_addr()?;
     let main = if config.role == Role::Worker { None } else { Some(bind(config.listen).await?) };
     let address = main.as_ref().map_or(Ok(admin_address), TcpListener::local_addr)?;
-    let parts = parts_once_free(config, seams, aws).await?;
+    let tls = match &config.tls {
+        Some(files) => Some(Arc::new(Tls::read(files).await?)),
+        None => None,
+    };
+    let parts = parts_once_free(config, seams, aws, tls.clone()).await?;
+    // What asks from this machine knows it as localhost, for which the certificate is not.
+    let tls_of_admin = tls.clone().filter(|_| !admin_address.ip().is_loopback());
     // Connections of its own: whoever asks how the server is must get in when nobody else does.
-    let of_admin = Arc::new(Connections::new(config.limits));
+    let of_admin = Arc::new(Connections::new(config.limits).with_tls(tls_of_admin));
     tasks.push(serve(admin, server::admin_router(Arc::clone(&parts.front)), of_admin, stopped.clone()));
     if let Some(main) = main {
         let connections = Arc::clone(&parts.front.connections);
         tasks.push(serve(main, server::router(Arc::clone(&parts.front)), connections, stopped.clone()));
+    }
+    if let Some(tls) = tls {
+        let (clock, mut stopped) = (Arc::clone(&seams.clock), stopped.clone());
+        tasks.push(tokio::spawn(async move {
+            tokio::select! {
+                () = tls.renew(&*clock) => {}
+                _ = stopped.wait_for(|stop| *stop) => {}
+            }
+        }));
     }
     if parts.store.keyring().is_rotating().await? {
         tasks.push(tokio::spawn(finish_rotation(parts.store.clone(), stopped.clone())));
@@ -342,8 +365,12 @@ pub async fn start(config: &Config, seams: &Seams) -> anyhow::Result<Running> {
     if config.role != Role::Api {
         tasks.push(tokio::spawn(Arc::clone(&parts.worker).run(stopped, config.shutdown_grace)));
     }
+    // A worker without an API says where the admin endpoints are.
+    let is_encrypted =
+        config.tls.is_some() && (config.role != Role::Worker || !admin_address.ip().is_loopback());
+    let scheme = if is_encrypted { "https" } else { "http" };
     let (key, store, grace) = (parts.key, parts.store, config.shutdown_grace);
-    Ok(Running { address, admin_address, key, simulator, stop, tasks, store, grace })
+    Ok(Running { address, admin_address, key, scheme, simulator, stop, tasks, store, grace })
 }
 
 /// Completes a rotation of the keys that an earlier process began.

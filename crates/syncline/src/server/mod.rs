@@ -16,6 +16,7 @@ mod limits;
 mod listener;
 mod rest;
 mod source;
+mod tls;
 mod webhooks;
 
 use std::sync::Arc;
@@ -42,7 +43,8 @@ pub use access::Policies;
 pub use api::paging::PageTokens;
 pub use limits::Gate;
 pub use listener::Connections;
-pub use source::SourceAddress;
+pub use source::{Encrypted, SourceAddress};
+pub use tls::{Tls, TlsFiles};
 
 /// What every request is answered with.
 #[derive(Debug)]

@@ -31,6 +31,21 @@ impl SourceAddress {
     }
 }
 
+/// Whether a request was encrypted on its way here, where that is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Encrypted(pub bool);
+
+impl Encrypted {
+    /// What the listener noted on a request. Without TLS here, one from this machine may be that of a proxy, and how
+    /// that was spoken to cannot be known.
+    #[must_use]
+    pub fn of(extensions: &Extensions) -> Option<bool> {
+        let noted = extensions.get().map(|Self(is_encrypted)| *is_encrypted);
+        let is_near = SourceAddress::of(extensions).0.to_canonical().is_loopback();
+        noted.or(if is_near { None } else { Some(false) })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

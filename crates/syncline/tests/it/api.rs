@@ -24,6 +24,7 @@ mod suspensions;
 mod syncs;
 mod tags;
 mod terraform;
+mod tls;
 mod updates;
 mod webhook_examples;
 pub(crate) mod webhooks;
