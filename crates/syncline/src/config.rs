@@ -118,6 +118,9 @@ pub struct ServeArgs {
     /// The certificate's private key, in PEM.
     #[arg(long, env = "SYNCLINE_TLS_KEY", value_name = "FILE")]
     tls_key: Option<PathBuf>,
+    /// Believe what proxies in this network say of their clients, by X-Forwarded-For and its like (repeatable).
+    #[arg(long, env = "SYNCLINE_TRUSTED_PROXY", value_name = "CIDR", value_delimiter = ',')]
+    trusted_proxy: Vec<Network>,
     /// Listen on other than loopback addresses without TLS.
     #[arg(long, env = "SYNCLINE_INSECURE_HTTP", num_args = 0..=1, default_missing_value = "true", require_equals = true)]
     insecure_http: Option<bool>,
@@ -158,6 +161,7 @@ struct File {
     simulate_cloudformation: Option<bool>,
     tls_cert: Option<PathBuf>,
     tls_key: Option<PathBuf>,
+    trusted_proxy: Vec<String>,
     insecure_http: Option<bool>,
     preview_forks: Option<bool>,
     preview_macros: Option<bool>,
@@ -197,6 +201,8 @@ pub struct Config {
     pub simulate_cloudformation: bool,
     /// What the main listener speaks TLS with, and the admin listener where it is not on loopback; `None` for plain HTTP.
     pub tls: Option<TlsFiles>,
+    /// Networks of proxies whose word about their clients is taken.
+    pub trusted_proxies: Vec<Network>,
     /// Where this server is reached from outside, without a slash at the end.
     pub public_url: Option<String>,
     /// How logs are written.
@@ -239,6 +245,7 @@ impl Config {
             role_accounts: Vec::new(),
             simulate_cloudformation: true,
             tls: None,
+            trusted_proxies: Vec::new(),
             public_url: None,
             log_format: LogFormat::Text,
             root_key: RootKey::InDataDir,
@@ -304,15 +311,8 @@ impl ServeArgs {
             }
             (None, None) => SHUTDOWN_GRACE,
         };
-        let allow_network = if self.allow_network.is_empty() {
-            file.allow_network
-                .iter()
-                .map(|text| text.parse::<Network>())
-                .collect::<Result<_, _>>()
-                .context("allow_network in the file")?
-        } else {
-            self.allow_network
-        };
+        let allow_network = networks(self.allow_network, &file.allow_network, "allow_network")?;
+        let trusted_proxies = networks(self.trusted_proxy, &file.trusted_proxy, "trusted_proxy")?;
         let pairs = either(self.allow_role_account, file.allow_role_account);
         let (root_key, root_account) = self.first_key.settle()?;
         Ok(Config {
@@ -332,6 +332,7 @@ impl ServeArgs {
                 .or(file.simulate_cloudformation)
                 .unwrap_or_default(),
             tls,
+            trusted_proxies,
             public_url: self.public_url.or(file.public_url).as_deref().map(parse_public_url).transpose()?,
             log_format: self.log_format.or(file.log_format).unwrap_or_default(),
             root_key,
@@ -355,6 +356,14 @@ impl ServeArgs {
 
 fn either<T>(first: Vec<T>, second: Vec<T>) -> Vec<T> {
     if first.is_empty() { second } else { first }
+}
+
+fn networks(given: Vec<Network>, file: &[String], key: &str) -> anyhow::Result<Vec<Network>> {
+    if !given.is_empty() {
+        return Ok(given);
+    }
+    let parsed = file.iter().map(|text| text.parse::<Network>()).collect::<Result<_, _>>();
+    parsed.with_context(|| format!("{key} in the file"))
 }
 
 fn read_file(path: &Path) -> anyhow::Result<File> {
@@ -401,6 +410,7 @@ mod tests {
             "lisen = '127.0.0.1:1'",
             "[quotas]\nhost = 1",
             "allow_network = ['x']",
+            "trusted_proxy = ['10.0.0.0/33']",
             "poll_interval = '5 parsecs'",
             "[limits]\nrequests = 1",
             "[limits]\nsource_burst = -1",

@@ -25,7 +25,7 @@ use crate::credentials::Fresh;
 use crate::forges::Forges;
 use crate::keyring;
 use crate::notify::Notifier;
-use crate::server::{self, Connections, Front, Gate, PageTokens, Policies, Tls};
+use crate::server::{self, Connections, Front, Gate, PageTokens, Policies, Proxies, Tls};
 use crate::worker::{Pacing, Peers, Worker};
 
 /// How long work that was cut off after its grace period may take to be handed over.
@@ -133,6 +133,7 @@ async fn parts_with(
             public_url: config.public_url.clone(),
         },
     ));
+    let proxies = Proxies::trusting(config.trusted_proxies.clone());
     let front = Arc::new(Front {
         tokens: PageTokens::new(store.keyring().token_key()),
         store: store.for_requests(config.limits.writes_waiting),
@@ -147,7 +148,7 @@ async fn parts_with(
         notifier,
         public_url: config.public_url.clone(),
         gate: Gate::new(config.limits, Arc::clone(&seams.clock)),
-        connections: Arc::new(Connections::new(config.limits).with_tls(tls)),
+        connections: Arc::new(Connections::new(config.limits).with_tls(tls).behind(proxies)),
         principal: target,
     });
     Ok(Parts { store, front, worker, key })

@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
-use http::header::CONNECTION;
+use http::header::{CONNECTION, HOST};
 use http::{HeaderValue, Request, Response};
 use hyper::body::Incoming;
 use hyper::service::Service;
@@ -32,6 +32,7 @@ use tokio::time::Instant;
 use tokio_rustls::server::TlsStream;
 use tracing::{debug, error};
 
+use super::forwarded::Proxies;
 use super::limits::{Metric, Place, Places, SourcePlace, SourcePlaces, count, overloaded, throttled};
 use super::tls::Tls;
 use super::{Encrypted, SourceAddress, refuse};
@@ -64,6 +65,8 @@ pub struct Connections {
     refused: AtomicU64,
     /// What to prove oneself with; `None` for plain HTTP.
     tls: Option<Arc<Tls>>,
+    /// Whose word about clients is taken.
+    proxies: Arc<Proxies>,
 }
 
 impl Default for Connections {
@@ -83,6 +86,7 @@ impl Connections {
             refused: AtomicU64::new(0),
             limits,
             tls: None,
+            proxies: Arc::default(),
         }
     }
 
@@ -90,6 +94,12 @@ impl Connections {
     #[must_use]
     pub fn with_tls(self, tls: Option<Arc<Tls>>) -> Self {
         Self { tls, ..self }
+    }
+
+    /// The same, believing what these proxies say of their clients.
+    #[must_use]
+    pub fn behind(self, proxies: Proxies) -> Self {
+        Self { proxies: Arc::new(proxies), ..self }
     }
 
     /// Serves a router until the stop is asked for, and then until the requests in progress are answered.
@@ -135,9 +145,12 @@ impl Connections {
         let _ = all_ended.recv().await;
     }
 
-    /// A place for a connection, of all places and of its source's.
+    /// A place for a connection, of all places and of its source's. A trusted proxy is everybody's, and no source.
     fn place(&self, peer: IpAddr) -> Result<(Place, SourcePlace), TooMany> {
         let place = self.open.take().ok_or(TooMany::OfAll)?;
+        if self.proxies.trusts(peer) {
+            return Ok((place, SourcePlace::of_nobody()));
+        }
         let of_source = self.of_sources.take(SourceAddress(peer)).ok_or(TooMany::OfSource)?;
         Ok((place, of_source))
     }
@@ -201,6 +214,7 @@ impl Connections {
             router: TowerToHyperService::new(router),
             source: SourceAddress(peer.ip()),
             is_encrypted: self.tls.is_some(),
+            proxies: self.proxies.trusts(peer.ip()).then(|| Arc::clone(&self.proxies)),
             activity: Arc::clone(&activity),
         };
         let builder = self.builder();
@@ -360,7 +374,31 @@ struct Attended {
     router: TowerToHyperService<Router>,
     source: SourceAddress,
     is_encrypted: bool,
+    /// If its other end is one of them.
+    proxies: Option<Arc<Proxies>>,
     activity: Arc<Activity>,
+}
+
+impl Attended {
+    /// Notes on a request where it comes from.
+    fn note(&self, request: &mut Request<Incoming>) {
+        let mut source = self.source;
+        let mut is_encrypted = self.is_encrypted.then_some(true);
+        if let Some(proxies) = &self.proxies {
+            let arrival = proxies.arrival(source.0, request.headers());
+            source = SourceAddress(arrival.source);
+            // How the proxy itself was spoken to says nothing of its client.
+            is_encrypted = arrival.is_encrypted;
+            if let Some(host) = arrival.host {
+                request.headers_mut().insert(HOST, host);
+            }
+        }
+        let extensions = request.extensions_mut();
+        extensions.insert(source);
+        if let Some(is_encrypted) = is_encrypted {
+            extensions.insert(Encrypted(is_encrypted));
+        }
+    }
 }
 
 impl Service<Request<Incoming>> for Attended {
@@ -370,10 +408,7 @@ impl Service<Request<Incoming>> for Attended {
 
     fn call(&self, mut request: Request<Incoming>) -> Answering {
         let asking = Asking::begin(&self.activity);
-        request.extensions_mut().insert(self.source);
-        if self.is_encrypted {
-            request.extensions_mut().insert(Encrypted(true));
-        }
+        self.note(&mut request);
         let answer = self.router.call(request);
         Box::pin(async move {
             let answer = answer.await;
@@ -426,5 +461,11 @@ mod tests {
         drop(second);
         assert!(connections.of_sources.is_empty(), "nobody is kept in mind");
         assert_eq!(connections.open.taken(), 0);
+
+        let proxy = "192.0.2.9".parse().expect("a network");
+        let connections = Connections::new(limits).behind(Proxies::trusting(vec![proxy]));
+        let place = |address: &str| connections.place(address.parse().expect("an address"));
+        let of_proxy = [place("192.0.2.9"), place("192.0.2.9"), place("::ffff:192.0.2.9")];
+        assert!(of_proxy.iter().all(Result::is_ok), "what comes from a proxy is everybody's");
     }
 }

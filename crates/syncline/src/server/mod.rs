@@ -11,6 +11,7 @@ mod auth;
 mod aws;
 mod caller;
 mod error;
+mod forwarded;
 mod hooks;
 mod limits;
 mod listener;
@@ -41,6 +42,7 @@ use crate::running::RootCredentials;
 
 pub use access::Policies;
 pub use api::paging::PageTokens;
+pub use forwarded::Proxies;
 pub use limits::Gate;
 pub use listener::Connections;
 pub use source::{Encrypted, SourceAddress};

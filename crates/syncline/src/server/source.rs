@@ -4,8 +4,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use http::Extensions;
 
-/// The address of whoever sent a request: that of the connection's other end. A request that came over no
-/// socket, as in tests, comes from 127.0.0.1.
+/// The address of whoever sent a request: that of the connection's other end or, where that is a trusted proxy, whom the proxy
+/// names. A request that came over no socket, as in tests, comes from 127.0.0.1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct SourceAddress(pub IpAddr);
 

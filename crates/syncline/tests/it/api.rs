@@ -17,6 +17,7 @@ mod limits;
 mod load;
 mod operations;
 mod paging;
+mod proxied;
 mod replay;
 pub(crate) mod scene;
 mod services;
