@@ -20,7 +20,7 @@ use anyhow::{Context, bail};
 use clap::{Args, ValueEnum};
 use serde::Deserialize;
 use syncline_forges::rest::Endpoints;
-use syncline_git::Network;
+use syncline_git::{Network, Proxy};
 use syncline_model::names::AccountId;
 use syncline_seams::Secret;
 use syncline_store::Location;
@@ -103,6 +103,10 @@ pub struct ServeArgs {
     /// Admit remotes in this network, as 10.0.0.0/8 (repeatable). Public addresses are always admitted.
     #[arg(long, env = "SYNCLINE_ALLOW_NETWORK", value_name = "CIDR", value_delimiter = ',')]
     allow_network: Vec<Network>,
+    /// Reach forges, Git servers, receivers and AWS through this HTTP proxy, as http://proxy.example.com:3128. One with a
+    /// user and password belongs into the environment or the file, where others cannot read it.
+    #[arg(long, env = "SYNCLINE_EGRESS_PROXY", value_name = "URL", hide_env_values = true)]
+    egress_proxy: Option<Secret>,
     /// Admit file:// remotes below this directory (repeatable).
     #[arg(long, env = "SYNCLINE_ALLOW_FILE_REMOTES", value_name = "DIR", value_delimiter = ',')]
     allow_file_remotes: Vec<PathBuf>,
@@ -156,6 +160,7 @@ struct File {
     poll_interval: Option<String>,
     shutdown_grace: Option<String>,
     allow_network: Vec<String>,
+    egress_proxy: Option<Secret>,
     allow_file_remotes: Vec<PathBuf>,
     allow_role_account: Vec<String>,
     simulate_cloudformation: Option<bool>,
@@ -193,6 +198,8 @@ pub struct Config {
     pub shutdown_grace: Duration,
     /// Networks that remotes may be in, beside the public ones.
     pub allow_network: Vec<Network>,
+    /// The HTTP proxy that everything outside is reached through.
+    pub egress_proxy: Option<Proxy>,
     /// Directories that `file://` remotes may be in.
     pub allow_file_remotes: Vec<PathBuf>,
     /// Pairs of an account and another one whose roles its syncs may use.
@@ -241,6 +248,7 @@ impl Config {
             poll_interval: Duration::from_secs(60),
             shutdown_grace: SHUTDOWN_GRACE,
             allow_network: Vec::new(),
+            egress_proxy: None,
             allow_file_remotes: Vec::new(),
             role_accounts: Vec::new(),
             simulate_cloudformation: true,
@@ -312,6 +320,9 @@ impl ServeArgs {
             (None, None) => SHUTDOWN_GRACE,
         };
         let allow_network = networks(self.allow_network, &file.allow_network, "allow_network")?;
+        let egress_proxy = self.egress_proxy.or(file.egress_proxy);
+        let egress_proxy =
+            egress_proxy.map(|url| Proxy::parse(&url)).transpose().context("--egress-proxy")?;
         let trusted_proxies = networks(self.trusted_proxy, &file.trusted_proxy, "trusted_proxy")?;
         let pairs = either(self.allow_role_account, file.allow_role_account);
         let (root_key, root_account) = self.first_key.settle()?;
@@ -325,6 +336,7 @@ impl ServeArgs {
             poll_interval,
             shutdown_grace,
             allow_network,
+            egress_proxy,
             allow_file_remotes: either(self.allow_file_remotes, file.allow_file_remotes),
             role_accounts: pairs.iter().map(|pair| parse_pair(pair)).collect::<anyhow::Result<_>>()?,
             simulate_cloudformation: self
@@ -499,6 +511,18 @@ mod tests {
         assert!(config.database.is_postgres());
         let refused = with("database_connections = 1").expect_err("too few");
         assert!(refused.contains("from 2 to 1000"), "{refused}");
+    }
+
+    #[test]
+    fn a_proxy_s_password_is_never_printed() {
+        let args = |url: &str| ServeArgs { egress_proxy: Some(Secret::new(url)), ..ServeArgs::default() };
+        let given = args("http://me:canary@proxy.example.com:3128");
+        assert!(!format!("{given:?}").contains("canary"));
+        let config = settle(given).expect("valid");
+        let printed = format!("{config:?}");
+        assert!(printed.contains("proxy.example.com:3128") && !printed.contains("canary"), "{printed}");
+        let refused = settle(args("ftp://me:canary@proxy.example.com")).expect_err("refused");
+        assert!(refused.starts_with("--egress-proxy: ") && !refused.contains("canary"), "{refused}");
     }
 
     #[test]

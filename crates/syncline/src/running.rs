@@ -13,7 +13,7 @@ use syncline_git::{Egress, Git, Settings as GitSettings};
 use syncline_model::names::AccountId;
 use syncline_seams::{Clock, Outside, Secret};
 use syncline_store::{Change, KeySource, Keyring, Store, StoreError};
-use syncline_targets::{AwsSource, CloudFormation, Settings as TargetSettings, Target};
+use syncline_targets::{AwsSource, CloudFormation, Proxy as AwsProxy, Settings as TargetSettings, Target};
 use syncline_wire::sigv4::SigningKeys;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -95,14 +95,18 @@ async fn parts_with(
         .with_context(|| format!("cannot make the data directory {}", config.data_dir.display()))?;
     let store = Store::open(&config.database, keys, Arc::clone(&seams.clock), seams.outside.clone())?;
     let fixed = matches!(aws, AwsSource::Fixed { .. });
-    let target =
-        CloudFormation::new(aws, seams.outside.clone(), Arc::clone(&seams.clock), TargetSettings::default())
-            .await;
+    let proxy = config.egress_proxy.as_ref().map(|proxy| AwsProxy::parse(&proxy.url()));
+    let proxy = proxy.transpose().context("--egress-proxy")?;
+    let settings = TargetSettings { proxy, ..TargetSettings::default() };
+    let target = CloudFormation::new(aws, seams.outside.clone(), Arc::clone(&seams.clock), settings).await;
     let account = root_account(config, &store, &target, fixed).await?;
     let target: Arc<dyn Target> = Arc::new(target);
     let key = root_key(config, account)?;
 
-    let egress = Egress::new(config.allow_network.clone(), config.allow_file_remotes.clone());
+    let mut egress = Egress::new(config.allow_network.clone(), config.allow_file_remotes.clone());
+    if let Some(proxy) = &config.egress_proxy {
+        egress = egress.through_proxy(proxy.clone());
+    }
     let mut git = GitSettings::new(config.data_dir.join("git-cache"));
     git.egress = egress.clone();
     git.search_path.clone_from(&config.search_path);

@@ -382,22 +382,21 @@ struct Attended {
 impl Attended {
     /// Notes on a request where it comes from.
     fn note(&self, request: &mut Request<Incoming>) {
-        let mut source = self.source;
-        let mut is_encrypted = self.is_encrypted.then_some(true);
-        if let Some(proxies) = &self.proxies {
-            let arrival = proxies.arrival(source.0, request.headers());
-            source = SourceAddress(arrival.source);
-            // How the proxy itself was spoken to says nothing of its client.
-            is_encrypted = arrival.is_encrypted;
-            if let Some(host) = arrival.host {
-                request.headers_mut().insert(HOST, host);
+        let Some(proxies) = &self.proxies else {
+            request.extensions_mut().insert(self.source);
+            if self.is_encrypted {
+                request.extensions_mut().insert(Encrypted(Some(true)));
             }
+            return;
+        };
+        let arrival = proxies.arrival(self.source.0, request.headers());
+        if let Some(host) = arrival.host {
+            request.headers_mut().insert(HOST, host);
         }
         let extensions = request.extensions_mut();
-        extensions.insert(source);
-        if let Some(is_encrypted) = is_encrypted {
-            extensions.insert(Encrypted(is_encrypted));
-        }
+        extensions.insert(SourceAddress(arrival.source));
+        // How the proxy itself was spoken to says nothing of its client.
+        extensions.insert(Encrypted(arrival.is_encrypted));
     }
 }
 

@@ -31,18 +31,18 @@ impl SourceAddress {
     }
 }
 
-/// Whether a request was encrypted on its way here, where that is known.
+/// Whether a request was encrypted on its way here; `None` where that is not known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Encrypted(pub bool);
+pub struct Encrypted(pub Option<bool>);
 
 impl Encrypted {
     /// What the listener noted on a request. Without TLS here, one from this machine may be that of a proxy, and how
     /// that was spoken to cannot be known.
     #[must_use]
     pub fn of(extensions: &Extensions) -> Option<bool> {
-        let noted = extensions.get().map(|Self(is_encrypted)| *is_encrypted);
         let is_near = SourceAddress::of(extensions).0.to_canonical().is_loopback();
-        noted.or(if is_near { None } else { Some(false) })
+        let unnoted = Self(if is_near { None } else { Some(false) });
+        extensions.get().copied().unwrap_or(unnoted).0
     }
 }
 

@@ -87,6 +87,8 @@ async fn policies_and_the_audit_log_have_the_client_s_address() {
     };
     let plain = [(FOR, "203.0.113.9"), ("x-forwarded-proto", "http")];
     assert_eq!(behind.send(&host("plain"), &plain).await.status(), 403);
+    // Where the proxy does not say, a denial of what is insecure denies nothing.
+    assert_eq!(behind.send(&host("unknown"), &[(FOR, "203.0.113.9")]).await.status(), 200);
     let secure = [(FOR, "2001:db8::1, 203.0.113.9"), ("x-forwarded-proto", "https")];
     assert_eq!(behind.send(&host("secure"), &secure).await.status(), 200);
     let log = records(&scene.server, OURS).await;
@@ -94,7 +96,7 @@ async fn policies_and_the_audit_log_have_the_client_s_address() {
     let made = made.filter(|record| record["userIdentity"]["userName"] == "ann");
     let sources: Vec<_> =
         made.map(|record| record["sourceIPAddress"].as_str().expect("an address")).collect();
-    assert_eq!(sources, ["203.0.113.9", "203.0.113.9"], "{log:#?}");
+    assert_eq!(sources, ["203.0.113.9"; 3], "{log:#?}");
 }
 
 #[tokio::test]

@@ -11,6 +11,7 @@ mod moves;
 mod notifications;
 mod outages;
 mod previews;
+mod proxied;
 mod publishing;
 mod registering;
 mod stacks;
