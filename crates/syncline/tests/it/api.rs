@@ -28,4 +28,5 @@ mod terraform;
 mod tls;
 mod updates;
 mod webhook_examples;
+mod webhook_samples;
 pub(crate) mod webhooks;

@@ -25,9 +25,11 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
 use super::access::{ann, may, scene_with_ann};
-use super::client::{OURS, REGION, Server};
+use super::client::{Draft, OURS, REGION, Server};
 use super::webhooks::{followed, hook};
+use crate::cli::{ended, syncline};
 use crate::listening::{SOON, bytes, exchange, is_closed, patient, within};
+use crate::serving::{Aws, KEY_ID, SECRET, Serve};
 
 /// A certificate authority of the tests.
 struct Authority {
@@ -254,6 +256,17 @@ async fn a_forge_delivers_over_tls_and_policies_know_of_it() {
     let refused = shake_hands(address, &Authority::new().pem).await.expect_err("distrusted").to_string();
     assert!(refused.contains("invalid peer certificate"), "{refused}");
 
+    // Where it was asked for is where its URL leads.
+    let rotate = Draft {
+        method: "POST".to_owned(),
+        path: format!("/api/v1/repository-links/{link}/webhook"),
+        headers: vec![("host".to_owned(), "127.0.0.1:7962".to_owned())],
+        body: Vec::new(),
+    };
+    let rotate = rotate.signed(OURS, REGION, "codeconnections", server.now_ms());
+    let told = exchange(&mut stream, &bytes(&rotate)).await.text();
+    assert!(told.contains("\"https://127.0.0.1:7962/webhooks/"), "{told}");
+
     let client = ann(&scene);
     let draft = client.draft("ListHosts", &json!({}));
     let told = exchange(&mut stream, &bytes(&client.sign(draft.clone()))).await;
@@ -263,4 +276,25 @@ async fn a_forge_delivers_over_tls_and_policies_know_of_it() {
     drop(stream);
     stop.send(true).expect("it listens");
     within(serving).await.expect("it stops");
+}
+
+#[tokio::test]
+async fn the_command_line_trusts_what_the_machine_trusts() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let authority = Authority::new();
+    let files = authority.issue(directory.path());
+    let server = Serve::start_with(Aws::Simulated, |command| {
+        command.arg("--tls-cert").arg(&files.certificate).arg("--tls-key").arg(&files.key);
+    })
+    .await;
+    assert!(server.endpoint.starts_with("https://127.0.0.1:"), "{}", server.endpoint);
+    for (trusted, code) in [(&authority, 0), (&Authority::new(), 1)] {
+        let roots = directory.path().join("roots.pem");
+        std::fs::write(&roots, &trusted.pem).expect("written");
+        let mut command = syncline(&["sync", "list", "--endpoint", &server.endpoint]);
+        command.env("SSL_CERT_FILE", &roots);
+        command.env("SYNCLINE_ACCESS_KEY_ID", KEY_ID).env("SYNCLINE_SECRET_ACCESS_KEY", SECRET);
+        let ended = ended(command, b"").await;
+        assert_eq!(ended.code, Some(code), "{}", ended.stderr);
+    }
 }

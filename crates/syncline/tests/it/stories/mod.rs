@@ -3,6 +3,7 @@
 mod branches;
 mod changes;
 mod detection;
+mod downtime;
 mod endings;
 mod fairness;
 mod files;
