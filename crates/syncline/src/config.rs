@@ -105,7 +105,7 @@ pub struct ServeArgs {
     /// Admit remotes in this network, as 10.0.0.0/8 (repeatable). Public addresses are always admitted.
     #[arg(long, env = "SYNCLINE_ALLOW_NETWORK", value_name = "CIDR", value_delimiter = ',')]
     allow_network: Vec<Network>,
-    /// Reach forges, Git servers, receivers and AWS through this HTTP proxy, as http://proxy.example.com:3128. One with a
+    /// Reach forges, Git servers, receivers and AWS through this HTTP proxy, as `http://proxy.example.com:3128`. One with a
     /// user and password belongs into the environment or the file, where others cannot read it.
     #[arg(long, env = "SYNCLINE_EGRESS_PROXY", value_name = "URL", hide_env_values = true)]
     egress_proxy: Option<Secret>,
