@@ -70,6 +70,12 @@ const WEBHOOKS: &str = "webhooks";
 const WEBHOOKS_PACKAGE: &str = include_str!("../../clients/webhooks/package.json");
 const WEBHOOKS_LOCK: &str = include_str!("../../clients/webhooks/package-lock.json");
 
+/// Samples of the webhooks of other forges, in the wheel of a program that receives them.
+const WEBHOOK_SAMPLES: &str = "webhook-samples";
+const WEBHOOK_SAMPLES_PACKAGE: &str = include_str!("../../clients/requirements-webhook-samples.txt");
+/// Unpacks them; run with the wheel and the folder to unpack into.
+const UNPACK_WEBHOOK_SAMPLES: &str = "clients/unpack_webhook_samples.py";
+
 /// The environment, whole, and kept so until this is dropped.
 #[derive(Debug)]
 pub(crate) struct Environment {
@@ -176,7 +182,15 @@ fn parts(root: &Path, extended: bool) -> anyhow::Result<Vec<Part>> {
     })?;
     let js = npm(root, JS, &node, JS_PACKAGE, JS_LOCK);
     let webhooks = npm(root, WEBHOOKS, &node, WEBHOOKS_PACKAGE, WEBHOOKS_LOCK);
-    let mut parts = vec![clients, vectors, boto3_1_36, boto3_1_43, rust_json, js, webhooks];
+    let webhook_samples = Part {
+        folder: root.join(WEBHOOK_SAMPLES),
+        recipe: format!(
+            "{WEBHOOK_SAMPLES_PACKAGE}{}",
+            include_str!("../../clients/unpack_webhook_samples.py")
+        ),
+        how: How::WebhookSamples { python: clients.python() },
+    };
+    let mut parts = vec![clients, vectors, boto3_1_36, boto3_1_43, rust_json, js, webhooks, webhook_samples];
     if extended {
         let Some(python) = python::find(PYTHON_FOR_LOCALSTACK) else {
             bail!("--extended needs Python {PYTHON_FOR_LOCALSTACK} or newer for LocalStack, {NOT_FOUND}");
@@ -227,6 +241,7 @@ enum How {
     Venv { python: PathBuf, requirements: &'static str },
     Vectors { python: PathBuf, botocore: String },
     RustJson,
+    WebhookSamples { python: PathBuf },
     Npm { node: Node, package: &'static str, lock: &'static str },
     Fakecloud,
 }
@@ -250,6 +265,7 @@ impl Part {
         match &self.how {
             How::Venv { python, requirements } => self.make_venv(lock, python, requirements)?,
             How::Vectors { python, botocore } => self.unpack_vectors(lock, python, botocore)?,
+            How::WebhookSamples { python } => self.unpack_webhook_samples(lock, python)?,
             How::RustJson => self.build_rust_json(lock)?,
             How::Npm { node, package, lock: pins } => self.install_npm(lock, node, package, pins)?,
             How::Fakecloud => self.install_fakecloud(lock)?,
@@ -284,6 +300,30 @@ impl Part {
         let script = command::workspace_root().join(UNPACK_VECTORS);
         run(lock, Command::new(python).arg("-I").arg(script).arg(&archive).arg(&self.folder))?;
         fs::remove_file(&archive).with_context(|| format!("{}: cannot be removed", archive.display()))
+    }
+
+    fn unpack_webhook_samples(&self, lock: &File, python: &Path) -> anyhow::Result<()> {
+        let requirements = self.folder.join("requirements.txt");
+        fs::write(&requirements, WEBHOOK_SAMPLES_PACKAGE)?;
+        // Whatever Python it is for: it is not run.
+        let options = ["download", "--no-deps", "--only-binary", ":all:", "--python-version", "3.13"];
+        run(
+            lock,
+            pip(python)
+                .args(options)
+                .arg("--require-hashes")
+                .arg("--dest")
+                .arg(&self.folder)
+                .arg("--requirement")
+                .arg(&requirements),
+        )
+        .context("pip could not download the wheel that holds samples of webhooks")?;
+        let version = pinned(WEBHOOK_SAMPLES_PACKAGE, "weblate").and_then(|pin| pin.split(' ').next());
+        let version = version.context("clients/requirements-webhook-samples.txt does not pin weblate")?;
+        let wheel = self.folder.join(format!("weblate-{version}-py3-none-any.whl"));
+        let script = command::workspace_root().join(UNPACK_WEBHOOK_SAMPLES);
+        run(lock, Command::new(python).arg("-I").arg(script).arg(&wheel).arg(&self.folder))?;
+        fs::remove_file(&wheel).with_context(|| format!("{}: cannot be removed", wheel.display()))
     }
 
     fn build_rust_json(&self, lock: &File) -> anyhow::Result<()> {
@@ -393,6 +433,12 @@ mod tests {
                 assert!(!version.contains(['*', ',', '<', '>', ' ']), "{line}");
             }
         }
+    }
+
+    #[test]
+    fn what_is_only_read_is_pinned_by_its_hash() {
+        let pinned: Vec<_> = WEBHOOK_SAMPLES_PACKAGE.lines().filter(|line| !line.starts_with('#')).collect();
+        assert!(pinned.len() == 1 && pinned[0].contains(" --hash=sha256:"), "{pinned:?}");
     }
 
     #[test]

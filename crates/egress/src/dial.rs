@@ -1,6 +1,7 @@
 //! HTTP/1.1 from this process: connections to admitted addresses, kept for the next call.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -15,7 +16,7 @@ use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper_util::rt::TokioIo;
 use syncline_seams::CallError;
 use thiserror::Error;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 use tokio_rustls::TlsConnector;
@@ -24,6 +25,7 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
 use tokio_rustls::rustls::{self, ClientConfig, RootCertStore};
 
 use crate::egress::{NotAdmitted, Route};
+use crate::proxy::Proxy;
 
 /// The most connections that are kept though nobody uses them.
 const MAX_IDLE: usize = 64;
@@ -36,6 +38,9 @@ const MAX_ROOTS: usize = 32;
 
 /// The most addresses of a host that are tried, at the same time.
 const MAX_DIALS: usize = 4;
+
+/// The longest answer of a proxy's before it leads anywhere, in bytes.
+const MAX_PROXY_BYTES: usize = 16 * 1024;
 
 /// Why there is no answer.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -129,7 +134,7 @@ impl Connections {
         };
         let peer = Peer { host: route.host.clone(), port: route.port, tls };
         let mut request = request;
-        if let Some(mut kept) = self.take(&peer, &route.addresses)
+        if let Some(mut kept) = self.take(&peer, route.dialled())
             && kept.sender.ready().await.is_ok()
         {
             let again = repeated.then(|| request.clone());
@@ -141,7 +146,7 @@ impl Connections {
                 },
             }
         }
-        let mut connection = connect(peer, &route.addresses).await?;
+        let mut connection = connect(peer, route).await?;
         let response = connection.sender.send_request(request).await.map_err(|error| broken(&error))?;
         Ok(Answer { response, connection })
     }
@@ -271,17 +276,22 @@ impl Answer {
     }
 }
 
-/// Dials the first addresses at the same time and takes who answers first, so that one that is unreachable costs
-/// nothing.
-async fn connect(peer: Peer, addresses: &[SocketAddr]) -> Result<Connection, NoAnswer> {
-    let dials = addresses.iter().take(MAX_DIALS).map(|&address| Box::pin(TcpStream::connect(address)));
-    let unreachable = |error: &io::Error| {
-        NoAnswer::Broken(format!("{}:{} cannot be reached: {error}", peer.host, peer.port))
+/// Dials the first addresses, its own or the proxy's, at the same time and takes who answers first, so that one that is
+/// unreachable costs nothing.
+async fn connect(peer: Peer, route: &Route) -> Result<Connection, NoAnswer> {
+    let via = route.via.as_ref().map(|via| &*via.proxy);
+    let dials = route.dialled().iter().take(MAX_DIALS).map(|&address| Box::pin(TcpStream::connect(address)));
+    let unreachable = |error: &io::Error| match via {
+        None => NoAnswer::Broken(format!("{}:{} cannot be reached: {error}", peer.host, peer.port)),
+        Some(proxy) => no_way(proxy, format_args!("cannot be reached: {error}")),
     };
-    let (stream, _) = select_ok(dials).await.map_err(|error| unreachable(&error))?;
+    let (mut stream, _) = select_ok(dials).await.map_err(|error| unreachable(&error))?;
     let address = stream.peer_addr().map_err(|error| unreachable(&error))?;
     // It only saves time.
     let _ = stream.set_nodelay(true);
+    if let Some(proxy) = via {
+        tunnel(&mut stream, proxy, &peer).await?;
+    }
     let sender = match &peer.tls {
         None => talk(stream).await?,
         Some(config) => {
@@ -292,6 +302,41 @@ async fn connect(peer: Peer, addresses: &[SocketAddr]) -> Result<Connection, NoA
         }
     };
     Ok(Connection { peer, address, sender, since: Instant::now() })
+}
+
+/// Has the proxy lead the stream to the peer.
+async fn tunnel(stream: &mut TcpStream, proxy: &Proxy, peer: &Peer) -> Result<(), NoAnswer> {
+    let host = if peer.host.contains(':') { format!("[{}]", peer.host) } else { peer.host.clone() };
+    let authority = format!("{host}:{}", peer.port);
+    let fails = |why: &dyn fmt::Display| no_way(proxy, format_args!("does not lead to {authority}: {why}"));
+    stream.write_all(proxy.question(&authority).expose().as_bytes()).await.map_err(|error| fails(&error))?;
+    let mut said = Vec::new();
+    let end = loop {
+        if let Some(end) = said.windows(4).position(|four| four == b"\r\n\r\n") {
+            break end + 4;
+        }
+        if said.len() >= MAX_PROXY_BYTES {
+            return Err(fails(&"its answer does not end"));
+        }
+        if stream.read_buf(&mut said).await.map_err(|error| fails(&error))? == 0 {
+            return Err(fails(&"it closed the connection"));
+        }
+    };
+    let line = String::from_utf8_lossy(&said[..end]);
+    let status = line.strip_prefix("HTTP/1.").and_then(|rest| rest.get(2..5)?.parse::<u16>().ok());
+    match status {
+        // Nobody but the peer may speak now, and it has not been asked anything.
+        Some(200..=299) if said.len() > end => Err(fails(&"it speaks before it is asked")),
+        Some(200..=299) => Ok(()),
+        Some(407) => Err(fails(&"it wants a login, or another one (status 407)")),
+        Some(status) => Err(fails(&format_args!("it answers with status {status}"))),
+        None => Err(fails(&"what it answers is not HTTP")),
+    }
+}
+
+/// The way ends at the proxy: nothing was sent to anybody beyond it.
+fn no_way(proxy: &Proxy, why: fmt::Arguments<'_>) -> NoAnswer {
+    NotAdmitted::Unresolved { message: format!("the egress proxy {} {why}", proxy.authority()) }.into()
 }
 
 /// Begins to speak HTTP; the connection's task ends with its sender, or when the server closes it.

@@ -12,9 +12,9 @@ use std::pin::Pin;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use syncline_seams::Secret;
 use thiserror::Error;
 
+use crate::proxy::Proxy;
 use crate::url::{Host, Place, RemoteUrl, file_url};
 
 /// A text that is not a network in CIDR notation.
@@ -101,7 +101,7 @@ impl Resolve for SystemResolver {
 pub struct Egress {
     allowed_networks: Vec<Network>,
     file_directories: Vec<PathBuf>,
-    proxy: Option<Secret>,
+    proxy: Option<Arc<Proxy>>,
     resolver: Arc<dyn Resolve>,
 }
 
@@ -120,10 +120,10 @@ pub enum NotAdmitted {
         /// Which rule, and the value that breaks it.
         message: String,
     },
-    /// Where it is cannot be found out now.
+    /// Where it is cannot be found out now, or the proxy does not lead there.
     #[error("{message}")]
     Unresolved {
-        /// Which name, and what the resolver says.
+        /// Which name, and what the resolver or the proxy says.
         message: String,
     },
     /// It is to be a directory that does not exist.
@@ -149,6 +149,30 @@ pub struct Route {
     pub port: u16,
     /// Every address there is, to be dialled by us; none for files and behind a proxy.
     pub addresses: Vec<SocketAddr>,
+    /// The way through a proxy, where everything goes through one.
+    pub via: Option<Via>,
+}
+
+/// The way through a proxy.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Via {
+    /// The proxy.
+    pub proxy: Arc<Proxy>,
+    /// Every address that it has.
+    pub addresses: Vec<SocketAddr>,
+}
+
+impl Route {
+    /// Whether HTTP is spoken there by this process.
+    #[must_use]
+    pub fn is_dialled(&self) -> bool {
+        !self.dialled().is_empty()
+    }
+
+    /// The addresses that connections are made to: its own, or the proxy's.
+    pub(crate) fn dialled(&self) -> &[SocketAddr] {
+        self.via.as_ref().map_or(&self.addresses, |via| &via.addresses)
+    }
 }
 
 impl Egress {
@@ -167,17 +191,17 @@ impl Egress {
     }
 
     /// Reaches every host through this HTTP proxy, which then resolves and judges names itself; literal
-    /// addresses are checked here all the same. Its URL may hold a user and password.
+    /// addresses, and names of this machine, are checked here all the same. The proxy may be anywhere.
     #[must_use]
-    pub fn through_proxy(mut self, url: Secret) -> Self {
-        self.proxy = Some(url);
+    pub fn through_proxy(mut self, proxy: Proxy) -> Self {
+        self.proxy = Some(Arc::new(proxy));
         self
     }
 
     /// The HTTP proxy, if the operator named one.
     #[must_use]
-    pub fn proxy(&self) -> Option<&Secret> {
-        self.proxy.as_ref()
+    pub fn proxy(&self) -> Option<&Proxy> {
+        self.proxy.as_deref()
     }
 
     /// Whether the operator admits `file://` remotes at all.
@@ -232,12 +256,26 @@ impl Egress {
             Place::File(path) => {
                 let found = self.admit_directory(path)?;
                 let (url, host) = (file_url(&found), "files".to_owned());
-                Ok(Route { url, host, protocol: "file", pin: None, port: 0, addresses: Vec::new() })
+                Ok(Route {
+                    url,
+                    host,
+                    protocol: "file",
+                    pin: None,
+                    port: 0,
+                    addresses: Vec::new(),
+                    via: None,
+                })
             }
             Place::Http { is_tls, host, port } => {
                 let (shown, addresses, is_pinned) = match host {
                     Host::Address(address) => (address.to_string(), vec![*address], false),
-                    Host::Name(name) if self.proxy.is_some() => (name.clone(), Vec::new(), false),
+                    Host::Name(name) if self.proxy.is_some() => {
+                        // It would be the proxy's own machine (RFC 6761).
+                        if name == "localhost" || name.ends_with(".localhost") {
+                            self.check_address(IpAddr::V4(Ipv4Addr::LOCALHOST))?;
+                        }
+                        (name.clone(), Vec::new(), false)
+                    }
                     Host::Name(name) => (name.clone(), self.resolved(name).await?, true),
                 };
                 for address in &addresses {
@@ -256,13 +294,27 @@ impl Egress {
                 });
                 let protocol = if *is_tls { "https" } else { "http" };
                 let url = url.as_str().to_owned();
-                let addresses = match self.proxy {
+                let via = match &self.proxy {
+                    Some(proxy) => Some(self.via(proxy).await?),
+                    None => None,
+                };
+                let addresses = match via {
                     Some(_) => Vec::new(),
                     None => addresses.into_iter().map(|address| SocketAddr::new(address, *port)).collect(),
                 };
-                Ok(Route { url, host: shown, protocol, pin, port: *port, addresses })
+                Ok(Route { url, host: shown, protocol, pin, port: *port, addresses, via })
             }
         }
+    }
+
+    /// The way to the proxy, which the operator vouches for: it may be at any address.
+    async fn via(&self, proxy: &Arc<Proxy>) -> Result<Via, NotAdmitted> {
+        let addresses = match &proxy.host {
+            Host::Address(address) => vec![*address],
+            Host::Name(name) => self.resolved(name).await?,
+        };
+        let addresses = addresses.into_iter().map(|address| SocketAddr::new(address, proxy.port)).collect();
+        Ok(Via { proxy: Arc::clone(proxy), addresses })
     }
 
     async fn resolved(&self, name: &str) -> Result<Vec<IpAddr>, NotAdmitted> {

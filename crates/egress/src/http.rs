@@ -6,7 +6,7 @@ use http::{HeaderValue, Method, Request, Response, Uri};
 use http_body_util::Full;
 
 use crate::dial::{Connections, NoAnswer};
-use crate::egress::{Egress, NotAdmitted};
+use crate::egress::Egress;
 use crate::url::RemoteUrl;
 
 /// An HTTP/1.1 client for strangers.
@@ -29,8 +29,7 @@ impl Http {
     /// bounds how long it takes.
     ///
     /// # Errors
-    /// [`NoAnswer`]; [`NoAnswer::TooLong`] if the body has more than `max_body` bytes. Where a proxy is configured,
-    /// [`NotAdmitted::Policy`].
+    /// [`NoAnswer`]; [`NoAnswer::TooLong`] if the body has more than `max_body` bytes.
     pub async fn send(
         &self,
         extra_root_pem: Option<&str>,
@@ -53,10 +52,6 @@ impl Http {
     ) -> Result<(Response<Bytes>, bool), NoAnswer> {
         let (origin, authority, target) = parts_of(request.uri())?;
         let route = self.egress.admit(&origin).await?;
-        if route.addresses.is_empty() {
-            let message = format!("{} cannot be asked through the proxy", route.host);
-            return Err(NotAdmitted::Policy { message }.into());
-        }
         let (mut head, body) = request.into_parts();
         head.uri = target;
         head.headers.insert(HOST, authority);

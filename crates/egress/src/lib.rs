@@ -4,7 +4,7 @@
 //! operator's rules ([`Egress`]) admit, however a name or an answer tries to lead elsewhere.
 //!
 //! **Architecture Invariants:** the only addresses dialled, and the only connections used again, are those to an address
-//! that [`Egress`] admitted for this very call · a connection is used again only with the certificates it was made with ·
+//! that [`Egress`] admitted for this very call, or the operator's proxy · a connection is used again only with the certificates it was made with ·
 //! nothing is redirected, decompressed or read from the environment · bodies are read up to a limit.
 //!
 //! **API Boundary:** nothing here has a timeout or a fault point: whoever calls does so within `Outside::call`.
@@ -12,9 +12,11 @@
 mod dial;
 mod egress;
 mod http;
+mod proxy;
 mod url;
 
 pub use dial::{Answer, Connections, NoAnswer, Reading};
-pub use egress::{Egress, InvalidNetwork, Network, NotAdmitted, Resolve, Route, SystemResolver};
+pub use egress::{Egress, InvalidNetwork, Network, NotAdmitted, Resolve, Route, SystemResolver, Via};
 pub use http::Http;
+pub use proxy::{InvalidProxy, Login, Proxy};
 pub use url::{InvalidRemoteUrl, RemoteUrl};

@@ -21,6 +21,17 @@ pub(crate) enum Host {
     Address(IpAddr),
 }
 
+/// As URLs have it.
+impl fmt::Display for Host {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Name(name) => f.write_str(name),
+            Self::Address(IpAddr::V4(address)) => write!(f, "{address}"),
+            Self::Address(IpAddr::V6(address)) => write!(f, "[{address}]"),
+        }
+    }
+}
+
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) enum Place {
     Http { is_tls: bool, host: Host, port: u16 },
@@ -146,16 +157,11 @@ impl FromStr for RemoteUrl {
             invalid(s, "its host must be a name or an address in full (as 192.0.2.1 or [2001:db8::1])")
         })?;
         let default_port = if is_tls { 443 } else { 80 };
-        let shown_host = match &host {
-            Host::Name(name) => name.clone(),
-            Host::Address(IpAddr::V4(address)) => address.to_string(),
-            Host::Address(IpAddr::V6(address)) => format!("[{address}]"),
-        };
         let shown_port =
             port.filter(|&port| port != default_port).map_or_else(String::new, |p| format!(":{p}"));
         let scheme = if is_tls { "https" } else { "http" };
         Ok(Self {
-            text: format!("{scheme}://{shown_host}{shown_port}/{path}"),
+            text: format!("{scheme}://{host}{shown_port}/{path}"),
             place: Place::Http { is_tls, host, port: port.unwrap_or(default_port) },
         })
     }
@@ -185,7 +191,7 @@ fn invalid(value: &str, rule: &'static str) -> InvalidRemoteUrl {
     InvalidRemoteUrl { value: shown.chars().take(300).collect(), rule }
 }
 
-fn split_port(authority: &str) -> Option<(&str, Option<u16>)> {
+pub(crate) fn split_port(authority: &str) -> Option<(&str, Option<u16>)> {
     let (host, port) = match authority.rsplit_once(':') {
         Some((host, port)) if !port.ends_with(']') => (host, port),
         _ => return Some((authority, None)),
@@ -195,7 +201,7 @@ fn split_port(authority: &str) -> Option<(&str, Option<u16>)> {
     Some((host, Some(port)))
 }
 
-fn parse_host(host: &str) -> Option<Host> {
+pub(crate) fn parse_host(host: &str) -> Option<Host> {
     if let Some(inner) = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
         return inner.parse::<Ipv6Addr>().ok().map(|address| Host::Address(address.into()));
     }
@@ -222,7 +228,7 @@ fn is_ordinary_segment(segment: &str) -> bool {
         .is_some_and(|decoded| !matches!(decoded.as_str(), "" | "." | "..") && !decoded.contains('/'))
 }
 
-fn percent_decoded(text: &str) -> Option<String> {
+pub(crate) fn percent_decoded(text: &str) -> Option<String> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
     while let Some((&first, tail)) = rest.split_first() {

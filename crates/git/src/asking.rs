@@ -113,7 +113,7 @@ impl Git {
         route: &Route,
         branches: &[BranchName],
     ) -> Result<Asked, GitError> {
-        if !self.settings.in_process || route.addresses.is_empty() {
+        if !self.settings.in_process || !route.is_dialled() {
             return Ok(Asked::Unasked);
         }
         let remembered = self.asking.announced(&route.url);

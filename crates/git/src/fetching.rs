@@ -58,7 +58,7 @@ impl Git {
             return Ok(false);
         }
         let route = self.settings.egress.admit(&at.remote.url).await.map_err(GitError::from)?;
-        if route.addresses.is_empty() {
+        if !route.is_dialled() {
             return Ok(false);
         }
         // One of each for all of it: the process is started while the connection is in use.

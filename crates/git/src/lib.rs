@@ -8,7 +8,7 @@
 //!
 //! **Architecture Invariants:** nothing is ever checked out · no text from outside can become an option or a
 //! command: what reaches git's command line is of a parsed type, the rest goes through its environment or input
-//! · the only network that is used, by git or by us, is the addresses that [`Egress`] admitted for this call ·
+//! · the only network that is used, by git or by us, is the addresses that [`Egress`] admitted for this call, or the operator's proxy ·
 //! a credential is in git's environment or in the header of one request, and nowhere else · every git process
 //! has a timeout and bounds, and dies with its call · a slow host holds up nobody but itself.
 
@@ -36,5 +36,5 @@ pub use remote::{Credential, Remote};
 pub use repositories::{Answer, Repositories};
 pub use settings::{Limits, Settings};
 pub use syncline_egress::{
-    Egress, InvalidNetwork, InvalidRemoteUrl, Network, RemoteUrl, Resolve, SystemResolver,
+    Egress, InvalidNetwork, InvalidRemoteUrl, Network, Proxy, RemoteUrl, Resolve, SystemResolver,
 };

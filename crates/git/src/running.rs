@@ -140,7 +140,8 @@ impl Git {
         ];
         let mut set = |key: &str, value: String| config.push((key.to_owned(), Secret::new(value)));
         if let Some(proxy) = self.settings.egress.proxy() {
-            set("http.proxy", proxy.expose().to_owned());
+            set("http.proxy", proxy.url().expose().to_owned());
+            set("http.proxyAuthMethod", "basic".to_owned());
         }
         if let Some(pin) = &route.pin {
             set("http.curloptResolve", pin.clone());

@@ -107,6 +107,13 @@ pub fn webhook_examples() -> Option<PathBuf> {
     Some(folder.join("node_modules/@octokit/webhooks-examples"))
 }
 
+/// Samples of the webhooks of GitLab, Bitbucket, Azure DevOps and Gitea, from Weblate's tests: a file of JSON for each, whose name
+/// begins with the forge's.
+#[must_use]
+pub fn webhook_samples() -> Option<PathBuf> {
+    told(folder_of(test_env().as_deref(), "webhook-samples"))
+}
+
 /// A script of the repository's `clients` folder, by its file name.
 #[must_use]
 pub fn client(file_name: &str) -> PathBuf {

@@ -4,7 +4,14 @@
 //! The commands that call a server read theirs in `cli/client.rs`, through clap as well.
 
 mod database;
+mod environment;
+mod first_key;
+mod keyring;
 mod limits;
+mod quotas;
+#[cfg(test)]
+mod tests;
+mod texts;
 
 use std::ffi::OsString;
 use std::net::SocketAddr;
@@ -15,15 +22,23 @@ use anyhow::{Context, bail};
 use clap::{Args, ValueEnum};
 use serde::Deserialize;
 use syncline_forges::rest::Endpoints;
-use syncline_git::Network;
+use syncline_git::{Network, Proxy};
 use syncline_model::names::AccountId;
 use syncline_seams::Secret;
 use syncline_store::Location;
 
+use crate::server::TlsFiles;
 use crate::worker::{Places, Previews};
-pub use database::DatabaseArgs;
+use environment::search_path;
+use first_key::FirstKey;
+use texts::{parse_pair, parse_public_url};
 
+pub use database::DatabaseArgs;
+pub use first_key::RootKey;
+pub use keyring::KeyringSource;
 pub use limits::{Limits, RemoteBudget, Throttle};
+pub use quotas::Quotas;
+pub(crate) use texts::parse_duration;
 
 /// How long work in progress may take to end after a stop is asked for, unless said otherwise.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(30);
@@ -50,37 +65,6 @@ pub enum LogFormat {
     Text,
     /// One JSON object a line.
     Json,
-}
-
-/// The quotas of an account and region (contract §2); `[quotas]` in the file raises each by name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Quotas {
-    /// Connections.
-    pub connections: u32,
-    /// Hosts.
-    pub hosts: u32,
-    /// Repository links.
-    pub repository_links: u32,
-    /// Sync configurations.
-    pub sync_configurations: u32,
-    /// Sync configurations of one repository link.
-    pub sync_configurations_per_link: u32,
-    /// Sync configurations of one branch of a link.
-    pub sync_configurations_per_branch: u32,
-}
-
-impl Default for Quotas {
-    fn default() -> Self {
-        Self {
-            connections: 250,
-            hosts: 50,
-            repository_links: 100,
-            sync_configurations: 100,
-            sync_configurations_per_link: 100,
-            sync_configurations_per_branch: 50,
-        }
-    }
 }
 
 /// The flags of `syncline serve`, each also an environment variable and a key of the file.
@@ -121,6 +105,10 @@ pub struct ServeArgs {
     /// Admit remotes in this network, as 10.0.0.0/8 (repeatable). Public addresses are always admitted.
     #[arg(long, env = "SYNCLINE_ALLOW_NETWORK", value_name = "CIDR", value_delimiter = ',')]
     allow_network: Vec<Network>,
+    /// Reach forges, Git servers, receivers and AWS through this HTTP proxy, as `http://proxy.example.com:3128`. One with a
+    /// user and password belongs into the environment or the file, where others cannot read it.
+    #[arg(long, env = "SYNCLINE_EGRESS_PROXY", value_name = "URL", hide_env_values = true)]
+    egress_proxy: Option<Secret>,
     /// Admit file:// remotes below this directory (repeatable).
     #[arg(long, env = "SYNCLINE_ALLOW_FILE_REMOTES", value_name = "DIR", value_delimiter = ',')]
     allow_file_remotes: Vec<PathBuf>,
@@ -130,6 +118,15 @@ pub struct ServeArgs {
     /// Use a simulated CloudFormation in this process instead of AWS. It provisions nothing.
     #[arg(long, env = "SYNCLINE_SIMULATE_CLOUDFORMATION", num_args = 0..=1, default_missing_value = "true", require_equals = true)]
     simulate_cloudformation: Option<bool>,
+    /// Speak TLS, with this certificate and the intermediate ones after it, in PEM. A renewed one is taken up by itself.
+    #[arg(long, env = "SYNCLINE_TLS_CERT", value_name = "FILE")]
+    tls_cert: Option<PathBuf>,
+    /// The certificate's private key, in PEM.
+    #[arg(long, env = "SYNCLINE_TLS_KEY", value_name = "FILE")]
+    tls_key: Option<PathBuf>,
+    /// Believe what proxies in this network say of their clients, by X-Forwarded-For and its like (repeatable).
+    #[arg(long, env = "SYNCLINE_TRUSTED_PROXY", value_name = "CIDR", value_delimiter = ',')]
+    trusted_proxy: Vec<Network>,
     /// Listen on other than loopback addresses without TLS.
     #[arg(long, env = "SYNCLINE_INSECURE_HTTP", num_args = 0..=1, default_missing_value = "true", require_equals = true)]
     insecure_http: Option<bool>,
@@ -151,32 +148,6 @@ pub struct ServeArgs {
     first_key: FirstKey,
 }
 
-/// The first access key and its account, as far as they are given.
-#[derive(Debug, Default)]
-struct FirstKey {
-    id: Option<String>,
-    secret: Option<Secret>,
-    account: Option<AccountId>,
-}
-
-impl FirstKey {
-    /// `SYNCLINE_ROOT_ACCESS_KEY_ID`, `SYNCLINE_ROOT_SECRET_ACCESS_KEY` and `SYNCLINE_ROOT_ACCOUNT_ID`.
-    fn or_environment(self) -> anyhow::Result<Self> {
-        let account = variable("SYNCLINE_ROOT_ACCOUNT_ID").map(|text| text.parse::<AccountId>()).transpose();
-        Ok(Self {
-            id: self.id.or_else(|| variable("SYNCLINE_ROOT_ACCESS_KEY_ID")),
-            secret: self.secret.or_else(|| variable("SYNCLINE_ROOT_SECRET_ACCESS_KEY").map(Secret::new)),
-            account: self.account.or(account.context("SYNCLINE_ROOT_ACCOUNT_ID")?),
-        })
-    }
-}
-
-/// A variable of the environment; an empty one counts as unset.
-#[expect(clippy::disallowed_methods, reason = "the one reader of the environment")]
-fn variable(name: &str) -> Option<String> {
-    std::env::var(name).ok().filter(|value| !value.is_empty())
-}
-
 /// The same settings in a file; an unknown key is an error.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -191,9 +162,13 @@ struct File {
     poll_interval: Option<String>,
     shutdown_grace: Option<String>,
     allow_network: Vec<String>,
+    egress_proxy: Option<Secret>,
     allow_file_remotes: Vec<PathBuf>,
     allow_role_account: Vec<String>,
     simulate_cloudformation: Option<bool>,
+    tls_cert: Option<PathBuf>,
+    tls_key: Option<PathBuf>,
+    trusted_proxy: Vec<String>,
     insecure_http: Option<bool>,
     preview_forks: Option<bool>,
     preview_macros: Option<bool>,
@@ -202,84 +177,6 @@ struct File {
     quotas: Quotas,
     limits: Limits,
     concurrency: Places,
-}
-
-/// Where the root access key comes from.
-#[derive(Debug, Clone)]
-pub enum RootKey {
-    /// Given.
-    Given {
-        /// The key's id.
-        id: String,
-        /// Its secret.
-        secret: Secret,
-    },
-    /// In the data directory's credentials file, made on the first start.
-    InDataDir,
-}
-
-/// Where the master keys come from.
-#[derive(Debug, Clone)]
-pub enum KeyringSource {
-    /// A file; absolute. Made where nothing is sealed yet.
-    File(PathBuf),
-    /// A variable of the environment.
-    Environment {
-        /// Its name.
-        name: String,
-        /// What it holds.
-        keys: Secret,
-    },
-    /// The output of a program.
-    Command {
-        /// The program, found as the server's `PATH` says.
-        program: String,
-        /// Its arguments.
-        arguments: Vec<String>,
-    },
-}
-
-impl KeyringSource {
-    fn parse(text: &str) -> anyhow::Result<Self> {
-        match text.split_once(':') {
-            Some(("file", path)) if !path.is_empty() => Ok(Self::File(std::path::absolute(path)?)),
-            Some(("env", name)) if is_variable(name) => {
-                let keys = variable(name)
-                    .with_context(|| format!("--keyring env:{name}: the variable {name} is not set"))?;
-                Ok(Self::Environment { name: name.to_owned(), keys: Secret::new(keys) })
-            }
-            Some(("command", line)) => {
-                let mut words = words(line).context("--keyring command: a quote is not closed")?.into_iter();
-                let program = words.next().context("--keyring command: it names no program")?;
-                Ok(Self::Command { program, arguments: words.collect() })
-            }
-            // It may be a key that somebody took for the setting: it is not repeated.
-            _ => bail!("--keyring must be file:PATH, env:NAME or command:PROGRAM ARGUMENTS"),
-        }
-    }
-}
-
-fn is_variable(name: &str) -> bool {
-    !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
-}
-
-/// The words of a line: separated by blanks, unless between quotes of either kind. There is no shell, and no other
-/// character means anything. `None` if a quote is not closed.
-fn words(line: &str) -> Option<Vec<String>> {
-    let (mut words, mut word, mut quote) = (Vec::new(), None::<String>, None);
-    for c in line.chars() {
-        match quote {
-            Some(open) if c == open => quote = None,
-            None if c == '"' || c == '\'' => {
-                quote = Some(c);
-                word.get_or_insert_default();
-            }
-            None if c.is_whitespace() => words.extend(word.take()),
-            _ => word.get_or_insert_default().push(c),
-        }
-    }
-    words.extend(word);
-    quote.is_none().then_some(words)
 }
 
 /// What `syncline serve` runs with.
@@ -303,12 +200,18 @@ pub struct Config {
     pub shutdown_grace: Duration,
     /// Networks that remotes may be in, beside the public ones.
     pub allow_network: Vec<Network>,
+    /// The HTTP proxy that everything outside is reached through.
+    pub egress_proxy: Option<Proxy>,
     /// Directories that `file://` remotes may be in.
     pub allow_file_remotes: Vec<PathBuf>,
     /// Pairs of an account and another one whose roles its syncs may use.
     pub role_accounts: Vec<(AccountId, AccountId)>,
     /// Use the simulated CloudFormation.
     pub simulate_cloudformation: bool,
+    /// What the main listener speaks TLS with, and the admin listener where it is not on loopback; `None` for plain HTTP.
+    pub tls: Option<TlsFiles>,
+    /// Networks of proxies whose word about their clients is taken.
+    pub trusted_proxies: Vec<Network>,
     /// Where this server is reached from outside, without a slash at the end.
     pub public_url: Option<String>,
     /// How logs are written.
@@ -331,12 +234,6 @@ pub struct Config {
     pub search_path: OsString,
 }
 
-/// The `PATH` of this process.
-#[expect(clippy::disallowed_methods, reason = "the one reader of the environment")]
-fn search_path() -> OsString {
-    std::env::var_os("PATH").unwrap_or_else(|| OsString::from("/usr/local/bin:/usr/bin:/bin"))
-}
-
 impl Config {
     /// Settings for a server of tests or of the demo: loopback, free ports, everything in `data_dir`, any
     /// number of requests a second.
@@ -353,9 +250,12 @@ impl Config {
             poll_interval: Duration::from_secs(60),
             shutdown_grace: SHUTDOWN_GRACE,
             allow_network: Vec::new(),
+            egress_proxy: None,
             allow_file_remotes: Vec::new(),
             role_accounts: Vec::new(),
             simulate_cloudformation: true,
+            tls: None,
+            trusted_proxies: Vec::new(),
             public_url: None,
             log_format: LogFormat::Text,
             root_key: RootKey::InDataDir,
@@ -382,13 +282,20 @@ impl ServeArgs {
         let admin_listen =
             self.admin_listen.or(file.admin_listen).unwrap_or(SocketAddr::from(([127, 0, 0, 1], 7963)));
         let insecure_http = self.insecure_http.or(file.insecure_http).unwrap_or_default();
-        if !(listen.ip().is_loopback() || insecure_http) {
-            bail!(
-                "--listen {listen}: plain HTTP on other than loopback addresses needs --insecure-http; \
-                 put a TLS proxy before a loopback address instead"
-            );
-        }
         let data_dir = database::data_dir(self.data_dir, &file)?;
+        let tls = match (self.tls_cert.or(file.tls_cert), self.tls_key.or(file.tls_key)) {
+            (Some(certificate), Some(key)) => Some(TlsFiles { certificate, key }),
+            (None, None) => None,
+            _ => bail!("--tls-cert and --tls-key must be given together or not at all"),
+        };
+        for (flag, address) in [("--listen", listen), ("--admin-listen", admin_listen)] {
+            if !(address.ip().is_loopback() || tls.is_some() || insecure_http) {
+                bail!(
+                    "{flag} {address}: plain HTTP on other than loopback addresses needs --insecure-http; \
+                     give --tls-cert and --tls-key, or put a TLS proxy before a loopback address, instead"
+                );
+            }
+        }
         let mut database = database::location(self.database_url.or(file.database_url), &data_dir)?;
         if let Some(connections) = self.database_connections.or(file.database_connections) {
             if !(2..=1000).contains(&connections) {
@@ -414,24 +321,13 @@ impl ServeArgs {
             }
             (None, None) => SHUTDOWN_GRACE,
         };
-        let allow_network = if self.allow_network.is_empty() {
-            file.allow_network
-                .iter()
-                .map(|text| text.parse::<Network>())
-                .collect::<Result<_, _>>()
-                .context("allow_network in the file")?
-        } else {
-            self.allow_network
-        };
+        let allow_network = networks(self.allow_network, &file.allow_network, "allow_network")?;
+        let egress_proxy = self.egress_proxy.or(file.egress_proxy);
+        let egress_proxy =
+            egress_proxy.map(|url| Proxy::parse(&url)).transpose().context("--egress-proxy")?;
+        let trusted_proxies = networks(self.trusted_proxy, &file.trusted_proxy, "trusted_proxy")?;
         let pairs = either(self.allow_role_account, file.allow_role_account);
-        let first_key = self.first_key.or_environment()?;
-        let root_key = match (first_key.id, first_key.secret) {
-            (Some(id), Some(secret)) => RootKey::Given { id, secret },
-            (None, None) => RootKey::InDataDir,
-            _ => bail!(
-                "SYNCLINE_ROOT_ACCESS_KEY_ID and SYNCLINE_ROOT_SECRET_ACCESS_KEY must be set together or not at all"
-            ),
-        };
+        let (root_key, root_account) = self.first_key.settle()?;
         Ok(Config {
             listen,
             admin_listen,
@@ -442,16 +338,19 @@ impl ServeArgs {
             poll_interval,
             shutdown_grace,
             allow_network,
+            egress_proxy,
             allow_file_remotes: either(self.allow_file_remotes, file.allow_file_remotes),
             role_accounts: pairs.iter().map(|pair| parse_pair(pair)).collect::<anyhow::Result<_>>()?,
             simulate_cloudformation: self
                 .simulate_cloudformation
                 .or(file.simulate_cloudformation)
                 .unwrap_or_default(),
+            tls,
+            trusted_proxies,
             public_url: self.public_url.or(file.public_url).as_deref().map(parse_public_url).transpose()?,
             log_format: self.log_format.or(file.log_format).unwrap_or_default(),
             root_key,
-            root_account: first_key.account,
+            root_account,
             quotas: file.quotas,
             limits: file.limits.check().map_err(anyhow::Error::msg).context("[limits] in the file")?,
             places: file
@@ -473,252 +372,15 @@ fn either<T>(first: Vec<T>, second: Vec<T>) -> Vec<T> {
     if first.is_empty() { second } else { first }
 }
 
+fn networks(given: Vec<Network>, file: &[String], key: &str) -> anyhow::Result<Vec<Network>> {
+    if !given.is_empty() {
+        return Ok(given);
+    }
+    let parsed = file.iter().map(|text| text.parse::<Network>()).collect::<Result<_, _>>();
+    parsed.with_context(|| format!("{key} in the file"))
+}
+
 fn read_file(path: &Path) -> anyhow::Result<File> {
     let text = std::fs::read_to_string(path).with_context(|| format!("--config {}", path.display()))?;
     toml::from_str(&text).with_context(|| format!("--config {}", path.display()))
-}
-
-fn parse_pair(pair: &str) -> anyhow::Result<(AccountId, AccountId)> {
-    let parsed = pair.split_once('=').and_then(|(owner, account)| {
-        Some((owner.parse::<AccountId>().ok()?, account.parse::<AccountId>().ok()?))
-    });
-    parsed.with_context(|| {
-        format!("--allow-role-account {pair}: it must be two account ids, as 111111111111=222222222222")
-    })
-}
-
-/// A URL to which paths are added: scheme and host, and a path where a proxy has one.
-fn parse_public_url(text: &str) -> anyhow::Result<String> {
-    let uri = text.parse::<http::Uri>().ok().filter(|uri| {
-        matches!(uri.scheme_str(), Some("http" | "https"))
-            && uri.authority().is_some_and(|authority| !authority.as_str().contains('@'))
-            && uri.query().is_none()
-            && !text.contains('#')
-    });
-    uri.context("--public-url must be like https://syncline.example.com, without user, query or fragment")?;
-    Ok(text.trim_end_matches('/').to_owned())
-}
-
-/// A duration such as `500ms`, `60s`, `5m` or `1h`.
-pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
-    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
-    let (number, unit) = text.split_at(digits);
-    let milliseconds_each: u64 = match unit {
-        "ms" => 1,
-        "s" | "" => 1000,
-        "m" => 60_000,
-        "h" => 3_600_000,
-        _ => return Err(format!("'{text}' is not a duration: use ms, s, m or h, as in 60s")),
-    };
-    let milliseconds = number
-        .parse::<u64>()
-        .ok()
-        .and_then(|number| number.checked_mul(milliseconds_each))
-        .ok_or_else(|| format!("'{text}' is not a duration: it must begin with a number, as in 60s"))?;
-    let duration = Duration::from_millis(milliseconds);
-    if duration < Duration::from_millis(100) {
-        return Err(format!("'{text}' is too short: at least 100ms"));
-    }
-    Ok(duration)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn settle(args: ServeArgs) -> Result<Config, String> {
-        args.settle().map_err(|error| format!("{error:#}"))
-    }
-
-    #[test]
-    fn the_defaults_are_those_of_the_interfaces_table() {
-        let config = settle(ServeArgs::default()).expect("valid");
-        assert_eq!(config.listen.to_string(), "127.0.0.1:7962");
-        assert_eq!(config.admin_listen.to_string(), "127.0.0.1:7963");
-        assert!(config.data_dir.ends_with("syncline-data"));
-        assert_eq!(config.poll_interval, Duration::from_secs(60));
-        assert!(!config.simulate_cloudformation);
-    }
-
-    #[test]
-    fn flags_beat_the_file_and_unknown_keys_are_errors() {
-        let directory = tempfile::tempdir().expect("temporary directory");
-        let path = directory.path().join("syncline.toml");
-        std::fs::write(&path, "listen = '127.0.0.1:1'\npoll_interval = '5m'\n[quotas]\nhosts = 7\n")
-            .expect("write");
-        let args = || ServeArgs { config: Some(path.clone()), ..ServeArgs::default() };
-        let config = settle(args()).expect("valid");
-        assert_eq!((config.listen.port(), config.quotas.hosts), (1, 7));
-        assert_eq!(config.poll_interval, Duration::from_secs(300));
-        let config = settle(ServeArgs { listen: "127.0.0.1:2".parse().ok(), ..args() }).expect("valid");
-        assert_eq!(config.listen.port(), 2);
-        std::fs::write(&path, "simulate_cloudformation = true\n").expect("write");
-        assert!(settle(args()).expect("valid").simulate_cloudformation);
-        let off = ServeArgs { simulate_cloudformation: Some(false), ..args() };
-        assert!(!settle(off).expect("valid").simulate_cloudformation);
-
-        for bad in [
-            "lisen = '127.0.0.1:1'",
-            "[quotas]\nhost = 1",
-            "allow_network = ['x']",
-            "poll_interval = '5 parsecs'",
-            "[limits]\nrequests = 1",
-            "[limits]\nsource_burst = -1",
-            "[limits]\nconnections = 0",
-            "[limits]\nheader_bytes = 8191",
-            "[limits]\nidle_time = 60",
-            "[limits]\nidle_time = '1 ms'",
-            "[concurrency]\nsyncs = 0",
-            "[concurrency]\nstacks = 1",
-        ] {
-            std::fs::write(&path, bad).expect("write");
-            assert!(settle(args()).is_err(), "{bad}");
-        }
-    }
-
-    #[test]
-    fn the_file_changes_each_limit_by_name() {
-        let directory = tempfile::tempdir().expect("temporary directory");
-        let path = directory.path().join("syncline.toml");
-        std::fs::write(&path, "[limits]\naccount_writes_per_second = 0\nheader_time = '500ms'\n")
-            .expect("write");
-        let config = settle(ServeArgs { config: Some(path), ..ServeArgs::default() }).expect("valid");
-        let header_time = Duration::from_millis(500);
-        assert_eq!(config.limits, Limits { account_writes_per_second: 0, header_time, ..Limits::default() });
-        let untouched = settle(ServeArgs::default()).expect("valid").limits;
-        assert_eq!(untouched, Limits::default());
-    }
-
-    #[test]
-    fn refused_combinations_say_why() {
-        let check = |args: ServeArgs, part: &str| {
-            let error = settle(args).expect_err(part);
-            assert!(error.contains(part), "{error}");
-        };
-        let base = ServeArgs::default;
-        check(ServeArgs { listen: "0.0.0.0:80".parse().ok(), ..base() }, "--insecure-http");
-        let url = |url: &str| Some(Secret::new(url));
-        check(ServeArgs { database_url: url("mysql:x"), ..base() }, "--database-url");
-        check(ServeArgs { database_url: url("mysql:x"), ..base() }, "sqlite: or postgres:");
-        check(ServeArgs { allow_role_account: vec!["1=2".into()], ..base() }, "--allow-role-account 1=2");
-        let id = Some("AK".to_owned());
-        check(ServeArgs { first_key: FirstKey { id, ..FirstKey::default() }, ..base() }, "together");
-        let error = settle(ServeArgs { database_url: url("postgres://u:canary@h/d?canary=1"), ..base() });
-        assert!(!error.expect_err("refused").contains("canary"));
-    }
-
-    #[test]
-    fn a_database_is_a_file_or_a_server_whose_password_is_never_printed() {
-        let args = || ServeArgs {
-            database_url: Some(Secret::new("postgres://u:canary@localhost/d")),
-            ..ServeArgs::default()
-        };
-        assert!(!format!("{:?}", args()).contains("canary"));
-        let config = settle(args()).expect("valid");
-        assert!(config.database.is_postgres());
-        let printed = format!("{config:?} {}", config.database);
-        assert!(printed.contains("postgres://localhost/d") && !printed.contains("canary"), "{printed}");
-        assert!(!settle(ServeArgs::default()).expect("valid").database.is_postgres());
-
-        let directory = tempfile::tempdir().expect("temporary directory");
-        let path = directory.path().join("syncline.toml");
-        let with = |text: &str| {
-            std::fs::write(&path, text).expect("write");
-            settle(ServeArgs { config: Some(path.clone()), ..ServeArgs::default() })
-        };
-        let config =
-            with("database_url = 'postgres://localhost/d'\ndatabase_connections = 4").expect("valid");
-        assert!(config.database.is_postgres());
-        let refused = with("database_connections = 1").expect_err("too few");
-        assert!(refused.contains("from 2 to 1000"), "{refused}");
-    }
-
-    #[test]
-    fn the_first_keys_secret_is_never_printed() {
-        let first_key = FirstKey {
-            id: Some("AK".to_owned()),
-            secret: Some(Secret::new("canary")),
-            account: "123456789012".parse().ok(),
-        };
-        let args = ServeArgs { first_key, ..ServeArgs::default() };
-        assert!(!format!("{args:?}").contains("canary"));
-        let config = settle(args).expect("valid");
-        assert!(!format!("{config:?}").contains("canary"), "{config:?}");
-        assert_eq!(config.root_account.expect("given").as_str(), "123456789012");
-    }
-
-    #[test]
-    fn a_keyring_comes_from_a_file_a_variable_or_a_program() {
-        let check = |text: &str, expect: &str| {
-            let got = match KeyringSource::parse(text) {
-                Ok(KeyringSource::File(path)) => format!("file {}", path.display()),
-                Ok(KeyringSource::Environment { name, keys }) => {
-                    assert!(!keys.expose().is_empty() && format!("{keys:?}") == "***", "{name}");
-                    format!("variable {name}")
-                }
-                Ok(KeyringSource::Command { program, arguments }) => format!("run {program} {arguments:?}"),
-                Err(error) => format!("{error:#}"),
-            };
-            assert_eq!(got, expect, "{text}");
-        };
-        let refused = "--keyring must be file:PATH, env:NAME or command:PROGRAM ARGUMENTS";
-        check("file:/etc/syncline/keyring", "file /etc/syncline/keyring");
-        check("file:", refused);
-        check("env:PATH", "variable PATH");
-        check(
-            "env:SYNCLINE_NOT_SET",
-            "--keyring env:SYNCLINE_NOT_SET: the variable SYNCLINE_NOT_SET is not set",
-        );
-        check("env:", refused);
-        check("env:A=B", refused);
-        check("command:pass show syncline/keyring", r#"run pass ["show", "syncline/keyring"]"#);
-        check(
-            "command: 'my program'  --key \"a b'c\" ''x $HOME;",
-            r#"run my program ["--key", "a b'c", "x", "$HOME;"]"#,
-        );
-        check("command:pass ''", r#"run pass [""]"#);
-        check("command:", "--keyring command: it names no program");
-        check("command:pass 'show", "--keyring command: a quote is not closed");
-        check(&"ab".repeat(32), refused);
-        check(&format!("secret:{}", "ab".repeat(32)), refused);
-
-        let data_dir = Some(PathBuf::from("/var/lib/syncline"));
-        let config = settle(ServeArgs { data_dir, ..ServeArgs::default() }).expect("valid");
-        let KeyringSource::File(path) = config.keyring else { panic!("{:?}", config.keyring) };
-        assert_eq!(path, Path::new("/var/lib/syncline/keyring"));
-    }
-
-    #[test]
-    fn a_public_url_is_what_paths_are_added_to() {
-        let check = |text: &str, expect: Option<&str>| {
-            let args = ServeArgs { public_url: Some(text.to_owned()), ..ServeArgs::default() };
-            let settled = settle(args).map(|config| config.public_url.expect("given"));
-            assert_eq!(settled.as_deref().ok(), expect, "{text}");
-        };
-        check("https://syncline.example.com", Some("https://syncline.example.com"));
-        check("https://example.com:8443/syncline/", Some("https://example.com:8443/syncline"));
-        check("http://127.0.0.1:7962", Some("http://127.0.0.1:7962"));
-        check("syncline.example.com", None);
-        check("https://user:password@example.com", None);
-        check("https://example.com/?a=b", None);
-        check("https://example.com/#a", None);
-        check("ssh://example.com", None);
-        check("", None);
-    }
-
-    #[test]
-    fn durations_have_units() {
-        let check = |text: &str, ms: Option<u64>| {
-            assert_eq!(parse_duration(text).ok(), ms.map(Duration::from_millis), "{text}");
-        };
-        check("60s", Some(60_000));
-        check("500ms", Some(500));
-        check("5m", Some(300_000));
-        check("1h", Some(3_600_000));
-        check("10", Some(10_000));
-        check("50ms", None);
-        check("s", None);
-        check("1d", None);
-        check("99999999999999999999s", None);
-    }
 }

@@ -13,7 +13,7 @@ use syncline_git::{Egress, Git, Settings as GitSettings};
 use syncline_model::names::AccountId;
 use syncline_seams::{Clock, Outside, Secret};
 use syncline_store::{Change, KeySource, Keyring, Store, StoreError};
-use syncline_targets::{AwsSource, CloudFormation, Settings as TargetSettings, Target};
+use syncline_targets::{AwsSource, CloudFormation, Proxy as AwsProxy, Settings as TargetSettings, Target};
 use syncline_wire::sigv4::SigningKeys;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -25,7 +25,7 @@ use crate::credentials::Fresh;
 use crate::forges::Forges;
 use crate::keyring;
 use crate::notify::Notifier;
-use crate::server::{self, Connections, Front, Gate, PageTokens, Policies};
+use crate::server::{self, Connections, Front, Gate, PageTokens, Policies, Proxies, Tls};
 use crate::worker::{Pacing, Peers, Worker};
 
 /// How long work that was cut off after its grace period may take to be handed over.
@@ -78,7 +78,7 @@ pub struct RootCredentials {
 /// A data directory, database, keyring or credentials file that cannot be used.
 pub async fn parts(config: &Config, seams: &Seams, aws: AwsSource) -> anyhow::Result<Parts> {
     let keys = keyring::read(&config.keyring, &seams.outside).await?;
-    parts_with(config, seams, aws, keys).await
+    parts_with(config, seams, aws, keys, None).await
 }
 
 async fn parts_with(
@@ -86,6 +86,7 @@ async fn parts_with(
     seams: &Seams,
     aws: AwsSource,
     keys: KeySource,
+    tls: Option<Arc<Tls>>,
 ) -> anyhow::Result<Parts> {
     std::fs::DirBuilder::new()
         .recursive(true)
@@ -94,14 +95,18 @@ async fn parts_with(
         .with_context(|| format!("cannot make the data directory {}", config.data_dir.display()))?;
     let store = Store::open(&config.database, keys, Arc::clone(&seams.clock), seams.outside.clone())?;
     let fixed = matches!(aws, AwsSource::Fixed { .. });
-    let target =
-        CloudFormation::new(aws, seams.outside.clone(), Arc::clone(&seams.clock), TargetSettings::default())
-            .await;
+    let proxy = config.egress_proxy.as_ref().map(|proxy| AwsProxy::parse(&proxy.url()));
+    let proxy = proxy.transpose().context("--egress-proxy")?;
+    let settings = TargetSettings { proxy, ..TargetSettings::default() };
+    let target = CloudFormation::new(aws, seams.outside.clone(), Arc::clone(&seams.clock), settings).await;
     let account = root_account(config, &store, &target, fixed).await?;
     let target: Arc<dyn Target> = Arc::new(target);
     let key = root_key(config, account)?;
 
-    let egress = Egress::new(config.allow_network.clone(), config.allow_file_remotes.clone());
+    let mut egress = Egress::new(config.allow_network.clone(), config.allow_file_remotes.clone());
+    if let Some(proxy) = &config.egress_proxy {
+        egress = egress.through_proxy(proxy.clone());
+    }
     let mut git = GitSettings::new(config.data_dir.join("git-cache"));
     git.egress = egress.clone();
     git.search_path.clone_from(&config.search_path);
@@ -132,6 +137,7 @@ async fn parts_with(
             public_url: config.public_url.clone(),
         },
     ));
+    let proxies = Proxies::trusting(config.trusted_proxies.clone());
     let front = Arc::new(Front {
         tokens: PageTokens::new(store.keyring().token_key()),
         store: store.for_requests(config.limits.writes_waiting),
@@ -146,7 +152,7 @@ async fn parts_with(
         notifier,
         public_url: config.public_url.clone(),
         gate: Gate::new(config.limits, Arc::clone(&seams.clock)),
-        connections: Arc::new(Connections::new(config.limits)),
+        connections: Arc::new(Connections::new(config.limits).with_tls(tls).behind(proxies)),
         principal: target,
     });
     Ok(Parts { store, front, worker, key })
@@ -243,6 +249,8 @@ pub struct Running {
     pub admin_address: SocketAddr,
     /// The root access key.
     pub key: RootCredentials,
+    /// `https` where the main listener speaks TLS, else `http`.
+    pub scheme: &'static str,
     /// The simulated CloudFormation, if it runs in this process.
     pub simulator: Option<Simulator>,
     stop: watch::Sender<bool>,
@@ -278,11 +286,16 @@ impl Running {
 
 /// The parts, as soon as the database is nobody else's. A server that is killed while it starts a git leaves
 /// its lock to that child until the child has become git: a restart in that moment waits instead of failing.
-async fn parts_once_free(config: &Config, seams: &Seams, aws: AwsSource) -> anyhow::Result<Parts> {
+async fn parts_once_free(
+    config: &Config,
+    seams: &Seams,
+    aws: AwsSource,
+    tls: Option<Arc<Tls>>,
+) -> anyhow::Result<Parts> {
     let keys = keyring::read(&config.keyring, &seams.outside).await?;
     let mut waited = Duration::ZERO;
     loop {
-        match parts_with(config, seams, aws.clone(), keys.clone()).await {
+        match parts_with(config, seams, aws.clone(), keys.clone(), tls.clone()).await {
             Err(error) if is_in_use(&error) && waited < DATABASE_PATIENCE => {
                 seams.clock.sleep(DATABASE_RETRY).await;
                 waited += DATABASE_RETRY;
@@ -328,13 +341,28 @@ pub async fn start(config: &Config, seams: &Seams) -> anyhow::Result<Running> {
     let admin_address = admin.local_addr()?;
     let main = if config.role == Role::Worker { None } else { Some(bind(config.listen).await?) };
     let address = main.as_ref().map_or(Ok(admin_address), TcpListener::local_addr)?;
-    let parts = parts_once_free(config, seams, aws).await?;
+    let tls = match &config.tls {
+        Some(files) => Some(Arc::new(Tls::read(files).await?)),
+        None => None,
+    };
+    let parts = parts_once_free(config, seams, aws, tls.clone()).await?;
+    // What asks from this machine knows it as localhost, for which the certificate is not.
+    let tls_of_admin = tls.clone().filter(|_| !admin_address.ip().is_loopback());
     // Connections of its own: whoever asks how the server is must get in when nobody else does.
-    let of_admin = Arc::new(Connections::new(config.limits));
+    let of_admin = Arc::new(Connections::new(config.limits).with_tls(tls_of_admin));
     tasks.push(serve(admin, server::admin_router(Arc::clone(&parts.front)), of_admin, stopped.clone()));
     if let Some(main) = main {
         let connections = Arc::clone(&parts.front.connections);
         tasks.push(serve(main, server::router(Arc::clone(&parts.front)), connections, stopped.clone()));
+    }
+    if let Some(tls) = tls {
+        let (clock, mut stopped) = (Arc::clone(&seams.clock), stopped.clone());
+        tasks.push(tokio::spawn(async move {
+            tokio::select! {
+                () = tls.renew(&*clock) => {}
+                _ = stopped.wait_for(|stop| *stop) => {}
+            }
+        }));
     }
     if parts.store.keyring().is_rotating().await? {
         tasks.push(tokio::spawn(finish_rotation(parts.store.clone(), stopped.clone())));
@@ -342,8 +370,12 @@ pub async fn start(config: &Config, seams: &Seams) -> anyhow::Result<Running> {
     if config.role != Role::Api {
         tasks.push(tokio::spawn(Arc::clone(&parts.worker).run(stopped, config.shutdown_grace)));
     }
+    // A worker without an API says where the admin endpoints are.
+    let is_encrypted =
+        config.tls.is_some() && (config.role != Role::Worker || !admin_address.ip().is_loopback());
+    let scheme = if is_encrypted { "https" } else { "http" };
     let (key, store, grace) = (parts.key, parts.store, config.shutdown_grace);
-    Ok(Running { address, admin_address, key, simulator, stop, tasks, store, grace })
+    Ok(Running { address, admin_address, key, scheme, simulator, stop, tasks, store, grace })
 }
 
 /// Completes a rotation of the keys that an earlier process began.

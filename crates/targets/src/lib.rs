@@ -22,7 +22,7 @@ mod target;
 
 pub use access::{Access, CallerIdentity, SYNC_SERVICE_PRINCIPAL, trust_policy, trust_statement};
 pub use classify::refusal;
-pub use cloudformation::{AwsSource, CloudFormation, Listed, Listings, Settings};
+pub use cloudformation::{AwsSource, CloudFormation, InvalidProxy, Listed, Listings, Proxy, Settings};
 pub use error::TargetError;
 pub use events::Gathering;
 pub use statuses::{ChangeAction, ChangeSetStatus, ExecutionStatus, Replacement, StackStatus};

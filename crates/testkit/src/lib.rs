@@ -4,6 +4,7 @@
 pub mod forge;
 pub mod git_host;
 pub mod plans;
+pub mod proxy;
 pub mod receiver;
 pub mod repository;
 mod rest;

@@ -6,8 +6,9 @@ use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 
-use syncline_git::{Egress, Git, GitError, RemoteUrl, Resolve, Settings};
+use syncline_git::{Egress, Git, GitError, Proxy, RemoteUrl, Resolve, Settings};
 use syncline_seams::{Outside, Secret};
+use syncline_testkit::proxy as testkit;
 
 use crate::world::{KEY, Way, World, both_ways, branch, id, path, remote};
 
@@ -176,18 +177,34 @@ async fn one_inner_address_among_public_ones_is_enough_to_refuse(way: Way) {
 async fn a_proxy_is_used_when_the_operator_names_one(way: Way) {
     let world = World::start_by(way).await;
     let repo = world.host.repository("acme/infra").await;
-    repo.commit("a", "1").await;
-    let proxy = syncline_testkit::git_host::GitHost::start().await;
-    // It takes every request for its own, which is enough to see who is asked.
-    proxy.repository("acme/infra").await.commit("a", "1").await;
-    let through = |egress: Egress| git(&world, egress.through_proxy(Secret::new(proxy.endpoint())));
-    assert_eq!(heads(&through(world.egress()), &repo.url()).await, Ok(1));
-    assert_eq!((world.host.requests().len(), proxy.requests().len()), (0, 2));
-    let refused = heads(&through(Egress::default()), &repo.url()).await;
+    let commit = id(&repo.commit("prod.yaml", "v1").await);
+    let proxy = testkit::Proxy::start().await;
+    proxy.require_login("syncline", "p@ss");
+    let through = |egress: Egress, login: &str| {
+        let proxy = Proxy::parse(&Secret::new(proxy.url(login))).expect("a proxy");
+        git(&world, egress.through_proxy(proxy))
+    };
+    let logged_in = through(world.egress(), "syncline:p%40ss@");
+    assert_eq!(heads(&logged_in, &repo.url()).await, Ok(1));
+    let read = logged_in.read(&remote(&repo.url()), KEY, &commit, &path("prod.yaml"), 100).await;
+    assert_eq!(read.expect("read"), b"v1");
+    let asked = proxy.asked();
+    // git asks again where it is told to log in.
+    let through_it = asked.len() - if way.is_direct() { 0 } else { asked.len() - world.host.connections() };
+    assert_eq!(through_it, world.host.connections(), "nobody came by another way: {asked:?}");
+    let authority = world.host.address().to_string();
+    assert!(asked.iter().all(|one| one.ends_with(&authority)), "{asked:?}");
+
+    let before = world.host.connections();
+    let told = heads(&through(world.egress(), "syncline:canary@"), &repo.url()).await;
+    let Err(GitError::Unavailable { message }) = told else { panic!("{told:?}") };
+    assert!(message.contains("407") && !message.contains("canary"), "{message}");
+    let asked = proxy.asked().len();
+    let refused = heads(&through(Egress::default(), ""), &repo.url()).await;
     assert!(matches!(refused, Err(GitError::RefusedByPolicy { .. })), "{refused:?}");
-    let refused = heads(&through(world.egress()), "http://git.example.test/a/b.git").await;
+    let refused = heads(&through(world.egress(), ""), "http://git.example.test/a/b.git").await;
     assert!(matches!(refused, Err(GitError::RefusedByPolicy { .. })), "{refused:?}");
-    assert_eq!(proxy.requests().len(), 2);
+    assert_eq!((proxy.asked().len(), world.host.connections()), (asked, before));
 }
 
 async fn without_an_address_nothing_is_sent(way: Way) {

@@ -1,15 +1,17 @@
 //! Private certificate authorities: trusted for the remote that names them, beside the machine's roots.
 
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, date_time_ymd};
-use syncline_git::{Git, GitError, Remote, Settings};
-use syncline_seams::Outside;
+use syncline_git::{Credential, Git, GitError, Remote, Settings};
+use syncline_seams::{Outside, Secret};
 use syncline_testkit::git_host::GitHost;
+use syncline_testkit::proxy::Proxy;
 
 use crate::egress::Scripted;
 use crate::world::{KEY, Way, both_ways, branch, id, path, remote};
 
 both_ways! {
     a_private_authority_is_trusted_for_its_remote_alone,
+    a_private_authority_is_trusted_through_a_proxy,
     wrong_certificates_are_refused,
     what_is_no_certificate_is_refused_before_anything_is_sent,
 }
@@ -70,6 +72,37 @@ async fn a_private_authority_is_trusted_for_its_remote_alone(way: Way) {
     assert_eq!(read.expect("read"), b"v1");
 
     let doubting = git.heads(&named(&host, None), &[branch("main")]).await;
+    assert!(matches!(doubting, Err(GitError::Unavailable { .. })), "{doubting:?}");
+}
+
+/// The proxy alone knows where the host is, and sees neither the credential nor what is said.
+async fn a_private_authority_is_trusted_through_a_proxy(way: Way) {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let authority = Authority::new();
+    let host = authority.host(NAME, 2100).await;
+    let repo = host.repository("acme/infra").await;
+    let commit = id(&repo.commit("prod.yaml", "v1").await);
+    repo.require_login("git", "t0ken");
+    let proxy = Proxy::start().await;
+    proxy.lead(&format!("{NAME}:{}", host.address().port()), host.address());
+    let mut settings = Settings::new(directory.path());
+    settings.in_process = way.is_direct();
+    let by = syncline_git::Proxy::parse(&Secret::new(proxy.url(""))).expect("a proxy");
+    // Nobody resolves anything here.
+    settings.egress = syncline_git::Egress::default()
+        .with_resolver(Scripted::new([Err(std::io::ErrorKind::NotFound)]))
+        .through_proxy(by);
+    let git = Git::new(settings, Outside::default());
+    let credential = Credential { username: "git".to_owned(), password: Secret::new("t0ken") };
+    let trusting = Remote { credential: Some(credential), ..named(&host, Some(&authority.pem)) };
+    let heads = git.heads(&trusting, &[branch("main")]).await.expect("heads");
+    assert_eq!(heads.get(&branch("main")), Some(&commit));
+    let read = git.read(&trusting, KEY, &commit, &path("prod.yaml"), 100).await;
+    assert_eq!(read.expect("read"), b"v1");
+    let asked = proxy.asked();
+    assert!(!asked.is_empty() && asked.iter().all(|one| one.starts_with("CONNECT ")), "{asked:?}");
+    let doubting = Remote { extra_root_pem: None, ..trusting };
+    let doubting = git.heads(&doubting, &[branch("main")]).await;
     assert!(matches!(doubting, Err(GitError::Unavailable { .. })), "{doubting:?}");
 }
 

@@ -51,7 +51,7 @@ pub(super) fn run(args: ServeArgs) -> anyhow::Result<()> {
             (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
         let running = running::start(&config, &seams()).await?;
         info!(api = %running.address, admin = %running.admin_address, data_dir = %config.data_dir.display(), "serving");
-        println!("ready http://{}", running.address);
+        println!("ready {}://{}", running.scheme, running.address);
         tokio::select! {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}

@@ -178,10 +178,8 @@ async fn context(call: &Call, user: &User, policies: &[Policy], need: &Need) -> 
     context.add("aws:SourceIp", source.to_string());
     context.add("aws:CurrentTime", Timestamp::from_epoch_ms(now_ms).iso8601());
     context.add("aws:EpochTime", now_ms.div_euclid(1000).to_string());
-    // The listener speaks HTTP. From this machine it may be that of a proxy, and how that was spoken to cannot
-    // be known.
-    if !source.is_loopback() {
-        context.add("aws:SecureTransport", "false");
+    if let Some(is_encrypted) = asked.origin.is_encrypted {
+        context.add("aws:SecureTransport", if is_encrypted { "true" } else { "false" });
     }
     context.add("aws:PrincipalIsAWSService", "false");
     context.add("aws:ViaAWSService", "false");

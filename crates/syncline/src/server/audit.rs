@@ -28,7 +28,7 @@ pub(super) use self::recordable::lower_camel;
 use self::recordable::{shortened, without_secrets, without_userinfo};
 use super::caller::{Caller, Principal};
 use super::error::{Answer, ApiError};
-use super::{Front, SourceAddress};
+use super::{Encrypted, Front, SourceAddress};
 
 /// The version of CloudTrail's record format that records are written in.
 const EVENT_VERSION: &str = "1.11";
@@ -49,6 +49,8 @@ pub(super) struct Origin {
     pub(super) request_id: String,
     /// Who sent it.
     pub(super) source: IpAddr,
+    /// Whether it was encrypted; `None` where that is not known.
+    pub(super) is_encrypted: Option<bool>,
     /// What it calls itself.
     pub(super) user_agent: Option<String>,
     /// The same for each sending of one request, by an SDK that retries.
@@ -68,6 +70,7 @@ impl Origin {
         Self {
             request_id: request_id.to_owned(),
             source: SourceAddress::of(&parts.extensions).0,
+            is_encrypted: Encrypted::of(&parts.extensions),
             user_agent: text("user-agent", MAX_TEXT_CHARS),
             invocation_id: text("amz-sdk-invocation-id", MAX_INVOCATION_CHARS),
         }

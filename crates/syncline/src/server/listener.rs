@@ -1,4 +1,4 @@
-//! Connections: HTTP/1 and HTTP/2 without TLS, each bounded in number, size and time.
+//! Connections: HTTP/1 and HTTP/2, with TLS or without, each bounded in number, size and time.
 //!
 //! **Architecture Invariant:** accepting never waits for a connection. One that is too many is told so by a few
 //! places kept for that, and is closed unheard when these are taken too.
@@ -8,6 +8,7 @@
 //! would cut the connections that clients keep open.
 
 use std::convert::Infallible;
+use std::io::{self, ErrorKind};
 use std::net::{IpAddr, SocketAddr};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -16,7 +17,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
-use http::header::CONNECTION;
+use http::header::{CONNECTION, HOST};
 use http::{HeaderValue, Request, Response};
 use hyper::body::Incoming;
 use hyper::service::Service;
@@ -24,12 +25,17 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::service::TowerToHyperService;
 use syncline_seams::{Clock, SystemClock};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, mpsc, watch};
+use tokio::time::Instant;
+use tokio_rustls::server::TlsStream;
 use tracing::{debug, error};
 
+use super::forwarded::Proxies;
 use super::limits::{Metric, Place, Places, SourcePlace, SourcePlaces, count, overloaded, throttled};
-use super::{SourceAddress, refuse};
+use super::tls::Tls;
+use super::{Encrypted, SourceAddress, refuse};
 use crate::config::Limits;
 
 /// Requests of one HTTP/2 connection at a time.
@@ -42,6 +48,10 @@ const REFUSALS: u32 = 64;
 const REFUSAL_TIME: Duration = Duration::from_secs(2);
 /// When to come again.
 const REFUSAL_RETRY: Duration = Duration::from_secs(1);
+/// What is said to whoever speaks plain HTTP where TLS is spoken.
+const TLS_IS_EXPECTED: &[u8] =
+    b"HTTP/1.1 400 Bad Request\r\ncontent-type: text/plain\r\ncontent-length: 56\r\n\
+    connection: close\r\n\r\nthis port speaks HTTPS: use https:// in the URL instead\n";
 /// How long accepting rests when the system has no more sockets to give.
 const ACCEPT_REST: Duration = Duration::from_millis(50);
 
@@ -53,6 +63,10 @@ pub struct Connections {
     refusals: Places,
     of_sources: SourcePlaces,
     refused: AtomicU64,
+    /// What to prove oneself with; `None` for plain HTTP.
+    tls: Option<Arc<Tls>>,
+    /// Whose word about clients is taken.
+    proxies: Arc<Proxies>,
 }
 
 impl Default for Connections {
@@ -71,7 +85,21 @@ impl Connections {
             of_sources: SourcePlaces::new(limits.connections_per_source),
             refused: AtomicU64::new(0),
             limits,
+            tls: None,
+            proxies: Arc::default(),
         }
+    }
+
+    /// The same with TLS, and nothing but TLS, if there is what to prove oneself with.
+    #[must_use]
+    pub fn with_tls(self, tls: Option<Arc<Tls>>) -> Self {
+        Self { tls, ..self }
+    }
+
+    /// The same, believing what these proxies say of their clients.
+    #[must_use]
+    pub fn behind(self, proxies: Proxies) -> Self {
+        Self { proxies: Arc::new(proxies), ..self }
     }
 
     /// Serves a router until the stop is asked for, and then until the requests in progress are answered.
@@ -117,9 +145,12 @@ impl Connections {
         let _ = all_ended.recv().await;
     }
 
-    /// A place for a connection, of all places and of its source's.
+    /// A place for a connection, of all places and of its source's. A trusted proxy is everybody's, and no source.
     fn place(&self, peer: IpAddr) -> Result<(Place, SourcePlace), TooMany> {
         let place = self.open.take().ok_or(TooMany::OfAll)?;
+        if self.proxies.trusts(peer) {
+            return Ok((place, SourcePlace::of_nobody()));
+        }
         let of_source = self.of_sources.take(SourceAddress(peer)).ok_or(TooMany::OfSource)?;
         Ok((place, of_source))
     }
@@ -154,16 +185,44 @@ impl Connections {
     ) {
         // Answers are written whole: waiting for more to send would only delay them.
         let _ = stream.set_nodelay(true);
+        let begun = Instant::now();
+        let Some(tls) = &self.tls else {
+            return self.converse(stream, peer, begun, router, stopped).await;
+        };
+        let agreed = tokio::select! {
+            agreed = shake_hands(tls, stream) => agreed,
+            () = SystemClock.sleep(self.limits.header_time) => Err(ErrorKind::TimedOut.into()),
+            () = asked(stopped.clone()) => return,
+        };
+        match agreed {
+            Ok(stream) => self.converse(stream, peer, begun, router, stopped).await,
+            Err(error) => debug!(%peer, %error, "a connection did not come to speak TLS"),
+        }
+    }
+
+    /// Answers the requests of a connection that was `begun` then.
+    async fn converse(
+        &self,
+        stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        peer: SocketAddr,
+        begun: Instant,
+        router: Router,
+        stopped: watch::Receiver<bool>,
+    ) {
         let activity = Arc::new(Activity::default());
         let service = Attended {
             router: TowerToHyperService::new(router),
             source: SourceAddress(peer.ip()),
+            is_encrypted: self.tls.is_some(),
+            proxies: self.proxies.trusts(peer.ip()).then(|| Arc::clone(&self.proxies)),
             activity: Arc::clone(&activity),
         };
         let builder = self.builder();
         let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
         let mut stop = pin!(asked(stopped));
-        let mut quiet = pin!(activity.quiet(self.limits.header_time, self.limits.idle_time));
+        // What a handshake took is taken from the first header's time.
+        let first = self.limits.header_time.saturating_sub(begun.elapsed());
+        let mut quiet = pin!(activity.quiet(first, self.limits.idle_time));
         let mut ending = false;
         loop {
             tokio::select! {
@@ -195,9 +254,18 @@ impl Connections {
     /// Answers the first request of a connection that is too many, and closes it.
     async fn send_away(&self, stream: TcpStream, too_many: TooMany) {
         let builder = self.builder();
-        let connection = builder.serve_connection(TokioIo::new(stream), SentAway(too_many));
+        let told = async {
+            match &self.tls {
+                None => drop(builder.serve_connection(TokioIo::new(stream), SentAway(too_many)).await),
+                Some(tls) => {
+                    if let Ok(stream) = shake_hands(tls, stream).await {
+                        drop(builder.serve_connection(TokioIo::new(stream), SentAway(too_many)).await);
+                    }
+                }
+            }
+        };
         tokio::select! {
-            _ = connection => {}
+            () = told => {}
             () = SystemClock.sleep(REFUSAL_TIME) => {}
         }
     }
@@ -215,6 +283,17 @@ impl Connections {
     }
 }
 
+/// Agrees on TLS. Whoever begins as plain HTTP does is told in plain HTTP what is expected of him.
+async fn shake_hands(tls: &Tls, mut stream: TcpStream) -> io::Result<TlsStream<TcpStream>> {
+    let mut first = [0];
+    // A TLS client's first record is a handshake's (22); methods are in capitals.
+    if stream.peek(&mut first).await? == 1 && first[0].is_ascii_uppercase() {
+        stream.write_all(TLS_IS_EXPECTED).await?;
+        return Err(io::Error::new(ErrorKind::InvalidData, "it speaks plain HTTP"));
+    }
+    tls.accept(stream).await
+}
+
 /// Completes when the stop is asked for, or when nobody is left who could.
 async fn asked(mut stopped: watch::Receiver<bool>) {
     let _ = stopped.wait_for(|stop| *stop).await;
@@ -229,8 +308,8 @@ enum TooMany {
 
 /// After a failure to accept: a peer that left before its turn costs nothing, a system without sockets gets a
 /// moment to have some again.
-async fn rest_after(error: &std::io::Error) {
-    use std::io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
+async fn rest_after(error: &io::Error) {
+    use ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
     if !matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset) {
         error!(%error, "a connection could not be accepted");
         SystemClock.sleep(ACCEPT_REST).await;
@@ -294,7 +373,31 @@ type Answering = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>>
 struct Attended {
     router: TowerToHyperService<Router>,
     source: SourceAddress,
+    is_encrypted: bool,
+    /// If its other end is one of them.
+    proxies: Option<Arc<Proxies>>,
     activity: Arc<Activity>,
+}
+
+impl Attended {
+    /// Notes on a request where it comes from.
+    fn note(&self, request: &mut Request<Incoming>) {
+        let Some(proxies) = &self.proxies else {
+            request.extensions_mut().insert(self.source);
+            if self.is_encrypted {
+                request.extensions_mut().insert(Encrypted(Some(true)));
+            }
+            return;
+        };
+        let arrival = proxies.arrival(self.source.0, request.headers());
+        if let Some(host) = arrival.host {
+            request.headers_mut().insert(HOST, host);
+        }
+        let extensions = request.extensions_mut();
+        extensions.insert(SourceAddress(arrival.source));
+        // How the proxy itself was spoken to says nothing of its client.
+        extensions.insert(Encrypted(arrival.is_encrypted));
+    }
 }
 
 impl Service<Request<Incoming>> for Attended {
@@ -304,7 +407,7 @@ impl Service<Request<Incoming>> for Attended {
 
     fn call(&self, mut request: Request<Incoming>) -> Answering {
         let asking = Asking::begin(&self.activity);
-        request.extensions_mut().insert(self.source);
+        self.note(&mut request);
         let answer = self.router.call(request);
         Box::pin(async move {
             let answer = answer.await;
@@ -357,5 +460,11 @@ mod tests {
         drop(second);
         assert!(connections.of_sources.is_empty(), "nobody is kept in mind");
         assert_eq!(connections.open.taken(), 0);
+
+        let proxy = "192.0.2.9".parse().expect("a network");
+        let connections = Connections::new(limits).behind(Proxies::trusting(vec![proxy]));
+        let place = |address: &str| connections.place(address.parse().expect("an address"));
+        let of_proxy = [place("192.0.2.9"), place("192.0.2.9"), place("::ffff:192.0.2.9")];
+        assert!(of_proxy.iter().all(Result::is_ok), "what comes from a proxy is everybody's");
     }
 }

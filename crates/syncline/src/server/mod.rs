@@ -11,11 +11,13 @@ mod auth;
 mod aws;
 mod caller;
 mod error;
+mod forwarded;
 mod hooks;
 mod limits;
 mod listener;
 mod rest;
 mod source;
+mod tls;
 mod webhooks;
 
 use std::sync::Arc;
@@ -40,9 +42,11 @@ use crate::running::RootCredentials;
 
 pub use access::Policies;
 pub use api::paging::PageTokens;
+pub use forwarded::Proxies;
 pub use limits::Gate;
 pub use listener::Connections;
-pub use source::SourceAddress;
+pub use source::{Encrypted, SourceAddress};
+pub use tls::{Tls, TlsFiles};
 
 /// What every request is answered with.
 #[derive(Debug)]

@@ -4,8 +4,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use http::Extensions;
 
-/// The address of whoever sent a request: that of the connection's other end. A request that came over no
-/// socket, as in tests, comes from 127.0.0.1.
+/// The address of whoever sent a request: that of the connection's other end or, where that is a trusted proxy, whom the proxy
+/// names. A request that came over no socket, as in tests, comes from 127.0.0.1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct SourceAddress(pub IpAddr);
 
@@ -28,6 +28,21 @@ impl SourceAddress {
             // A /64 is what one network is given, so whoever has one address of it has them all.
             IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() & !u128::from(u64::MAX))),
         })
+    }
+}
+
+/// Whether a request was encrypted on its way here; `None` where that is not known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Encrypted(pub Option<bool>);
+
+impl Encrypted {
+    /// What the listener noted on a request. Without TLS here, one from this machine may be that of a proxy, and how
+    /// that was spoken to cannot be known.
+    #[must_use]
+    pub fn of(extensions: &Extensions) -> Option<bool> {
+        let is_near = SourceAddress::of(extensions).0.to_canonical().is_loopback();
+        let unnoted = Self(if is_near { None } else { Some(false) });
+        extensions.get().copied().unwrap_or(unnoted).0
     }
 }
 

@@ -15,7 +15,7 @@ use syncline::running::{self, Running, Seams};
 use syncline_seams::{CallError, Clock as _, FaultPlan, Injected, Moment, Outside, SystemClock};
 use syncline_wire::{Protocol, Service};
 use tempfile::TempDir;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 
@@ -24,12 +24,12 @@ use crate::api::client::{Draft, OURS, PROTOCOLS, REGION, from_cbor, to_cbor};
 /// How long anything may take on a machine that is busy with much else.
 const PATIENCE: Duration = Duration::from_secs(120);
 /// A bound that is met on purpose.
-const SOON: Duration = Duration::from_millis(200);
+pub(crate) const SOON: Duration = Duration::from_millis(200);
 /// A bound that is never met.
 const NEVER: Duration = Duration::from_secs(3600);
 
 /// Bounds of time that no test meets by accident.
-fn patient() -> Limits {
+pub(crate) fn patient() -> Limits {
     Limits {
         request_time: NEVER,
         body_time: NEVER,
@@ -76,7 +76,7 @@ impl Server {
 }
 
 /// Bounded, so that a test that goes wrong ends.
-async fn within<T>(work: impl Future<Output = T>) -> T {
+pub(crate) async fn within<T>(work: impl Future<Output = T>) -> T {
     let outside = Outside::default();
     let done = outside.call("tests.peer", PATIENCE, async { Ok::<_, CallError>(work.await) });
     done.await.expect("it ends")
@@ -100,7 +100,7 @@ fn listing() -> Vec<u8> {
 }
 
 /// The request as HTTP/1.1 writes it.
-fn bytes(draft: &Draft) -> Vec<u8> {
+pub(crate) fn bytes(draft: &Draft) -> Vec<u8> {
     let mut text = format!("{} {} HTTP/1.1\r\n", draft.method, draft.path);
     for (name, value) in draft.headers.iter().filter(|(name, _)| name != "content-length") {
         text.push_str(&format!("{name}: {value}\r\n"));
@@ -112,13 +112,13 @@ fn bytes(draft: &Draft) -> Vec<u8> {
 }
 
 #[derive(Debug)]
-struct Answer {
-    head: String,
-    body: Vec<u8>,
+pub(crate) struct Answer {
+    pub(crate) head: String,
+    pub(crate) body: Vec<u8>,
 }
 
 impl Answer {
-    fn status(&self) -> u16 {
+    pub(crate) fn status(&self) -> u16 {
         self.head.split(' ').nth(1).and_then(|status| status.parse().ok()).expect("a status line")
     }
 
@@ -128,7 +128,7 @@ impl Answer {
         line.map(|(_, value)| value.trim())
     }
 
-    fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         String::from_utf8_lossy(&self.body).into_owned()
     }
 
@@ -148,14 +148,14 @@ impl Answer {
 }
 
 /// Sends a request and reads its answer.
-async fn exchange(stream: &mut TcpStream, request: &[u8]) -> Answer {
+pub(crate) async fn exchange(stream: &mut (impl AsyncRead + AsyncWrite + Unpin), request: &[u8]) -> Answer {
     // Whoever is refused may be refused before everything is sent.
     let _ = stream.write_all(request).await;
     answer(stream).await.expect("an answer")
 }
 
 /// Reads an answer; `None` when the connection is closed without one.
-async fn answer(stream: &mut TcpStream) -> Option<Answer> {
+async fn answer(stream: &mut (impl AsyncRead + Unpin)) -> Option<Answer> {
     within(async {
         let mut read = Vec::new();
         let head = loop {
@@ -178,7 +178,7 @@ async fn answer(stream: &mut TcpStream) -> Option<Answer> {
 }
 
 /// Waits until the server closes the connection, unasked.
-async fn is_closed(stream: &mut TcpStream) {
+pub(crate) async fn is_closed(stream: &mut (impl AsyncRead + Unpin)) {
     let mut read = Vec::new();
     let _ = within(stream.read_to_end(&mut read)).await;
     assert!(read.is_empty(), "{}", String::from_utf8_lossy(&read));

@@ -5,6 +5,7 @@ mod bounded;
 mod guarded;
 mod identity;
 mod listings;
+mod proxy;
 mod sdk;
 mod sessions;
 
@@ -27,6 +28,7 @@ use syncline_seams::{Clock, Outside, Secret};
 use self::guarded::{Guard, Guarded};
 use self::identity::Identity;
 pub use self::listings::{Listed, Listings};
+pub use self::proxy::{InvalidProxy, Proxy};
 use self::sessions::{Session, Sessions};
 use crate::classify::{Operation, classify, rejects_credentials};
 use crate::events::Gathering;
@@ -96,11 +98,13 @@ pub struct Settings {
     pub call_timeout: Duration,
     /// The longest that opening a connection may take.
     pub connect_timeout: Duration,
+    /// The HTTP proxy that AWS is called through.
+    pub proxy: Option<Proxy>,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { call_timeout: Duration::from_secs(30), connect_timeout: Duration::from_secs(5) }
+        Self { call_timeout: Duration::from_secs(30), connect_timeout: Duration::from_secs(5), proxy: None }
     }
 }
 
@@ -136,7 +140,7 @@ impl fmt::Debug for CloudFormation {
 impl CloudFormation {
     /// Sets the SDK up. Calls nobody: credentials are looked for with the first call that needs them.
     pub async fn new(source: AwsSource, outside: Outside, clock: Arc<dyn Clock>, settings: Settings) -> Self {
-        let sdk = sdk::load(&source, Arc::clone(&clock), settings.connect_timeout).await;
+        let sdk = sdk::load(&source, Arc::clone(&clock), &settings).await;
         let guard = Guard::new(outside, settings.call_timeout);
         let sts = guard.sts(&sdk);
         let home = sdk.region().cloned();

@@ -18,12 +18,16 @@ use aws_sdk_cloudformation::config::http::HttpResponse;
 use aws_sdk_cloudformation::error::{ProvideErrorMetadata, SdkError};
 use aws_smithy_async::rt::sleep::TokioSleep;
 use aws_smithy_async::time::TimeSource;
+use aws_smithy_http_client::Connector;
 use aws_smithy_http_client::tls::Provider;
 use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
+use aws_smithy_runtime_api::client::http::SharedHttpClient;
+use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use syncline_seams::Clock;
 
-use super::AwsSource;
 use super::bounded::Bounded;
+use super::proxy::Proxy;
+use super::{AwsSource, Settings};
 use crate::classify::Failure;
 
 /// Signs requests by the clock of everything else, so that virtual time holds here too.
@@ -41,14 +45,11 @@ impl TimeSource for SigningTime {
 /// The SDK as Syncline uses it: no retries, because the worker retries, and no timeouts but for connecting,
 /// because [`syncline_seams::Outside`] bounds each call. Reads the environment and profiles if `source` says
 /// so, and calls nobody.
-pub(super) async fn load(source: &AwsSource, clock: Arc<dyn Clock>, connect_timeout: Duration) -> SdkConfig {
-    // This client ignores the proxy variables of the environment unless it is told to read them.
-    let http =
-        aws_smithy_http_client::Builder::new().tls_provider(Provider::Rustls(CryptoMode::Ring)).build_https();
-    let http = Bounded(http);
+pub(super) async fn load(source: &AwsSource, clock: Arc<dyn Clock>, settings: &Settings) -> SdkConfig {
+    let http = Bounded(client(settings.proxy.as_ref()));
     let retries = RetryConfig::disabled();
     let timeouts = TimeoutConfig::builder()
-        .connect_timeout(connect_timeout)
+        .connect_timeout(settings.connect_timeout)
         .disable_read_timeout()
         .disable_operation_timeout()
         .disable_operation_attempt_timeout()
@@ -94,6 +95,19 @@ pub(super) async fn load(source: &AwsSource, clock: Arc<dyn Clock>, connect_time
                 .build()
         }
     }
+}
+
+/// The SDK's HTTP client. It ignores the proxy variables of the environment unless it is told to read them.
+fn client(proxy: Option<&Proxy>) -> SharedHttpClient {
+    let tls = Provider::Rustls(CryptoMode::Ring);
+    let builder = aws_smithy_http_client::Builder::new();
+    let Some(proxy) = proxy.cloned() else { return builder.tls_provider(tls).build_https() };
+    builder.build_with_connector_fn(move |settings, components| {
+        let mut connector = Connector::builder();
+        connector.set_connector_settings(settings.cloned());
+        connector.set_sleep_impl(components.and_then(RuntimeComponents::sleep_impl));
+        connector.tls_provider(tls.clone()).proxy_config(proxy.config()).build()
+    })
 }
 
 /// What a failed SDK call says. `whereabouts` names the other side, for messages about reaching it.

@@ -5,5 +5,6 @@ mod calls;
 mod chain;
 mod failures;
 mod moto;
+mod proxied;
 mod sessions;
 mod stub;

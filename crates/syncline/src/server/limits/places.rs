@@ -60,7 +60,7 @@ impl SourcePlaces {
     /// Takes a place of the source's until it is dropped; `None` if it has none left. Who counts as no source always
     /// gets one.
     pub(in crate::server) fn take(&self, source: SourceAddress) -> Option<SourcePlace> {
-        let Some(source) = source.counted() else { return Some(SourcePlace(None)) };
+        let Some(source) = source.counted() else { return Some(SourcePlace::of_nobody()) };
         let mut all_taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
         let taken = all_taken.entry(source).or_default();
         if *taken >= self.each {
@@ -80,6 +80,13 @@ impl SourcePlaces {
 /// A place of a source's that is taken.
 #[derive(Debug)]
 pub(in crate::server) struct SourcePlace(Option<(IpAddr, TakenBySource)>);
+
+impl SourcePlace {
+    /// That of whoever counts as no source.
+    pub(in crate::server) fn of_nobody() -> Self {
+        Self(None)
+    }
+}
 
 impl Drop for SourcePlace {
     fn drop(&mut self) {

@@ -15,9 +15,9 @@ use syncline_store::{NewWebhookSecret, Owner, webhook_secret_owner};
 use syncline_wire::{ErrorCode, Timestamp};
 use uuid::Uuid;
 
-use super::super::Front;
 use super::super::api::{Call, links};
 use super::super::hooks;
+use super::super::{Encrypted, Front};
 use super::access::exposed;
 use super::{Answer, ApiError, Resource, Route, read, run};
 use crate::credentials;
@@ -101,16 +101,18 @@ pub(super) async fn rotate(
     let route = Route::change("RotateWebhook", json!({ "repositoryLinkId": &id }))
         .on(Resource::Link(id.clone()))
         .recording_body_as("rotation");
-    let asked_at = base_of(request.headers(), request.uri());
+    let is_encrypted = Encrypted::of(request.extensions()).unwrap_or_default();
+    let asked_at = base_of(request.headers(), request.uri(), is_encrypted);
     run(front, request, route, async move |call, body| rotate_webhook(&call, &id, &body, asked_at).await)
         .await
 }
 
 /// Where a request was sent to.
-fn base_of(headers: &HeaderMap, uri: &Uri) -> String {
+fn base_of(headers: &HeaderMap, uri: &Uri, is_encrypted: bool) -> String {
     let host = headers.get(HOST).and_then(|host| host.to_str().ok());
     let host = host.or_else(|| uri.authority().map(http::uri::Authority::as_str));
-    format!("http://{}", host.unwrap_or("localhost"))
+    let scheme = if is_encrypted { "https" } else { "http" };
+    format!("{scheme}://{}", host.unwrap_or("localhost"))
 }
 
 async fn rotate_webhook(call: &Call, id: &str, body: &[u8], asked_at: String) -> Answer<Shown> {

@@ -35,7 +35,7 @@ async fn log(server: &Server, key: Key) -> Vec<ChainedRecord> {
 }
 
 /// The same, as they are in CloudTrail.
-async fn records(server: &Server, key: Key) -> Vec<Value> {
+pub(super) async fn records(server: &Server, key: Key) -> Vec<Value> {
     let read = |record: ChainedRecord| serde_json::from_str(&record.record).expect("JSON");
     log(server, key).await.into_iter().map(read).collect()
 }

@@ -56,7 +56,7 @@ async fn codertocat(server: &Server, provider_type: &str) -> Hook {
     let link = followed(client, provider_type, "hello").await;
     let hook = hook(client, &link, Value::Null).await.0;
     for branch in ["master", "simple-tag", "changes", "refs/heads/master"] {
-        follow(server, &link, branch).await;
+        follow(server, &link, branch, &format!("of-{}", branch.replace('/', "-"))).await;
     }
     hook
 }
@@ -124,7 +124,7 @@ async fn every_example_of_github_s_goes_through_the_receiver() {
 }
 
 /// Every place in a value, as the names and numbers that lead there.
-fn places(value: &Value, at: &str, found: &mut Vec<String>) {
+pub(super) fn places(value: &Value, at: &str, found: &mut Vec<String>) {
     found.push(at.to_owned());
     match value {
         Value::Object(members) => {
@@ -140,6 +140,23 @@ fn places(value: &Value, at: &str, found: &mut Vec<String>) {
         }
         _ => {}
     }
+}
+
+/// The value with null in a place, and without the place.
+pub(super) fn without(value: &Value, place: &str) -> [Value; 2] {
+    let mut nulled = value.clone();
+    *nulled.pointer_mut(place).expect("a place") = Value::Null;
+    let mut taken = value.clone();
+    if let Some((parent, name)) = place.rsplit_once('/') {
+        match taken.pointer_mut(parent) {
+            Some(Value::Object(members)) => {
+                members.remove(&name.replace("~1", "/").replace("~0", "~"));
+            }
+            Some(Value::Array(items)) => drop(items.remove(name.parse().expect("a number"))),
+            _ => {}
+        }
+    }
+    [nulled, taken]
 }
 
 /// What an example says without its proof's being asked for again and again in the receiver.
@@ -174,19 +191,7 @@ fn an_example_without_one_of_its_members_names_no_other_branch() {
         // The members of members are many; what is asked for stands further out.
         found.retain(|place| place.matches('/').count() <= if is_ours { 3 } else { 1 });
         for place in &found {
-            let mut nulled = example.body.clone();
-            *nulled.pointer_mut(place).expect("a place") = Value::Null;
-            let mut taken = example.body.clone();
-            if let Some((parent, name)) = place.rsplit_once('/') {
-                match taken.pointer_mut(parent) {
-                    Some(Value::Object(members)) => {
-                        members.remove(&name.replace("~1", "/").replace("~0", "~"));
-                    }
-                    Some(Value::Array(items)) => drop(items.remove(name.parse().expect("a number"))),
-                    _ => {}
-                }
-            }
-            for body in [nulled, taken] {
+            for body in without(&example.body, place) {
                 shaken += 1;
                 let told = format!("{} without {place}", example.event);
                 match read(&example, &body, &secret) {

@@ -599,10 +599,10 @@ async fn a_link_s_webhook_and_deliveries_go_with_it() {
 }
 
 /// A configuration of a branch, made without a request.
-pub(super) async fn follow(server: &Server, link: &str, branch: &str) {
+pub(super) async fn follow(server: &Server, link: &str, branch: &str, name: &str) {
     let new = NewConfiguration {
         sync_type: super::scene::CFN.to_owned(),
-        resource_name: format!("of-{}", branch.replace('/', "-")),
+        resource_name: name.to_owned(),
         link_id: link.to_owned(),
         branch: branch.to_owned(),
         config_file: "deploy.yaml".to_owned(),

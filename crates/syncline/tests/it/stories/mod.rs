@@ -3,6 +3,7 @@
 mod branches;
 mod changes;
 mod detection;
+mod downtime;
 mod endings;
 mod fairness;
 mod files;
@@ -11,6 +12,7 @@ mod moves;
 mod notifications;
 mod outages;
 mod previews;
+mod proxied;
 mod publishing;
 mod pull_requests;
 mod registering;
