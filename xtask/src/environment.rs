@@ -12,6 +12,7 @@ use anyhow::{Context, bail};
 
 use crate::command::{self, cargo};
 use crate::node::{self, Node};
+use crate::openssh;
 use crate::python::{self, Python};
 use crate::version::Version;
 
@@ -177,6 +178,10 @@ fn parts(root: &Path, extended: bool) -> anyhow::Result<Vec<Part>> {
     let js = npm(root, JS, &node, JS_PACKAGE, JS_LOCK);
     let webhooks = npm(root, WEBHOOKS, &node, WEBHOOKS_PACKAGE, WEBHOOKS_LOCK);
     let mut parts = vec![clients, vectors, boto3_1_36, boto3_1_43, rust_json, js, webhooks];
+    if !openssh::is_installed() {
+        let recipe = openssh::PACKAGES.join(" ");
+        parts.push(Part { folder: root.join("openssh"), recipe, how: How::OpenSsh });
+    }
     if extended {
         let Some(python) = python::find(PYTHON_FOR_LOCALSTACK) else {
             bail!("--extended needs Python {PYTHON_FOR_LOCALSTACK} or newer for LocalStack, {NOT_FOUND}");
@@ -228,6 +233,7 @@ enum How {
     Vectors { python: PathBuf, botocore: String },
     RustJson,
     Npm { node: Node, package: &'static str, lock: &'static str },
+    OpenSsh,
     Fakecloud,
 }
 
@@ -252,6 +258,7 @@ impl Part {
             How::Vectors { python, botocore } => self.unpack_vectors(lock, python, botocore)?,
             How::RustJson => self.build_rust_json(lock)?,
             How::Npm { node, package, lock: pins } => self.install_npm(lock, node, package, pins)?,
+            How::OpenSsh => openssh::unpack(&self.folder, |command| run(lock, command))?,
             How::Fakecloud => self.install_fakecloud(lock)?,
         }
         let unfinished = self.folder.join(".recipe.unfinished");

@@ -270,7 +270,12 @@ impl Bench {
     }
 
     fn remote(&self) -> Remote {
-        Remote { url: self.host.url.parse().expect("a url"), credential: None, extra_root_pem: None }
+        Remote {
+            url: self.host.url.parse().expect("a url"),
+            credential: None,
+            ssh: None,
+            extra_root_pem: None,
+        }
     }
 
     /// What one of `times` in a row costs: the median time, and the mean of the rest.

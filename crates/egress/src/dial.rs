@@ -271,17 +271,35 @@ impl Answer {
     }
 }
 
-/// Dials the first addresses at the same time and takes who answers first, so that one that is unreachable costs
-/// nothing.
-async fn connect(peer: Peer, addresses: &[SocketAddr]) -> Result<Connection, NoAnswer> {
+/// Dials the first addresses of a route at the same time and takes who answers first, so that one that is unreachable
+/// costs nothing; for who speaks another protocol than HTTP there.
+///
+/// # Errors
+/// [`NoAnswer::Broken`], also where the route has no address.
+pub async fn dial(route: &Route) -> Result<(TcpStream, SocketAddr), NoAnswer> {
+    dial_any(&route.host, route.port, &route.addresses).await
+}
+
+async fn dial_any(
+    host: &str,
+    port: u16,
+    addresses: &[SocketAddr],
+) -> Result<(TcpStream, SocketAddr), NoAnswer> {
+    let unreachable =
+        |error: &io::Error| NoAnswer::Broken(format!("{host}:{port} cannot be reached: {error}"));
+    if addresses.is_empty() {
+        return Err(unreachable(&io::ErrorKind::AddrNotAvailable.into()));
+    }
     let dials = addresses.iter().take(MAX_DIALS).map(|&address| Box::pin(TcpStream::connect(address)));
-    let unreachable = |error: &io::Error| {
-        NoAnswer::Broken(format!("{}:{} cannot be reached: {error}", peer.host, peer.port))
-    };
     let (stream, _) = select_ok(dials).await.map_err(|error| unreachable(&error))?;
     let address = stream.peer_addr().map_err(|error| unreachable(&error))?;
     // It only saves time.
     let _ = stream.set_nodelay(true);
+    Ok((stream, address))
+}
+
+async fn connect(peer: Peer, addresses: &[SocketAddr]) -> Result<Connection, NoAnswer> {
+    let (stream, address) = dial_any(&peer.host, peer.port, addresses).await?;
     let sender = match &peer.tls {
         None => talk(stream).await?,
         Some(config) => {

@@ -114,7 +114,7 @@ async fn parts_with(
     ));
     let notifier = Arc::new(Notifier::new(egress.clone(), seams.outside.clone(), Arc::clone(&seams.clock)));
     let peers = Peers {
-        git,
+        git: Arc::<Git>::clone(&git),
         forges: Arc::clone(&forges),
         notifier: Arc::clone(&notifier),
         target: Arc::clone(&target),
@@ -142,6 +142,7 @@ async fn parts_with(
         quotas: config.quotas,
         role_accounts: config.role_accounts.clone(),
         egress,
+        git,
         forges,
         notifier,
         public_url: config.public_url.clone(),

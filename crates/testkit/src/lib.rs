@@ -7,6 +7,7 @@ pub mod plans;
 pub mod receiver;
 pub mod repository;
 mod rest;
+pub mod ssh_host;
 pub mod world;
 
 pub use syncline_peers as peers;
