@@ -18,6 +18,7 @@ use syncline_peers::openssh::{OpenSsh, openssh};
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::process::Command;
+use tokio::sync::Notify;
 use tokio::task::{JoinHandle, JoinSet};
 
 use crate::git_host::GitHost;
@@ -40,6 +41,7 @@ struct Shared {
     folder: tempfile::TempDir,
     fault: Mutex<Option<SshFault>>,
     accepted: AtomicUsize,
+    closing: Notify,
 }
 
 /// An SSH server on a random port of 127.0.0.1; it ends when dropped.
@@ -81,8 +83,8 @@ impl SshHost {
         }
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a free port");
         let address = listener.local_addr().expect("the bound address");
-        let (fault, accepted) = (Mutex::default(), AtomicUsize::new(0));
-        let shared = Arc::new(Shared { program, folder, fault, accepted });
+        let (fault, accepted, closing) = (Mutex::default(), AtomicUsize::new(0), Notify::new());
+        let shared = Arc::new(Shared { program, folder, fault, accepted, closing });
         let accepting = tokio::spawn(accept(listener, Arc::clone(&shared)));
         let host = Self { shared, address, served: git.directory(), user, accepting };
         std::fs::write(host.path("authorized_keys"), "").expect("written");
@@ -188,6 +190,11 @@ impl SshHost {
         *self.shared.fault.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
+    /// Closes every connection that is open now.
+    pub fn close_connections(&self) {
+        self.shared.closing.notify_waiters();
+    }
+
     /// How many connections were made since the start.
     #[must_use]
     pub fn connections(&self) -> usize {
@@ -238,7 +245,12 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>) {
         shared.accepted.fetch_add(1, Ordering::Relaxed);
         let fault = *shared.fault.lock().unwrap_or_else(PoisonError::into_inner);
         let shared = Arc::clone(&shared);
-        connections.spawn(async move { serve(stream, fault, &shared).await });
+        connections.spawn(async move {
+            tokio::select! {
+                () = serve(stream, fault, &shared) => {}
+                () = shared.closing.notified() => {}
+            }
+        });
         while connections.try_join_next().is_some() {}
     }
 }

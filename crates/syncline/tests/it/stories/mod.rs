@@ -13,6 +13,7 @@ mod outages;
 mod previews;
 mod publishing;
 mod registering;
+mod ssh;
 mod stacks;
 mod suspending;
 mod sweep;
