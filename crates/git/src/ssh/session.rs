@@ -24,6 +24,9 @@ const MAX_IDLE: usize = 64;
 /// How long a connection is kept unused; what lies between usually forgets it after more.
 const LONGEST_IDLE: Duration = Duration::from_secs(90);
 
+/// How long a connection is used at all: a host asks for the key only at its beginning, and may no longer let it in.
+const LONGEST_USE: Duration = Duration::from_secs(10 * 60);
+
 /// A host that is silent this long is asked whether it is there, and given up when it does not say so twice.
 const SILENCE: Duration = Duration::from_secs(20);
 
@@ -51,6 +54,7 @@ struct Peer {
 pub(crate) struct Session {
     peer: Peer,
     address: SocketAddr,
+    made: Instant,
     since: Instant,
     pub(super) handle: Handle<Judge>,
     /// The key that the host showed.
@@ -122,13 +126,16 @@ impl Sessions {
     /// A kept connection with the peer, at one of the addresses that are admitted for this call.
     fn take(&self, peer: &Peer, addresses: &[SocketAddr]) -> Option<Session> {
         let mut idle = self.idle();
-        idle.retain(|kept| !kept.handle.is_closed() && kept.since.elapsed() < LONGEST_IDLE);
+        idle.retain(|kept| {
+            let is_fresh = kept.since.elapsed() < LONGEST_IDLE && kept.made.elapsed() < LONGEST_USE;
+            is_fresh && !kept.handle.is_closed()
+        });
         let found = idle.iter().rposition(|kept| kept.peer == *peer && addresses.contains(&kept.address))?;
         Some(idle.remove(found))
     }
 
     pub(super) fn keep(&self, mut session: Session) {
-        if session.handle.is_closed() {
+        if session.handle.is_closed() || session.made.elapsed() >= LONGEST_USE {
             return;
         }
         session.since = Instant::now();
@@ -206,7 +213,9 @@ async fn connect(peer: Peer, route: &Route, access: &SshAccess) -> Result<Sessio
     };
     let with = PrivateKeyWithHashAlg::new(Arc::clone(&key), hash);
     match handle.authenticate_publickey(peer.user.clone(), with).await {
-        Ok(AuthResult::Success) => Ok(Session { peer, address, since: Instant::now(), handle, host_key }),
+        Ok(AuthResult::Success) => {
+            Ok(Session { peer, address, made: Instant::now(), since: Instant::now(), handle, host_key })
+        }
         Ok(AuthResult::Failure { partial_success, .. }) => {
             let more = if partial_success { ", or wants more than a key" } else { "" };
             let message = format!(
