@@ -43,6 +43,8 @@ impl Git {
         if is_filtered && self.download_directly(at, Wanted::Commit, max_bytes).await? {
             return Ok(());
         }
+        // A server that gives out files only with their commit would be asked twice.
+        let is_filtered = is_filtered && !self.asking.keeps_files(at.remote.url.as_str());
         let filter = if is_filtered { "--filter=blob:none" } else { "--no-filter" };
         let wanted = format!("{}:{}\n", at.commit, Cache::mark(at.commit));
         self.download(at, &["fetch", "--depth=1", filter], wanted, max_bytes).await

@@ -135,6 +135,22 @@ pub(crate) fn capabilities(answer: &[u8]) -> Result<Option<Capabilities>, Malfor
     }
 }
 
+/// Whether the answer to `info/refs` of a server of an older protocol says that it gives out any object by its id
+/// (gitprotocol-capabilities(5)); it has both words, or gives out commits alone.
+pub(crate) fn older_gives_objects(answer: &[u8]) -> bool {
+    let mut rest = answer;
+    while let Ok(Some((packet, after))) = packet(rest) {
+        rest = after;
+        let Packet::Data(line) = packet.line() else { continue };
+        // The first ref has what the server can do behind it.
+        let Some(at) = line.iter().position(|byte| *byte == 0) else { continue };
+        let can: Vec<_> = line[at + 1..].split(|byte| *byte == b' ').collect();
+        let both = [&b"allow-tip-sha1-in-want"[..], b"allow-reachable-sha1-in-want"];
+        return both.iter().all(|one| can.contains(one));
+    }
+    false
+}
+
 /// What the answer to [`ls_refs`] says: lines `<id> <ref>`, or why the server refuses.
 pub(crate) fn listed(answer: &[u8]) -> Result<Result<Vec<String>, String>, Malformed> {
     let mut refs = Vec::new();
@@ -213,6 +229,19 @@ mod tests {
         let v0 = line(&format!("{} refs/heads/main", "a".repeat(40)));
         check(&format!("{service}{v0}0000"), Ok(None));
         check(v0.split_at(20).0, Err(Malformed));
+    }
+
+    #[test]
+    fn an_older_server_says_whether_it_gives_out_objects() {
+        let answer = |can: &str| {
+            let first = line(&format!("{} refs/heads/main\0{can}", "a".repeat(40)));
+            line("# service=git-upload-pack") + "0000" + &first + "0000"
+        };
+        let both = "multi_ack allow-tip-sha1-in-want allow-reachable-sha1-in-want filter";
+        for (can, expect) in [(both, true), ("allow-tip-sha1-in-want filter", false), ("", false)] {
+            assert_eq!(older_gives_objects(answer(can).as_bytes()), expect, "{can}");
+        }
+        assert!(!older_gives_objects(b"0000") && !older_gives_objects(b"<html>"));
     }
 
     #[test]
