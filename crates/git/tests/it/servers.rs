@@ -49,8 +49,16 @@ async fn an_old_server_that_gives_out_no_single_file_is_asked_for_all_of_a_commi
     let world = World::start_by(Way::Direct).await;
     let repo = world.host.repository("acme/infra").await;
     repo.speak_only_v0();
-    let noise: Vec<u8> =
-        (0..200_000_u64).map(|n| (n.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 56) as u8).collect();
+    let mut state = 1_u32;
+    let noise: Vec<u8> = std::iter::repeat_with(|| {
+        // Xorshift: does not compress.
+        state ^= state << 13;
+        state ^= state >> 17;
+        state ^= state << 5;
+        state as u8
+    })
+    .take(200_000)
+    .collect();
     repo.change(&[Change::File("noise", &noise), Change::File("prod.yaml", b"v0")]).await;
     let mut answered = Vec::new();
     for version in ["v1", "v2"] {
