@@ -82,8 +82,8 @@ pub enum InvalidHostKeys {
 /// The most keys that a host is known by.
 const MAX_HOST_KEYS: usize = 16;
 
-/// The length of `SHA256:` and 43 digits of base64.
-const FINGERPRINT_BYTES: usize = 50;
+/// The length of a SHA-256 in base64 without padding.
+const DIGEST_CHARS: usize = 43;
 
 /// Reads a private key.
 pub(crate) fn private_key(text: &Secret) -> Result<Arc<PrivateKey>, InvalidKey> {
@@ -153,9 +153,9 @@ impl HostKeys {
             if line.starts_with('@') {
                 return Err(InvalidHostKeys::Marked(number));
             }
-            if line.starts_with("SHA256:") {
-                let is_whole = line.len() == FINGERPRINT_BYTES
-                    && line[7..].bytes().all(|b| b.is_ascii_alphanumeric() || b == b'+' || b == b'/');
+            if let Some(digest) = line.strip_prefix("SHA256:") {
+                let is_whole = digest.len() == DIGEST_CHARS
+                    && digest.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'+' || b == b'/');
                 if !is_whole {
                     return Err(InvalidHostKeys::Line(number));
                 }
@@ -305,7 +305,7 @@ mod tests {
     fn a_host_is_known_by_the_lines_about_it() {
         let one = Ok(format!("{ONE}\n"));
         for lines in [
-            format!("{ONE}"),
+            ONE.to_owned(),
             format!("{ONE} a comment"),
             format!("# a comment\n\n host.example {ONE}\n other.example {OTHER}\n"),
             format!("Host.Example,192.0.2.1 {ONE} me@here"),
