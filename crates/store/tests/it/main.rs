@@ -11,6 +11,7 @@ mod faults;
 mod keyring;
 mod lanes;
 mod leases;
+mod lookups;
 mod migrations;
 mod opening;
 mod outbox;
