@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::{test_env, told};
+use crate::{folder_of, test_env, told};
 
 /// Where systems have it.
 const INSTALLED: &[&str] =
@@ -22,7 +22,8 @@ pub struct OpenSsh {
 /// The server; `None` when there is none.
 #[must_use]
 pub fn openssh() -> Option<OpenSsh> {
-    let unpacked = test_env().map(|root| root.join("openssh").join("root")).and_then(|root| unpacked(&root));
+    let unpacked =
+        folder_of(test_env().as_deref(), "openssh").ok().and_then(|folder| unpacked(&folder.join("root")));
     let installed = || INSTALLED.iter().map(PathBuf::from).find(|path| path.is_file());
     let found =
         unpacked.or_else(|| installed().map(|sshd| OpenSsh { sshd, libraries: Vec::new(), users: None }));
