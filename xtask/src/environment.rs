@@ -12,6 +12,7 @@ use anyhow::{Context, bail};
 
 use crate::command::{self, cargo};
 use crate::node::{self, Node};
+use crate::openssh;
 use crate::python::{self, Python};
 use crate::version::Version;
 
@@ -191,6 +192,10 @@ fn parts(root: &Path, extended: bool) -> anyhow::Result<Vec<Part>> {
         how: How::WebhookSamples { python: clients.python() },
     };
     let mut parts = vec![clients, vectors, boto3_1_36, boto3_1_43, rust_json, js, webhooks, webhook_samples];
+    if !openssh::is_installed() {
+        let recipe = openssh::PACKAGES.join(" ");
+        parts.push(Part { folder: root.join("openssh"), recipe, how: How::OpenSsh });
+    }
     if extended {
         let Some(python) = python::find(PYTHON_FOR_LOCALSTACK) else {
             bail!("--extended needs Python {PYTHON_FOR_LOCALSTACK} or newer for LocalStack, {NOT_FOUND}");
@@ -243,6 +248,7 @@ enum How {
     RustJson,
     WebhookSamples { python: PathBuf },
     Npm { node: Node, package: &'static str, lock: &'static str },
+    OpenSsh,
     Fakecloud,
 }
 
@@ -268,6 +274,7 @@ impl Part {
             How::WebhookSamples { python } => self.unpack_webhook_samples(lock, python)?,
             How::RustJson => self.build_rust_json(lock)?,
             How::Npm { node, package, lock: pins } => self.install_npm(lock, node, package, pins)?,
+            How::OpenSsh => openssh::unpack(&self.folder, |command| run(lock, command))?,
             How::Fakecloud => self.install_fakecloud(lock)?,
         }
         let unfinished = self.folder.join(".recipe.unfinished");

@@ -9,6 +9,7 @@ mod environment;
 mod kill;
 mod licences;
 mod node;
+mod openssh;
 mod postgres;
 mod python;
 mod simulate;

@@ -1,7 +1,10 @@
-//! `bench git`: reading repositories over smart HTTP, beside what the git command line needs for the same.
+//! `bench git`: reading repositories over smart HTTP, beside what the git command line needs for the same; and then from
+//! servers of other kinds ([`servers`]).
 //!
 //! The server is `git http-backend` in a process of its own ([`crate::git_host`]) and the same for everybody; they take
 //! turns in each round, so that only the ratios of a round are compared. Time is that of whoever waits for the answer.
+
+mod servers;
 
 use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
@@ -115,13 +118,13 @@ struct Cost {
 /// Something that is measured, in every round.
 #[derive(Debug, Serialize)]
 struct Measured {
-    name: &'static str,
+    name: String,
     rounds: Vec<Cost>,
 }
 
 impl Measured {
-    fn new(name: &'static str) -> Self {
-        Self { name, rounds: Vec::new() }
+    fn new(name: impl Into<String>) -> Self {
+        Self { name: name.into(), rounds: Vec::new() }
     }
 
     fn median(&self, what: impl Fn(&Cost) -> f64) -> f64 {
@@ -140,7 +143,7 @@ struct Report<'a> {
     git: String,
     files: u32,
     commits: u32,
-    measured: [&'a Measured; 8],
+    measured: Vec<&'a Measured>,
     ratios: Vec<Ratio>,
 }
 
@@ -199,7 +202,7 @@ pub(crate) fn run(args: &GitArgs) -> anyhow::Result<ExitCode> {
     }
     let (ms, bytes, disk) = (|cost: &Cost| cost.ms, |cost: &Cost| cost.bytes, |cost: &Cost| cost.disk);
     let polls = |what: fn(&Cost) -> f64| poll.rounds.iter().map(what).collect::<Vec<_>>();
-    let ratios = vec![
+    let mut ratios = vec![
         Ratio::new("poll, requests", polls(|cost| cost.requests), Bound::AtMost, 1.0),
         Ratio::new("poll, time / no-op fetch", poll.to(&no_op, ms), Bound::AtMost, 1.0),
         Ratio::new("poll, bytes / no-op fetch", poll.to(&no_op, bytes), Bound::AtMost, 1.1),
@@ -217,7 +220,13 @@ pub(crate) fn run(args: &GitArgs) -> anyhow::Result<ExitCode> {
         Ratio::new("one commit more, bytes / git", update.to(&update_cli, bytes), Bound::AtMost, 1.1),
         Ratio::new("one commit more, disk / git", update.to(&update_cli, disk), Bound::AtMost, 1.1),
     ];
-    let measured = [&poll, &poll_by_command, &no_op, &first, &first_cli, &cloned, &update, &update_cli];
+    let others = servers::measure(&mut bench, args)?;
+    let mut measured =
+        vec![&poll, &poll_by_command, &no_op, &first, &first_cli, &cloned, &update, &update_cli];
+    for other in &others {
+        measured.extend(other.measured());
+        ratios.extend(other.ratios());
+    }
     let git = git_version()?;
     let report = Report { git, files: args.files, commits: args.commits, measured, ratios };
     report::tell(&report, &report.table(), &report.ratios, &args.folder.join("git.json"), args.check)
@@ -238,7 +247,7 @@ impl Report<'_> {
             "disk",
             "cpu ms"
         );
-        for measured in self.measured {
+        for measured in &self.measured {
             text.push_str(&format!(
                 "{:58} {:>8.2} {:>9.1} {:>11.0} {:>11.0} {:>8.2}\n",
                 measured.name,
@@ -270,7 +279,12 @@ impl Bench {
     }
 
     fn remote(&self) -> Remote {
-        Remote { url: self.host.url.parse().expect("a url"), credential: None, extra_root_pem: None }
+        Remote {
+            url: self.host.url.parse().expect("a url"),
+            credential: None,
+            ssh: None,
+            extra_root_pem: None,
+        }
     }
 
     /// What one of `times` in a row costs: the median time, and the mean of the rest.
@@ -301,21 +315,35 @@ impl Bench {
     }
 
     fn poll(&self, git: &Git, expect: &ObjectId) -> anyhow::Result<()> {
+        self.poll_at(&self.remote(), git, expect)
+    }
+
+    fn poll_at(&self, remote: &Remote, git: &Git, expect: &ObjectId) -> anyhow::Result<()> {
         let main: BranchName = "main".parse()?;
-        let heads = self.runtime.block_on(git.heads(&self.remote(), std::slice::from_ref(&main)))?;
+        let heads = self.runtime.block_on(git.heads(remote, std::slice::from_ref(&main)))?;
         ensure!(heads.get(&main) == Some(expect), "{heads:?} instead of {expect}");
         Ok(())
     }
 
     /// Looks for the head, fetches it and reads files.
     fn look(&self, git: &Git, key: &str, expect: &ObjectId, paths: &[&str]) -> anyhow::Result<()> {
-        self.poll(git, expect)?;
-        let remote = self.remote();
+        self.look_at(&self.remote(), git, key, expect, paths)
+    }
+
+    fn look_at(
+        &self,
+        remote: &Remote,
+        git: &Git,
+        key: &str,
+        expect: &ObjectId,
+        paths: &[&str],
+    ) -> anyhow::Result<()> {
+        self.poll_at(remote, git, expect)?;
         self.runtime.block_on(async {
-            git.fetch(&remote, key, expect).await?;
+            git.fetch(remote, key, expect).await?;
             for path in paths {
                 let path: RepoPath = path.parse()?;
-                let content = git.read(&remote, key, expect, &path, 1 << 20).await?;
+                let content = git.read(remote, key, expect, &path, 1 << 20).await?;
                 ensure!(content.len() > 100, "{path} is short");
             }
             Ok(())
@@ -352,19 +380,31 @@ impl Bench {
 
     /// A bare repository that may fetch from the host.
     fn init(&self, directory: &Path) -> anyhow::Result<()> {
+        self.init_for(directory, &self.host.url)
+    }
+
+    fn init_for(&self, directory: &Path, url: &str) -> anyhow::Result<()> {
         fs::create_dir_all(directory)?;
         // As a clone has it; what a template brings along is not the download's.
         git(directory, &["init", "--quiet", "--bare", "--template=", "--initial-branch=main"])?;
-        git(directory, &["remote", "add", "origin", &self.host.url]).map(drop)
+        git(directory, &["remote", "add", "origin", url]).map(drop)
     }
 
     fn fetch(&self, directory: &Path) -> anyhow::Result<()> {
-        let arguments = ["fetch", "--quiet", "--depth=1", "--filter=blob:none", "--no-tags", "origin"];
+        self.fetch_with(directory, "--filter=blob:none")
+    }
+
+    fn fetch_with(&self, directory: &Path, filter: &str) -> anyhow::Result<()> {
+        let arguments = ["fetch", "--quiet", "--depth=1", filter, "--no-tags", "origin"];
         git(directory, &[&arguments[..], &["+main:main"]].concat()).map(drop)
     }
 
     fn fetch_and_read(&self, directory: &Path, paths: &[&str]) -> anyhow::Result<()> {
         self.fetch(directory)?;
+        self.read(directory, paths)
+    }
+
+    fn read(&self, directory: &Path, paths: &[&str]) -> anyhow::Result<()> {
         for path in paths {
             let content = git(directory, &["cat-file", "blob", &format!("main:{path}")])?;
             ensure!(content.len() > 100, "{path} is short");

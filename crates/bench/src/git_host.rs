@@ -3,10 +3,12 @@
 use std::fmt::Write as _;
 use std::io::BufRead as _;
 
-use anyhow::bail;
+use anyhow::{Context as _, bail};
 use clap::Args;
+use serde_json::{Value, json};
 use syncline_testkit::git_host::GitHost;
 use syncline_testkit::repository::Repository;
+use syncline_testkit::ssh_host::SshHost;
 
 /// The file that every new commit changes.
 pub(crate) const CHANGED: &str = "teams/007/service-007/template.yaml";
@@ -41,11 +43,21 @@ pub(crate) fn run(args: &GitHostArgs) -> anyhow::Result<()> {
         repository.served_git(&["repack", "-a", "-d", "-q", "--write-bitmap-index"], b"").await;
         println!("{}", repository.url());
         let mut number = args.commits;
+        let mut others = None;
         for line in std::io::stdin().lock().lines() {
             match line?.as_str() {
                 "commit" => {
                     number += 1;
                     println!("{}", commit(&repository, number).await);
+                }
+                "others" => {
+                    let made = Others::of(&host, &repository).await;
+                    println!("{}", made.told());
+                    others = Some(made);
+                }
+                other if let (Some(at), Some(others)) = (other.strip_prefix("commit "), &others) => {
+                    number += 1;
+                    println!("{}", commit(others.at(at)?, number).await);
                 }
                 "spent" => {
                     let requests = host.requests();
@@ -58,6 +70,44 @@ pub(crate) fn run(args: &GitHostArgs) -> anyhow::Result<()> {
         }
         Ok(())
     })
+}
+
+/// The same repository on servers of other kinds, in the order of their numbers.
+struct Others {
+    repositories: Vec<Repository>,
+    ssh: Option<(SshHost, String)>,
+}
+
+impl Others {
+    async fn of(host: &GitHost, repository: &Repository) -> Self {
+        let older = repository.copy("bench/older").await;
+        older.speak_only_v0();
+        let plain = repository.copy("bench/plain").await;
+        plain.configure("uploadpack.allowFilter", "false").await;
+        let mut repositories = vec![older, plain];
+        let ssh = match SshHost::start(host).await {
+            Some(ssh) => {
+                repositories.push(repository.copy("bench/ssh").await);
+                let key = ssh.key("ed25519").await;
+                Some((ssh, key))
+            }
+            None => None,
+        };
+        Self { repositories, ssh }
+    }
+
+    fn at(&self, number: &str) -> anyhow::Result<&Repository> {
+        self.repositories.get(number.parse::<usize>()?).context("no such server")
+    }
+
+    /// Everything about them in one line of JSON.
+    fn told(&self) -> Value {
+        let urls: Vec<String> = self.repositories.iter().take(2).map(Repository::url).collect();
+        let ssh = self.ssh.as_ref().map(|(ssh, key)| {
+            json!({"url": ssh.url(&self.repositories[2]), "key": key, "knownHosts": ssh.known_hosts()})
+        });
+        json!({"urls": urls, "ssh": ssh})
+    }
 }
 
 async fn commit(repository: &Repository, number: u32) -> String {

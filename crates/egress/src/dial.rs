@@ -276,19 +276,39 @@ impl Answer {
     }
 }
 
-/// Dials the first addresses, its own or the proxy's, at the same time and takes who answers first, so that one that is
-/// unreachable costs nothing.
-async fn connect(peer: Peer, route: &Route) -> Result<Connection, NoAnswer> {
-    let via = route.via.as_ref().map(|via| &*via.proxy);
-    let dials = route.dialled().iter().take(MAX_DIALS).map(|&address| Box::pin(TcpStream::connect(address)));
-    let unreachable = |error: &io::Error| match via {
-        None => NoAnswer::Broken(format!("{}:{} cannot be reached: {error}", peer.host, peer.port)),
-        Some(proxy) => no_way(proxy, format_args!("cannot be reached: {error}")),
-    };
-    let (mut stream, _) = select_ok(dials).await.map_err(|error| unreachable(&error))?;
-    let address = stream.peer_addr().map_err(|error| unreachable(&error))?;
+/// Dials the first addresses of a route at the same time and takes who answers first, so that one that is unreachable
+/// costs nothing; for who speaks another protocol than HTTP there.
+///
+/// # Errors
+/// [`NoAnswer::Broken`], also where the route has no address.
+pub async fn dial(route: &Route) -> Result<(TcpStream, SocketAddr), NoAnswer> {
+    let unreachable = |error| unreachable(&route.host, route.port, &error);
+    dial_any(&route.addresses).await.map_err(unreachable)
+}
+
+fn unreachable(host: &str, port: u16, error: &io::Error) -> NoAnswer {
+    NoAnswer::Broken(format!("{host}:{port} cannot be reached: {error}"))
+}
+
+async fn dial_any(addresses: &[SocketAddr]) -> io::Result<(TcpStream, SocketAddr)> {
+    if addresses.is_empty() {
+        return Err(io::ErrorKind::AddrNotAvailable.into());
+    }
+    let dials = addresses.iter().take(MAX_DIALS).map(|&address| Box::pin(TcpStream::connect(address)));
+    let (stream, _) = select_ok(dials).await?;
+    let address = stream.peer_addr()?;
     // It only saves time.
     let _ = stream.set_nodelay(true);
+    Ok((stream, address))
+}
+
+/// A connection with the peer, at its own addresses or through the proxy.
+async fn connect(peer: Peer, route: &Route) -> Result<Connection, NoAnswer> {
+    let via = route.via.as_ref().map(|via| &*via.proxy);
+    let (mut stream, address) = dial_any(route.dialled()).await.map_err(|error| match via {
+        None => unreachable(&peer.host, peer.port, &error),
+        Some(proxy) => no_way(proxy, format_args!("cannot be reached: {error}")),
+    })?;
     if let Some(proxy) = via {
         tunnel(&mut stream, proxy, &peer).await?;
     }

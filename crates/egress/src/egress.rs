@@ -141,7 +141,7 @@ pub struct Route {
     pub url: String,
     /// The host, or a word for this machine's files.
     pub host: String,
-    /// The one protocol that may be spoken: `https`, `http` or `file`.
+    /// The one protocol that may be spoken: `https`, `http`, `ssh` or `file`.
     pub protocol: &'static str,
     /// `host:port:addresses`, as curl's `--resolve` takes it; `None` when the URL holds the address itself.
     pub pin: Option<String>,
@@ -232,8 +232,9 @@ impl Egress {
     /// [`NotAdmitted::Policy`].
     pub fn check_literal(&self, url: &RemoteUrl) -> Result<(), NotAdmitted> {
         match url.place() {
-            Place::Http { host: Host::Address(address), .. } => self.check_address(*address),
-            Place::Http { host: Host::Name(_), .. } => Ok(()),
+            Place::Http { host: Host::Address(address), .. }
+            | Place::Ssh { host: Host::Address(address), .. } => self.check_address(*address),
+            Place::Http { host: Host::Name(_), .. } | Place::Ssh { host: Host::Name(_), .. } => Ok(()),
             Place::File(path)
                 if self.file_directories.iter().any(|directory| path.starts_with(directory)) =>
             {
@@ -265,6 +266,27 @@ impl Egress {
                     addresses: Vec::new(),
                     via: None,
                 })
+            }
+            Place::Ssh { host, port, .. } => {
+                let shown = match host {
+                    Host::Address(address) => address.to_string(),
+                    Host::Name(name) => name.clone(),
+                };
+                if self.proxy.is_some() {
+                    let message = format!("ssh to {shown}: it cannot go through the HTTP proxy");
+                    return Err(NotAdmitted::Policy { message });
+                }
+                let addresses = match host {
+                    Host::Address(address) => vec![*address],
+                    Host::Name(name) => self.resolved(name).await?,
+                };
+                for address in &addresses {
+                    self.check_address(*address)?;
+                }
+                let addresses =
+                    addresses.into_iter().map(|address| SocketAddr::new(address, *port)).collect();
+                let url = url.as_str().to_owned();
+                Ok(Route { url, host: shown, protocol: "ssh", pin: None, port: *port, addresses, via: None })
             }
             Place::Http { is_tls, host, port } => {
                 let (shown, addresses, is_pinned) = match host {

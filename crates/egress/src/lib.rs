@@ -1,4 +1,4 @@
-//! The only way out to strangers: which addresses may be talked to, and HTTP with them.
+//! The only way out to strangers: which addresses may be talked to, and HTTP with them (or a bare connection).
 //!
 //! Git servers, forges' APIs and whoever is to be notified are all named by users. What is called here is what the
 //! operator's rules ([`Egress`]) admit, however a name or an answer tries to lead elsewhere.
@@ -15,7 +15,7 @@ mod http;
 mod proxy;
 mod url;
 
-pub use dial::{Answer, Connections, NoAnswer, Reading};
+pub use dial::{Answer, Connections, NoAnswer, Reading, dial};
 pub use egress::{Egress, InvalidNetwork, Network, NotAdmitted, Resolve, Route, SystemResolver, Via};
 pub use http::Http;
 pub use proxy::{InvalidProxy, Login, Proxy};

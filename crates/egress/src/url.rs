@@ -35,10 +35,12 @@ impl fmt::Display for Host {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) enum Place {
     Http { is_tls: bool, host: Host, port: u16 },
+    Ssh { user: Option<String>, host: Host, port: u16, path: String },
     File(PathBuf),
 }
 
-/// The URL of a repository: `https`, `http` or `file`, without a user, query or fragment.
+/// The URL of a repository: `https`, `http` or `file`, without a user, query or fragment; or `ssh://[user@]host/path`,
+/// also as `user@host:path`, whose path is below the user's home.
 ///
 /// Host names are lower-case; a host that some resolver could take for a number (`2130706433`, `0x7f.1`,
 /// `127.1`) is refused unless it is an address in full.
@@ -86,6 +88,15 @@ impl RemoteUrl {
         &self.text
     }
 
+    /// The user and the path that are named to an SSH server; `None` for a URL of another kind.
+    #[must_use]
+    pub fn ssh(&self) -> Option<(Option<&str>, &str)> {
+        match &self.place {
+            Place::Ssh { user, path, .. } => Some((user.as_deref(), path)),
+            Place::Http { .. } | Place::File(_) => None,
+        }
+    }
+
     /// Whether it is a `file://` URL.
     #[must_use]
     pub fn is_file(&self) -> bool {
@@ -96,8 +107,10 @@ impl RemoteUrl {
     #[must_use]
     pub fn host(&self) -> Option<String> {
         match &self.place {
-            Place::Http { host: Host::Name(name), port, .. } => Some(format!("{name}:{port}")),
-            Place::Http { host: Host::Address(address), port, .. } => Some(format!("{address}:{port}")),
+            Place::Http { host, port, .. } | Place::Ssh { host, port, .. } => Some(match host {
+                Host::Name(name) => format!("{name}:{port}"),
+                Host::Address(address) => format!("{address}:{port}"),
+            }),
             Place::File(_) => None,
         }
     }
@@ -128,19 +141,26 @@ impl FromStr for RemoteUrl {
             return refuse("it must have no query, fragment or reserved characters");
         }
         let Some((scheme, rest)) = s.split_once("://") else {
-            return refuse("it must begin with https://, http:// or file://");
+            return match scp_parts(s) {
+                Some((user, host, path)) => of_scp(s, user, host, path),
+                None => refuse(SCHEMES),
+            };
         };
+        let is_ssh = scheme.eq_ignore_ascii_case("ssh");
         let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
-        if authority.contains('@') {
-            return refuse("it must not name a user: credentials are given apart");
-        }
+        let (user, authority) = match authority.rsplit_once('@') {
+            Some((user, host)) if is_ssh && is_user(user) => (Some(user), host),
+            Some(_) if is_ssh => return refuse(USER),
+            Some(_) => return refuse("it must not name a user: credentials are given apart"),
+            None => (None, authority),
+        };
         let path = path.trim_end_matches('/');
         if !path.is_empty() && !path.split('/').all(is_ordinary_segment) {
             return refuse("no part of its path may be empty, '.', '..', or a malformed % escape");
         }
         let is_tls = match scheme.to_ascii_lowercase().as_str() {
             "https" => true,
-            "http" => false,
+            "http" | "ssh" => false,
             "file" if !authority.is_empty() => return refuse("a file url must have no host"),
             "file" => {
                 let path =
@@ -149,16 +169,34 @@ impl FromStr for RemoteUrl {
                     })?);
                 return Ok(Self { text: file_url(&path), place: Place::File(path) });
             }
-            _ => return refuse("it must begin with https://, http:// or file://"),
+            _ => return refuse(SCHEMES),
         };
         let (host, port) =
             split_port(authority).ok_or_else(|| invalid(s, "its port must be a number from 1 to 65535"))?;
         let host = parse_host(host).ok_or_else(|| {
             invalid(s, "its host must be a name or an address in full (as 192.0.2.1 or [2001:db8::1])")
         })?;
-        let default_port = if is_tls { 443 } else { 80 };
+        let default_port = match (is_ssh, is_tls) {
+            (true, _) => 22,
+            (false, true) => 443,
+            (false, false) => 80,
+        };
         let shown_port =
             port.filter(|&port| port != default_port).map_or_else(String::new, |p| format!(":{p}"));
+        if is_ssh {
+            let path = percent_decoded(path).ok_or_else(|| invalid(s, "its path must be UTF-8"))?;
+            let (asked, text) = (
+                // As git asks for it: a home is not below the root.
+                if path.starts_with('~') { path.clone() } else { format!("/{path}") },
+                path.split('/').map(percent_encoded).collect::<Vec<_>>().join("/"),
+            );
+            let at = user.map_or_else(String::new, |user| format!("{user}@"));
+            let user = user.map(str::to_owned);
+            return Ok(Self {
+                text: format!("ssh://{at}{host}{shown_port}/{text}"),
+                place: Place::Ssh { user, host, port: port.unwrap_or(default_port), path: asked },
+            });
+        }
         let scheme = if is_tls { "https" } else { "http" };
         Ok(Self {
             text: format!("{scheme}://{host}{shown_port}/{path}"),
@@ -167,7 +205,60 @@ impl FromStr for RemoteUrl {
     }
 }
 
+const SCHEMES: &str = "it must begin with https://, http://, ssh:// or file://, or be user@host:path";
+const USER: &str = "its user must be 1 to 64 letters, digits, '.', '_', '+' or '-', without a password";
+
+/// The parts of `user@host:path`.
+fn scp_parts(text: &str) -> Option<(&str, &str, &str)> {
+    let (user, rest) = text.split_once('@')?;
+    // The colons of an address in brackets are its own.
+    let bracketed = rest.find("]:").filter(|_| rest.starts_with('['));
+    let colon = bracketed.map_or_else(|| rest.find(':'), |at| Some(at + 1))?;
+    let (host, path) = (&rest[..colon], &rest[colon + 1..]);
+    (!user.contains([':', '/']) && !host.contains('/')).then_some((user, host, path))
+}
+
+fn of_scp(text: &str, user: &str, host: &str, path: &str) -> Result<RemoteUrl, InvalidRemoteUrl> {
+    let refuse = |rule| Err(invalid(text, rule));
+    if !is_user(user) {
+        return refuse(USER);
+    }
+    let Some(host) = parse_host(host) else {
+        return refuse("its host must be a name or an address in full (as 192.0.2.1 or [2001:db8::1])");
+    };
+    let path = path.trim_end_matches('/');
+    let below = path.strip_prefix('/').unwrap_or(path);
+    if path.starts_with('-') || !below.split('/').all(|part| !matches!(part, "" | "." | "..")) {
+        return refuse("no part of its path may be empty, '.' or '..', nor may it begin with '-'");
+    }
+    let (user, path) = (user.to_owned(), path.to_owned());
+    let text = format!("{user}@{}:{path}", shown(&host));
+    Ok(RemoteUrl { text, place: Place::Ssh { user: Some(user), host, port: 22, path } })
+}
+
+fn is_user(text: &str) -> bool {
+    (1..=64).contains(&text.len())
+        && !text.starts_with('-')
+        && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"._+-".contains(&b))
+}
+
+fn shown(host: &Host) -> String {
+    match host {
+        Host::Name(name) => name.clone(),
+        Host::Address(IpAddr::V4(address)) => address.to_string(),
+        Host::Address(IpAddr::V6(address)) => format!("[{address}]"),
+    }
+}
+
 fn joined<'a>(endpoint: &str, segments: impl Iterator<Item = &'a str>) -> String {
+    if let Some((user, host, path)) = scp_parts(endpoint).filter(|_| !endpoint.contains("://")) {
+        // Nothing decodes such a path again; "host:" is the user's home, "host:/" the root.
+        let base = match path.trim_end_matches('/') {
+            "" if path.is_empty() => String::new(),
+            base => format!("{base}/"),
+        };
+        return format!("{user}@{host}:{base}{}", segments.collect::<Vec<_>>().join("/"));
+    }
     let mut url = endpoint.trim_end_matches('/').to_owned();
     for segment in segments {
         url.push('/');
@@ -186,6 +277,7 @@ fn invalid(value: &str, rule: &'static str) -> InvalidRemoteUrl {
     // A user's part may hold a password.
     let shown = match (value.find("://"), value.rfind('@')) {
         (Some(start), Some(at)) if start < at => format!("{}***{}", &value[..start + 3], &value[at..]),
+        (None, Some(at)) if value[..at].contains(':') => format!("***{}", &value[at..]),
         _ => value.to_owned(),
     };
     InvalidRemoteUrl { value: shown.chars().take(300).collect(), rule }
@@ -275,8 +367,29 @@ mod tests {
         check("https://192.0.2.1/a", "https://192.0.2.1/a");
         check("https://[2001:DB8:0::1]:99/a", "https://[2001:db8::1]:99/a");
         check("https://dev.azure.com/org/project/_git/repo", "https://dev.azure.com/org/project/_git/repo");
+        check("ssh://git@Git.Example.com:22/a/b.git", "ssh://git@git.example.com/a/b.git");
+        check("SSH://git.example.com:2222/a%20b/", "ssh://git.example.com:2222/a%20b");
+        check("git@Git.example.com:a/b.git", "git@git.example.com:a/b.git");
+        check("git@[2001:DB8:0::1]:a", "git@[2001:db8::1]:a");
+        check("git@host:/srv/a", "git@host:/srv/a");
         check("file:///srv/git/a.git", "file:///srv/git/a.git");
         check("file:///srv/my%20git/%C3%A4.git/", "file:///srv/my%20git/%C3%A4.git");
+    }
+
+    #[test]
+    fn an_ssh_server_is_told_a_user_and_a_path() {
+        let check = |text: &str, user: Option<&str>, path: &str, host: &str| {
+            let url: RemoteUrl = text.parse().expect(text);
+            assert_eq!((url.ssh(), url.host().as_deref()), (Some((user, path)), Some(host)), "{text}");
+        };
+        check("ssh://git@host/a/b.git", Some("git"), "/a/b.git", "host:22");
+        check("ssh://host:2222/a%20b", None, "/a b", "host:2222");
+        check("ssh://host/a%27;%24(x)", None, "/a';$(x)", "host:22");
+        check("ssh://host/~me/a", None, "~me/a", "host:22");
+        check("git@host:a/b.git", Some("git"), "a/b.git", "host:22");
+        check("git@host:/a/b%20c.git", Some("git"), "/a/b%20c.git", "host:22");
+        check("git@[::1]:a", Some("git"), "a", "::1:22");
+        assert_eq!("https://host/a".parse::<RemoteUrl>().expect("a url").ssh(), None);
     }
 
     #[test]
@@ -287,8 +400,20 @@ mod tests {
             "https://",
             "https:///a",
             "git.example.com/a",
-            "ssh://git@host/a",
-            "git@host:a/b",
+            "ssh://git:password@host/a",
+            "ssh://-x@host/a",
+            "ssh://@host/a",
+            "ssh://-oProxyCommand=x/a",
+            "ssh://git@host:0/a",
+            "ssh://git@host/a/../b",
+            "git@host",
+            "git@host:",
+            "git@host:-x",
+            "git@host:a/../b",
+            "git@-host:a",
+            "gi t@host:a",
+            "me:pw@host:a",
+            "host:a/b",
             "ext::sh -c x",
             "ftp://host/a",
             "--upload-pack=x",
@@ -322,6 +447,8 @@ mod tests {
         }
         let told = "https://me:hunter2@host/a".parse::<RemoteUrl>().expect_err("a user").to_string();
         assert!(told.contains("must not name a user") && !told.contains("hunter2"), "{told}");
+        let told = "me:hunter2@host:a".parse::<RemoteUrl>().expect_err("a password").to_string();
+        assert!(told.starts_with("'***@host:a' is not"), "{told}");
         assert!(format!("https://host/{}", "a".repeat(2048)).parse::<RemoteUrl>().is_err());
     }
 
@@ -334,6 +461,17 @@ mod tests {
         check("acme", "infra", Some("https://git.example.com/base/acme/infra.git"));
         check("group/sub", "a.b", Some("https://git.example.com/base/group/sub/a.b.git"));
         check("a b", "ä?#%", Some("https://git.example.com/base/a%20b/%C3%A4%3F%23%25.git"));
+        for (endpoint, expected) in [
+            ("ssh://git@host:2222", "ssh://git@host:2222/a/b.git"),
+            ("ssh://git@host/srv/", "ssh://git@host/srv/a/b.git"),
+            ("git@host:", "git@host:a/b.git"),
+            ("git@host:/", "git@host:/a/b.git"),
+            ("git@host:scm/", "git@host:scm/a/b.git"),
+            ("git@host:/srv", "git@host:/srv/a/b.git"),
+        ] {
+            let made = RemoteUrl::of_repository(endpoint, "a", "b").expect(endpoint);
+            assert_eq!(made.as_str(), expected, "{endpoint}");
+        }
         let below = |segments: &[&str]| {
             RemoteUrl::below("https://dev.azure.com", segments).ok().map(|url| url.as_str().to_owned())
         };

@@ -51,8 +51,13 @@ pub(crate) struct Asking {
 enum Announced {
     /// Protocol v2.
     V2(Capabilities),
-    /// An older protocol, at that time.
-    Older(Instant),
+    /// An older protocol.
+    Older {
+        /// When.
+        since: Instant,
+        /// Whether it gives out single objects: then files can be asked for one by one.
+        gives_objects: bool,
+    },
 }
 
 /// What came of asking directly.
@@ -89,7 +94,12 @@ impl Asking {
     /// What is remembered of a remote.
     fn announced(&self, url: &str) -> Option<Announced> {
         let announced = self.announced.lock().unwrap_or_else(PoisonError::into_inner).get(url).cloned();
-        announced.filter(|of| !matches!(of, Announced::Older(since) if since.elapsed() >= OLDER_FOR))
+        announced.filter(|of| !matches!(of, Announced::Older { since, .. } if since.elapsed() >= OLDER_FOR))
+    }
+
+    /// Whether a remote is known to keep files to itself that do not come with their commit.
+    pub(crate) fn keeps_files(&self, url: &str) -> bool {
+        matches!(self.announced(url), Some(Announced::Older { gives_objects: false, .. }))
     }
 
     fn remember(&self, url: &str, what: Announced) {
@@ -117,7 +127,7 @@ impl Git {
             return Ok(Asked::Unasked);
         }
         let remembered = self.asking.announced(&route.url);
-        if let Some(Announced::Older(_)) = remembered {
+        if let Some(Announced::Older { .. }) = remembered {
             return Ok(Asked::Older);
         }
         let _leave = self.leave_to_ask(route).await?;
@@ -165,7 +175,8 @@ impl Git {
         match protocol::capabilities(&body) {
             Ok(Some(told)) => Ok(told),
             Ok(None) => {
-                self.asking.remember(&route.url, Announced::Older(Instant::now()));
+                let gives_objects = protocol::older_gives_objects(&body);
+                self.asking.remember(&route.url, Announced::Older { since: Instant::now(), gives_objects });
                 Err(Unanswered::Older)
             }
             Err(protocol::Malformed) => Err(Unanswered::Odd),
@@ -180,7 +191,7 @@ impl Git {
     ) -> Result<Capabilities, Unanswered> {
         match self.asking.announced(&route.url) {
             Some(Announced::V2(known)) => return Ok(known),
-            Some(Announced::Older(_)) => return Err(Unanswered::Older),
+            Some(Announced::Older { .. }) => return Err(Unanswered::Older),
             None => {}
         }
         let told = self.announcement(remote, route).await?;

@@ -51,6 +51,12 @@ pub enum GitError {
         /// What git said.
         message: String,
     },
+    /// An SSH host does not show a key that it is known by, or none is known: a person must look. No key was shown to it.
+    #[error("the host is not known: {message}")]
+    UnknownHost {
+        /// Which key it shows, and by which it is known.
+        message: String,
+    },
     /// There is no such repository, or the credential may not know of it.
     #[error("the repository was not found: {message}")]
     RepositoryNotFound {

@@ -6,21 +6,22 @@
 
 use std::collections::BTreeSet;
 
-use bytes::{Buf as _, Bytes, BytesMut};
+use bytes::Bytes;
 use syncline_model::names::ObjectId;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::AsyncReadExt as _;
 use tokio::process::{ChildStdin, ChildStdout};
 
 use crate::asking::{RESULT, Unanswered, is_about_the_url, is_of_type};
 use crate::cache::Cache;
 use crate::error::{GitError, Trouble};
 use crate::git::{Git, Place};
-use crate::protocol::{self, Malformed, Packet};
-use crate::{roots, verdict};
-use syncline_egress::{Answer, NoAnswer, Reading};
+use crate::packets::{Packets, Pumped};
+use crate::process::Ended;
+use crate::{protocol, roots, verdict};
+use syncline_egress::{Answer, NoAnswer};
 
 /// The most commits of the cache that a server is told of, so that it sends what these do not have.
-const MAX_HAVES: usize = 8;
+pub(crate) const MAX_HAVES: usize = 8;
 
 /// What is to be downloaded.
 #[derive(Debug, Clone, Copy)]
@@ -29,21 +30,6 @@ pub(crate) enum Wanted<'a> {
     Commit,
     /// These blobs.
     Blobs(&'a [&'a ObjectId]),
-}
-
-/// How a pack came.
-#[derive(Debug)]
-enum Pumped {
-    /// Whole.
-    All,
-    /// The server says why it goes no further.
-    Fatal(String),
-    /// There is more of it than the limit.
-    TooMuch,
-    /// The connection broke: why.
-    Cut(NoAnswer),
-    /// It is not what a server says, or nobody takes it here.
-    Odd,
 }
 
 impl Git {
@@ -64,11 +50,12 @@ impl Git {
         // One of each for all of it: the process is started while the connection is in use.
         let _leave = self.leave(Some(&route)).await?;
         let known = match self.capabilities(at.remote, &route).await {
-            Ok(known) if known.can_fetch => known,
+            Ok(known) if known.can_deepen && known.can_filter => known,
             Ok(_) | Err(Unanswered::Odd | Unanswered::Older | Unanswered::Unasked) => return Ok(false),
             Err(Unanswered::Told(error)) => return Err(error.into()),
         };
-        let question = Bytes::from(protocol::fetch(known.object_format.as_deref(), arguments(at, wanted)));
+        let question =
+            Bytes::from(protocol::fetch(known.object_format.as_deref(), arguments(at, wanted, true)));
         let answer = match self.post(at.remote, &route, question).await {
             Ok(answer) => answer,
             Err(Unanswered::Odd | Unanswered::Older | Unanswered::Unasked) => return Ok(false),
@@ -96,34 +83,18 @@ impl Git {
         answer: Answer,
         max_bytes: u64,
     ) -> Result<bool, Trouble> {
-        let mut packets = Packets { reading: answer.reading(), buffer: BytesMut::new() };
+        let mut packets = Packets::of_answer(answer);
         let shallow = match packets.until_pack().await {
             Ok(shallow) => shallow,
             Err(Pumped::Fatal(why)) => return Err(self.refused(at, &why)),
             Err(Pumped::Cut(why)) => return Err(self.cut(at, why)),
             Err(_) => return Ok(false),
         };
-        let arguments = ["index-pack", "--stdin", "--fix-thin", "--promisor", "--fsck-objects"];
-        let mut run = self.run(at.cache.path(), &arguments, &[]);
-        run.max_file_bytes = Some(max_bytes);
-        let coming = &mut packets;
-        let pump = |mut stdin: ChildStdin, stdout: ChildStdout| async move {
-            let pumped = coming.pump(&mut stdin, max_bytes).await;
-            // Half a pack does not look like a whole one: it has no trailer.
-            drop(stdin);
-            // The pack's name, which nobody needs.
-            let mut name = Vec::new();
-            let _ = stdout.take(1_000).read_to_end(&mut name).await;
-            pumped
-        };
-        let (pumped, ended) = run.converse(pump).await?;
-        // A process that is stopped at the file size limit says nothing, but its file has just that size.
-        let is_too_large = !ended.is_success && at.cache.sweep() >= max_bytes;
+        let (pumped, ended) = self.index(at, &mut packets, "--fsck-objects", max_bytes).await?;
         match pumped {
             Pumped::TooMuch => Err(GitError::CommitTooLarge { limit: max_bytes }.into()),
-            _ if is_too_large => Err(GitError::CommitTooLarge { limit: max_bytes }.into()),
             Pumped::All if ended.is_success => {
-                packets.reading.keep(&self.asking.connections).await;
+                packets.keep(&self.asking.connections).await;
                 if let Wanted::Commit = wanted {
                     at.cache.add(at.commit, &shallow)?;
                 }
@@ -138,12 +109,38 @@ impl Git {
         }
     }
 
-    fn refused(&self, at: &Place<'_>, why: &str) -> Trouble {
+    /// Has `git index-pack` write the pack that comes. Half a pack, and one that exceeds the limit, leave nothing.
+    pub(crate) async fn index(
+        &self,
+        at: &Place<'_>,
+        coming: &mut Packets,
+        checks: &str,
+        max_bytes: u64,
+    ) -> Result<(Pumped, Ended), GitError> {
+        let arguments = ["index-pack", "--stdin", "--fix-thin", "--promisor", checks];
+        let mut run = self.run(at.cache.path(), &arguments, &[]);
+        run.max_file_bytes = Some(max_bytes);
+        let pump = |mut stdin: ChildStdin, stdout: ChildStdout| async move {
+            let pumped = coming.pump(&mut stdin, max_bytes).await;
+            // Half a pack does not look like a whole one: it has no trailer.
+            drop(stdin);
+            // The pack's name, which nobody needs.
+            let mut name = Vec::new();
+            let _ = stdout.take(1_000).read_to_end(&mut name).await;
+            pumped
+        };
+        let (pumped, ended) = run.converse(pump).await?;
+        // A process that is stopped at the file size limit says nothing, but its file has just that size.
+        let is_too_large = !ended.is_success && at.cache.sweep() >= max_bytes;
+        Ok((if is_too_large { Pumped::TooMuch } else { pumped }, ended))
+    }
+
+    pub(crate) fn refused(&self, at: &Place<'_>, why: &str) -> Trouble {
         let said = format!("remote error: {why}");
         verdict::of_conversation(&said, at.remote.credential.as_ref(), Some(at.commit))
     }
 
-    fn cut(&self, at: &Place<'_>, why: NoAnswer) -> Trouble {
+    pub(crate) fn cut(&self, at: &Place<'_>, why: NoAnswer) -> Trouble {
         match crate::asking::unanswered(why, at.remote) {
             Unanswered::Told(error) => error.into(),
             Unanswered::Odd | Unanswered::Older | Unanswered::Unasked => {
@@ -154,9 +151,11 @@ impl Git {
 }
 
 /// The arguments of `fetch`.
-fn arguments(at: &Place<'_>, wanted: Wanted<'_>) -> Vec<String> {
-    let mut arguments: Vec<String> =
-        ["no-progress", "ofs-delta", "filter blob:none"].map(str::to_owned).into();
+pub(crate) fn arguments(at: &Place<'_>, wanted: Wanted<'_>, is_filtered: bool) -> Vec<String> {
+    let mut arguments: Vec<String> = ["no-progress", "ofs-delta"].map(str::to_owned).into();
+    if is_filtered {
+        arguments.push("filter blob:none".to_owned());
+    }
     match wanted {
         Wanted::Commit => {
             let haves = at.cache.newest(MAX_HAVES);
@@ -175,105 +174,9 @@ fn arguments(at: &Place<'_>, wanted: Wanted<'_>) -> Vec<String> {
     arguments
 }
 
-/// The packets of an answer that is being read.
-#[derive(Debug)]
-struct Packets {
-    reading: Reading,
-    buffer: BytesMut,
-}
-
-/// One packet, of which the bytes are held by themselves.
-#[derive(Debug, PartialEq, Eq)]
-enum Held {
-    Data(Bytes),
-    Flush,
-    Delimiter,
-}
-
-impl Packets {
-    async fn next(&mut self) -> Result<Held, Pumped> {
-        loop {
-            match protocol::packet(&self.buffer) {
-                Err(Malformed) => return Err(Pumped::Odd),
-                Ok(None) => {}
-                Ok(Some((Packet::Data(data), _))) => {
-                    let length = data.len();
-                    self.buffer.advance(4);
-                    return Ok(Held::Data(self.buffer.split_to(length).freeze()));
-                }
-                Ok(Some((packet, _))) => {
-                    let held = if packet == Packet::Flush { Held::Flush } else { Held::Delimiter };
-                    self.buffer.advance(4);
-                    return Ok(held);
-                }
-            }
-            match self.reading.more().await {
-                Ok(Some(data)) => self.buffer.extend_from_slice(&data),
-                Ok(None) => return Err(Pumped::Odd),
-                Err(why) => return Err(Pumped::Cut(why)),
-            }
-        }
-    }
-
-    /// Reads up to the pack; answers the commits beyond which there is nothing.
-    async fn until_pack(&mut self) -> Result<Vec<ObjectId>, Pumped> {
-        let mut shallow = Vec::new();
-        let mut section = String::new();
-        loop {
-            let line = match self.next().await? {
-                Held::Data(line) => String::from_utf8_lossy(&line).trim_end().to_owned(),
-                Held::Delimiter => {
-                    section.clear();
-                    continue;
-                }
-                Held::Flush => return Err(Pumped::Odd),
-            };
-            if let Some(why) = line.strip_prefix("ERR ") {
-                return Err(Pumped::Fatal(why.to_owned()));
-            }
-            match section.as_str() {
-                "" if line == "packfile" => return Ok(shallow),
-                "" => section = line,
-                "shallow-info" => match line.strip_prefix("shallow ").map(str::parse) {
-                    Some(Ok(commit)) => shallow.push(commit),
-                    _ => return Err(Pumped::Odd),
-                },
-                _ => return Err(Pumped::Odd),
-            }
-        }
-    }
-
-    /// Hands the pack on (gitprotocol-v2(5), "packfile": each packet begins with its band).
-    async fn pump(&mut self, to: &mut ChildStdin, max_bytes: u64) -> Pumped {
-        let mut left = max_bytes;
-        loop {
-            let mut data = match self.next().await {
-                Ok(Held::Data(data)) if !data.is_empty() => data,
-                Ok(Held::Flush) => return Pumped::All,
-                Ok(_) => return Pumped::Odd,
-                Err(other) => return other,
-            };
-            match data.get_u8() {
-                1 => {
-                    match left.checked_sub(data.len() as u64) {
-                        Some(rest) => left = rest,
-                        None => return Pumped::TooMuch,
-                    }
-                    if to.write_all(&data).await.is_err() {
-                        return Pumped::Odd;
-                    }
-                }
-                2 => {}
-                3 => return Pumped::Fatal(String::from_utf8_lossy(&data).trim_end().to_owned()),
-                _ => return Pumped::Odd,
-            }
-        }
-    }
-}
-
 impl Cache {
     /// The commits in the cache that were put there last.
-    fn newest(&self, count: usize) -> Vec<ObjectId> {
+    pub(crate) fn newest(&self, count: usize) -> Vec<ObjectId> {
         let marks = std::fs::read_dir(self.path().join("refs/syncline")).into_iter().flatten();
         let mut found: Vec<_> = marks
             .filter_map(Result::ok)
@@ -288,7 +191,7 @@ impl Cache {
 
     /// Marks a commit as complete whose objects are in the cache, as git does it: first what has no parents here
     /// (gitformat-shallow(5)), then the ref.
-    fn add(&self, commit: &ObjectId, shallow: &[ObjectId]) -> Result<(), GitError> {
+    pub(crate) fn add(&self, commit: &ObjectId, shallow: &[ObjectId]) -> Result<(), GitError> {
         let unwritable = |error| crate::error::internal("the repository cache cannot be written", error);
         let path = self.path().join("shallow");
         let known = std::fs::read_to_string(&path).unwrap_or_default();

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use syncline_model::names::{BranchName, ObjectId, RepoPath};
 use syncline_seams::Outside;
@@ -13,6 +14,10 @@ use crate::error::{EntryKind, GitError, Trouble};
 use crate::recent::Recent;
 use crate::remote::Remote;
 use crate::settings::Settings;
+use crate::ssh::{HostKeys, Sessions};
+
+/// The longest that somebody who brings a key waits for its host.
+const INTRODUCTION: Duration = Duration::from_secs(10);
 
 /// What a path names in a commit.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,9 +41,11 @@ pub struct Git {
     pub(crate) processes: Semaphore,
     /// Leave to talk to each host, so that a slow one does not hold up the others.
     pub(crate) hosts: Mutex<HashMap<String, Arc<Semaphore>>>,
-    pub(crate) is_new_enough: OnceCell<()>,
+    /// The version of the git program.
+    pub(crate) version: OnceCell<(u32, u32)>,
     pub(crate) recent: Recent,
     pub(crate) asking: Asking,
+    pub(crate) ssh: Arc<Sessions>,
     pub(crate) connections: Semaphore,
     /// One for each repository's cache.
     locks: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
@@ -56,9 +63,10 @@ impl Git {
             outside,
             processes,
             hosts: Mutex::default(),
-            is_new_enough: OnceCell::new(),
+            version: OnceCell::new(),
             recent,
             asking: Asking::default(),
+            ssh: Arc::default(),
             connections,
             locks: Mutex::default(),
         }
@@ -76,6 +84,16 @@ impl Git {
     ) -> Result<BTreeMap<BranchName, ObjectId>, GitError> {
         let listed = self.list_heads(remote, branches);
         self.outside.call("git.heads", self.settings.limits.heads_timeout, listed).await
+    }
+
+    /// Shows an SSH host the key of `remote`, and answers what it is known by from now on. Nothing is asked of it, and no
+    /// key of ours is shown to a host that does not show one it is known by.
+    ///
+    /// # Errors
+    /// [`GitError::UnknownHost`], [`GitError::Unauthorized`], [`GitError::Unavailable`] and
+    /// [`GitError::RefusedByPolicy`].
+    pub async fn introduce(&self, remote: &Remote) -> Result<HostKeys, GitError> {
+        self.outside.call("git.introduce", INTRODUCTION, self.introduce_by_ssh(remote)).await
     }
 
     /// Makes the directories of `commit` available in the cache of `repository`; does nothing when they are.

@@ -44,6 +44,8 @@ impl Git {
         let route = self.settings.egress.admit(&remote.url).await?;
         let listed = if route.protocol == "file" {
             self.list_all(remote).await?
+        } else if route.protocol == "ssh" {
+            self.list_by_ssh(remote, &route, branches).await?
         } else {
             let told = match self.ask_directly(remote, &route, branches).await? {
                 Asked::Listed(listed) => Some(listed),

@@ -37,9 +37,14 @@ impl Git {
         }
         at.cache.make(at.commit)?;
         let max_bytes = self.settings.limits.max_pack_bytes;
+        if at.remote.url.ssh().is_some() {
+            return self.download_by_ssh(at, Wanted::Commit, is_filtered, max_bytes).await;
+        }
         if is_filtered && self.download_directly(at, Wanted::Commit, max_bytes).await? {
             return Ok(());
         }
+        // A server that gives out files only with their commit would be asked twice.
+        let is_filtered = is_filtered && !self.asking.keeps_files(at.remote.url.as_str());
         let filter = if is_filtered { "--filter=blob:none" } else { "--no-filter" };
         let wanted = format!("{}:{}\n", at.commit, Cache::mark(at.commit));
         self.download(at, &["fetch", "--depth=1", filter], wanted, max_bytes).await
@@ -119,6 +124,9 @@ impl Git {
         max_bytes: u64,
     ) -> Result<(), Trouble> {
         let limit = max_bytes.saturating_add(PACK_OVERHEAD_BYTES).min(self.settings.limits.max_pack_bytes);
+        if at.remote.url.ssh().is_some() {
+            return self.download_by_ssh(at, Wanted::Blobs(blobs), true, limit).await;
+        }
         if self.download_directly(at, Wanted::Blobs(blobs), limit).await? {
             return Ok(());
         }

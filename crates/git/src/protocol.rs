@@ -13,8 +13,10 @@ pub(crate) const MAX_PACKET_BYTES: usize = 65_520;
 pub(crate) struct Capabilities {
     /// `object-format=…` as it was told; a server of another format than the one it is asked in refuses.
     pub(crate) object_format: Option<String>,
-    /// Whether it gives out single commits without history and files.
-    pub(crate) can_fetch: bool,
+    /// Whether it gives out single commits without history.
+    pub(crate) can_deepen: bool,
+    /// Whether it gives out commits without files.
+    pub(crate) can_filter: bool,
 }
 
 /// One pkt-line.
@@ -109,7 +111,7 @@ pub(crate) fn capabilities(answer: &[u8]) -> Result<Option<Capabilities>, Malfor
     if first != Packet::Data(b"version 2") {
         return Ok(None);
     }
-    let mut told = Capabilities { object_format: None, can_fetch: false };
+    let mut told = Capabilities { object_format: None, can_deepen: false, can_filter: false };
     let mut lists_refs = false;
     loop {
         match next()? {
@@ -121,7 +123,8 @@ pub(crate) fn capabilities(answer: &[u8]) -> Result<Option<Capabilities>, Malfor
                 _ if line.starts_with(b"ls-refs=") => lists_refs = true,
                 _ if line.starts_with(b"fetch=") => {
                     let features: Vec<_> = line[6..].split(|byte| *byte == b' ').collect();
-                    told.can_fetch = [&b"shallow"[..], b"filter"].iter().all(|one| features.contains(one));
+                    told.can_deepen = features.contains(&&b"shallow"[..]);
+                    told.can_filter = features.contains(&&b"filter"[..]);
                 }
                 _ if line.starts_with(b"object-format=") => return Err(Malformed),
                 _ => {}
@@ -130,6 +133,22 @@ pub(crate) fn capabilities(answer: &[u8]) -> Result<Option<Capabilities>, Malfor
             Packet::Flush | Packet::Delimiter => return Err(Malformed),
         }
     }
+}
+
+/// Whether the answer to `info/refs` of a server of an older protocol says that it gives out any object by its id
+/// (gitprotocol-capabilities(5)); it has both words, or gives out commits alone.
+pub(crate) fn older_gives_objects(answer: &[u8]) -> bool {
+    let mut rest = answer;
+    while let Ok(Some((packet, after))) = packet(rest) {
+        rest = after;
+        let Packet::Data(line) = packet.line() else { continue };
+        // The first ref has what the server can do behind it.
+        let Some(at) = line.iter().position(|byte| *byte == 0) else { continue };
+        let can: Vec<_> = line[at + 1..].split(|byte| *byte == b' ').collect();
+        let both = [&b"allow-tip-sha1-in-want"[..], b"allow-reachable-sha1-in-want"];
+        return both.iter().all(|one| can.contains(one));
+    }
+    false
 }
 
 /// What the answer to [`ls_refs`] says: lines `<id> <ref>`, or why the server refuses.
@@ -187,20 +206,21 @@ mod tests {
     fn only_whole_announcements_of_protocol_v2_count() {
         let service = line("# service=git-upload-pack") + "0000";
         let v2 = lines(&["version 2", "agent=git/2", "ls-refs=unborn"]);
-        let told = |object_format: Option<&str>, can_fetch| {
-            Ok(Some(Capabilities { object_format: object_format.map(str::to_owned), can_fetch }))
+        let told = |object_format: Option<&str>, can_fetch: &str| {
+            let (can_deepen, can_filter) = (can_fetch.contains("shallow"), can_fetch.contains("filter"));
+            Ok(Some(Capabilities { object_format: object_format.map(str::to_owned), can_deepen, can_filter }))
         };
         let check = |answer: &str, expect| assert_eq!(capabilities(answer.as_bytes()), expect, "{answer}");
         let with = |more: &str| format!("{v2}{}0000", line(more));
-        check(&format!("{service}{v2}0000"), told(None, false));
-        check(&format!("{v2}0000"), told(None, false));
-        check(&format!("{}0000", lines(&["version 2", "ls-refs"])), told(None, false));
-        check(&with("object-format=sha1"), told(Some("object-format=sha1"), false));
-        check(&with("object-format=sha256"), told(Some("object-format=sha256"), false));
+        check(&format!("{service}{v2}0000"), told(None, ""));
+        check(&format!("{v2}0000"), told(None, ""));
+        check(&format!("{}0000", lines(&["version 2", "ls-refs"])), told(None, ""));
+        check(&with("object-format=sha1"), told(Some("object-format=sha1"), ""));
+        check(&with("object-format=sha256"), told(Some("object-format=sha256"), ""));
         check(&with("object-format=sha12"), Err(Malformed));
-        check(&with("fetch=shallow wait-for-done filter"), told(None, true));
-        check(&with("fetch=shallow"), told(None, false));
-        check(&with("fetch"), told(None, false));
+        check(&with("fetch=shallow wait-for-done filter"), told(None, "shallow filter"));
+        check(&with("fetch=shallow"), told(None, "shallow"));
+        check(&with("fetch"), told(None, ""));
         check(&format!("{}0000", line("version 2")), Err(Malformed));
         check(&v2, Err(Malformed));
         check(&service, Err(Malformed));
@@ -209,6 +229,19 @@ mod tests {
         let v0 = line(&format!("{} refs/heads/main", "a".repeat(40)));
         check(&format!("{service}{v0}0000"), Ok(None));
         check(v0.split_at(20).0, Err(Malformed));
+    }
+
+    #[test]
+    fn an_older_server_says_whether_it_gives_out_objects() {
+        let answer = |can: &str| {
+            let first = line(&format!("{} refs/heads/main\0{can}", "a".repeat(40)));
+            line("# service=git-upload-pack") + "0000" + &first + "0000"
+        };
+        let both = "multi_ack allow-tip-sha1-in-want allow-reachable-sha1-in-want filter";
+        for (can, expect) in [(both, true), ("allow-tip-sha1-in-want filter", false), ("", false)] {
+            assert_eq!(older_gives_objects(answer(can).as_bytes()), expect, "{can}");
+        }
+        assert!(!older_gives_objects(b"0000") && !older_gives_objects(b"<html>"));
     }
 
     #[test]

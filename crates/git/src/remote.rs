@@ -3,6 +3,8 @@
 use syncline_egress::RemoteUrl;
 use syncline_seams::Secret;
 
+use crate::ssh::SshAccess;
+
 /// A user name and password (or token) for HTTP Basic authentication.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Credential {
@@ -19,6 +21,8 @@ pub struct Remote {
     pub url: RemoteUrl,
     /// Who asks; `None` for public repositories.
     pub credential: Option<Credential>,
+    /// Who asks, and what the host is known by, where the URL is one of SSH.
+    pub ssh: Option<SshAccess>,
     /// Certificates in PEM trusted for this remote, beside the machine's own roots.
     pub extra_root_pem: Option<String>,
 }

@@ -31,16 +31,16 @@ impl Git {
     pub async fn check_program(&self) -> Result<(), GitError> {
         let checked =
             || self.outside.call("git.version", self.settings.limits.heads_timeout, self.check_version());
-        self.is_new_enough.get_or_try_init(checked).await.copied()
+        self.version.get_or_try_init(checked).await.map(|_| ())
     }
 
-    async fn check_version(&self) -> Result<(), GitError> {
+    async fn check_version(&self) -> Result<(u32, u32), GitError> {
         let finished = self.local(Path::new("/dev/null"), &["version"], String::new(), 1000).await?;
         let text = String::from_utf8_lossy(&finished.stdout).into_owned();
         let mut numbers =
             text.trim_start_matches("git version ").split(['.', ' ', '\n']).map_while(|n| n.parse().ok());
         match (numbers.next(), numbers.next()) {
-            (Some(major), Some(minor)) if (major, minor) >= OLDEST_GIT => Ok(()),
+            (Some(major), Some(minor)) if (major, minor) >= OLDEST_GIT => Ok((major, minor)),
             _ => {
                 let (major, minor) = OLDEST_GIT;
                 Err(internal("git is too old", format!("'{}', needed is {major}.{minor}", text.trim())))
@@ -74,6 +74,9 @@ impl Git {
         max_file_bytes: Option<u64>,
     ) -> Result<Finished, GitError> {
         let route = self.settings.egress.admit(&remote.url).await?;
+        if route.protocol == "ssh" {
+            return Err(internal("git is not given ssh remotes", &remote.url));
+        }
         let config = self.configuration(remote, &route)?;
         let _leave = self.leave(Some(&route)).await?;
         let mut run = self.run(git_dir, arguments, &config);

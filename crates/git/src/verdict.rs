@@ -89,6 +89,37 @@ pub(crate) fn of_conversation(
     Trouble::Told(error)
 }
 
+/// What hosts say by SSH, in words of their own, of a repository that is not there or may not be known of.
+const NOT_THERE: &[&str] =
+    &["not found", "could not be found", "does not exist", "does not appear to be a git", "doesn't exist"];
+/// What they say where the key is one of somebody who may not.
+const NOT_ALLOWED: &[&str] = &[
+    "permission denied",
+    "access denied",
+    "unauthorized",
+    "not authorized",
+    "not allowed",
+    "do not have permission",
+];
+
+/// What it means that a host's program ended with these complaints before it answered.
+pub(crate) fn of_host(stderr: &str, url: &RemoteUrl) -> GitError {
+    let said = scrubbed(stderr, None);
+    let lower = said.to_lowercase();
+    let says = |words: &[&str]| words.iter().any(|word| lower.contains(word));
+    let message = match said.as_str() {
+        "" => format!("'{url}': the host ended the conversation without a word"),
+        said => format!("'{url}': {said}"),
+    };
+    if says(NOT_THERE) {
+        GitError::RepositoryNotFound { message }
+    } else if says(NOT_ALLOWED) {
+        GitError::Unauthorized { message }
+    } else {
+        GitError::Unavailable { message }
+    }
+}
+
 /// What an answer with a status other than 200 means, by its number and what its host says of the time.
 pub(crate) fn of_status(status: StatusCode, headers: &HeaderMap, url: &RemoteUrl) -> GitError {
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim);
@@ -207,6 +238,30 @@ mod tests {
         check(429, &[("retry-after", "7")], "Throttled");
         check(503, &[], "Unavailable");
         check(503, &[("retry-after", "7")], "Throttled");
+    }
+
+    #[test]
+    fn what_hosts_say_by_ssh_is_a_decision() {
+        let url: RemoteUrl = "ssh://git@git.example.com/a.git".parse().expect("a url");
+        let check = |said: &str, expect: &str| {
+            let told = format!("{:?}", of_host(said, &url));
+            assert!(told.starts_with(expect) && told.contains("ssh://"), "{said}: {told}");
+        };
+        check("fatal: '/srv/a.git' does not appear to be a git repository", "RepositoryNotFound");
+        check("ERROR: Repository not found.", "RepositoryNotFound");
+        check(
+            "remote: ERROR: The project you were looking for could not be found or you don't have",
+            "RepositoryNotFound",
+        );
+        check(
+            "remote: TF401019: The Git repository a does not exist or you do not have permissions",
+            "RepositoryNotFound",
+        );
+        check("Forgejo: Unauthorized", "Unauthorized");
+        check("remote: Permission denied to key of x", "Unauthorized");
+        check("fatal: out of memory", "Unavailable");
+        check("", "Unavailable");
+        assert!(!format!("{:?}", of_host("\u{1b}[31mred", &url)).contains("1b"));
     }
 
     #[test]

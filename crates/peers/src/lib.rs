@@ -1,4 +1,4 @@
-//! Other people's programs that tests run against: moto, LocalStack, and the Pythons and the Node.js of AWS's clients.
+//! Other people's programs that tests run against: moto, LocalStack, OpenSSH, and the Pythons and the Node.js of AWS's clients.
 //!
 //! They live in the test environment, which `cargo xtask test` makes. Every peer listens on a port of
 //! 127.0.0.1 that the kernel chose, so any number may run at once, and ends with the process that started it,
@@ -8,6 +8,7 @@
 //! A peer that is not installed is no failure: its constructor answers `None` after saying in one line on
 //! standard error what is skipped and why. A peer that is installed and does not start is one, and panics.
 
+pub mod openssh;
 pub mod postgres;
 
 use std::fs::{self, File};
@@ -173,7 +174,7 @@ fn in_folder(name: &str, program: &str) -> Option<PathBuf> {
     told(installed(test_env().as_deref(), name, program))
 }
 
-fn told(found: Result<PathBuf, String>) -> Option<PathBuf> {
+fn told<T>(found: Result<T, String>) -> Option<T> {
     found.map_err(|reason| eprintln!("skipped: {reason}")).ok()
 }
 

@@ -102,9 +102,10 @@ pub const POINTS: &[(&str, Often)] = &[
 
 /// The product's other points, which no history passes: a program is asked for its version, and who we are is asked of
 /// AWS, for people; keys come from a program, and many configurations are made at once, before anything is served; and of
-/// webhooks no history tells.
+/// webhooks, and of keys that are shown to hosts, no history tells.
 pub const ELSEWHERE: &[&str] = &[
     "cloudformation.GetTemplate",
+    "git.introduce",
     "git.version",
     "keyring.command",
     "store.accept_delivery",

@@ -119,7 +119,7 @@ async fn parts_with(
     ));
     let notifier = Arc::new(Notifier::new(egress.clone(), seams.outside.clone(), Arc::clone(&seams.clock)));
     let peers = Peers {
-        git,
+        git: Arc::<Git>::clone(&git),
         forges: Arc::clone(&forges),
         notifier: Arc::clone(&notifier),
         target: Arc::clone(&target),
@@ -148,6 +148,7 @@ async fn parts_with(
         quotas: config.quotas,
         role_accounts: config.role_accounts.clone(),
         egress,
+        git,
         forges,
         notifier,
         public_url: config.public_url.clone(),

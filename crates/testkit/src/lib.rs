@@ -8,6 +8,7 @@ pub mod proxy;
 pub mod receiver;
 pub mod repository;
 mod rest;
+pub mod ssh_host;
 pub mod world;
 
 pub use syncline_peers as peers;

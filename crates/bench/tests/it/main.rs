@@ -69,6 +69,17 @@ fn a_short_run_on_a_small_repository_measures_polls_and_downloads() {
         "announcement, head, commit, files"
     );
     assert_eq!(requests("one commit more and its file: syncline"), Some(3.0));
+    assert_eq!(requests("without filters: poll, syncline"), Some(1.0));
+    let ratios = report["ratios"].as_array().expect("the ratios");
+    let of = |kind: &str| {
+        ratios
+            .iter()
+            .filter(|ratio| ratio["name"].as_str().is_some_and(|name| name.starts_with(kind)))
+            .count()
+    };
+    assert_eq!((of("without protocol v2: "), of("without filters: ")), (3, 3));
+    let is_skipped = String::from_utf8_lossy(&output.stderr).contains("skipped: SSH");
+    assert_eq!(of("by SSH: "), if is_skipped { 0 } else { 3 });
 }
 
 /// The newest entry of each list of a report, by the names of what it tells.

@@ -188,7 +188,7 @@ fn every_operation_with_hostile_texts(way: Way) {
         ];
         runtime.block_on(async {
             for url in urls.into_iter().flatten() {
-                let remote = Remote { url, credential: None, extra_root_pem: None };
+                let remote = Remote { url, credential: None, ssh: None, extra_root_pem: None };
                 let branches: Vec<BranchName> =
                     [&owner, &name, &text].iter().filter_map(|t| t.parse().ok()).collect();
                 let _ = world.git.heads(&remote, &branches).await;
@@ -223,7 +223,7 @@ async fn a_directory_named_like_a_command_is_only_a_directory(way: Way) {
         &world.directory.path().file_name().expect("a name").to_string_lossy(),
         name.strip_suffix(".git").expect("a suffix"),
     );
-    let remote = Remote { url: url.expect("a url"), credential: None, extra_root_pem: None };
+    let remote = Remote { url: url.expect("a url"), credential: None, ssh: None, extra_root_pem: None };
     let read = git.read(&remote, KEY, &id(&commit), &path("prod.yaml"), 100).await;
     assert_eq!(read.expect("read"), b"v1");
     assert!(!Path::new("/canary").exists());

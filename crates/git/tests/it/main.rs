@@ -9,6 +9,8 @@ mod many;
 mod odd;
 mod secrets;
 mod servers;
+mod ssh;
+mod ssh_odd;
 mod tls;
 mod walk;
 mod world;

@@ -23,7 +23,7 @@ pub(crate) fn command_lines() -> Vec<String> {
 }
 
 /// The names of the processes whose environment holds `text`.
-fn holders(text: &str) -> Vec<String> {
+pub(crate) fn holders(text: &str) -> Vec<String> {
     let processes = std::fs::read_dir("/proc").expect("a proc file system").filter_map(Result::ok);
     processes
         .filter(|entry| {

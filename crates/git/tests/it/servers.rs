@@ -44,6 +44,37 @@ async fn servers_without_protocol_v2_or_filters_work(way: Way) {
     }
 }
 
+#[tokio::test]
+async fn an_old_server_that_gives_out_no_single_file_is_asked_for_all_of_a_commit_once() {
+    let world = World::start_by(Way::Direct).await;
+    let repo = world.host.repository("acme/infra").await;
+    repo.speak_only_v0();
+    let mut state = 1_u32;
+    let noise: Vec<u8> = std::iter::repeat_with(|| {
+        // Xorshift: does not compress.
+        state ^= state << 13;
+        state ^= state >> 17;
+        state ^= state << 5;
+        state as u8
+    })
+    .take(200_000)
+    .collect();
+    repo.change(&[Change::File("noise", &noise), Change::File("prod.yaml", b"v0")]).await;
+    let mut answered = Vec::new();
+    for version in ["v1", "v2"] {
+        let commit = repo.commit_files(&[("prod.yaml", version), ("other.yaml", version)]).await;
+        world.host.clear_log();
+        assert_eq!(world.head(&http(&repo), "main").await, Ok(Some(id(&commit))));
+        for name in ["prod.yaml", "other.yaml"] {
+            let read = world.read(&http(&repo), &commit, name).await;
+            assert_eq!(read.expect(version), version.as_bytes());
+        }
+        answered.push(world.host.requests().iter().map(|request| request.answered_bytes).sum::<usize>());
+    }
+    let whole = noise.len()..noise.len() + 10_000;
+    assert!(whole.contains(&answered[0]) && answered[1] < 5_000, "{answered:?}");
+}
+
 async fn an_old_server_keeps_commits_that_are_not_heads_to_itself(way: Way) {
     let world = World::start_by(way).await;
     let repo = world.host.repository("acme/infra").await;

@@ -114,7 +114,7 @@ impl World {
 }
 
 pub(crate) fn remote(url: &str) -> Remote {
-    Remote { url: url.parse().expect("a url"), credential: None, extra_root_pem: None }
+    Remote { url: url.parse().expect("a url"), credential: None, ssh: None, extra_root_pem: None }
 }
 
 pub(crate) fn http(repository: &Repository) -> Remote {

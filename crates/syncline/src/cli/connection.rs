@@ -1,6 +1,7 @@
 //! `syncline connection`: the handshake that has no AWS operation.
 
 use std::io::Read as _;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context as _, bail};
@@ -38,6 +39,16 @@ pub(super) struct Authorize {
     /// Azure DevOps: the organization that the token is of, as in `dev.azure.com/<organization>`.
     #[arg(long, value_name = "NAME")]
     organization: Option<String>,
+    /// SSH: read the private key, which must have no passphrase, from this file; `-` is standard input.
+    #[arg(long, value_name = "FILE")]
+    ssh_key: Option<PathBuf>,
+    /// SSH: a key that the host is known by: its fingerprint (`SHA256:…`), its public key, or a line of known_hosts. May be
+    /// given more than once. Without one, what the host shows is told and nothing is stored.
+    #[arg(long, value_name = "KEY", requires = "ssh_key")]
+    host_key: Vec<String>,
+    /// SSH: read the lines about the host from this file, as in `--known-hosts ~/.ssh/known_hosts`.
+    #[arg(long, value_name = "FILE", requires = "ssh_key")]
+    known_hosts: Option<PathBuf>,
     /// The remote needs no token: a public or a local repository.
     #[arg(long)]
     no_token: bool,
@@ -53,9 +64,12 @@ pub(super) struct Authorized {
     pub(super) connection_status: String,
     #[serde(default)]
     pub(super) account: Option<String>,
+    #[serde(default)]
+    pub(super) host_keys: Option<String>,
 }
 
 #[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
 struct Body<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     token: Option<&'a str>,
@@ -63,12 +77,24 @@ struct Body<'a> {
     username: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     organization: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ssh_key: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    host_keys: Option<String>,
 }
 
 pub(super) async fn run(command: ConnectionCommand, seams: &Seams) -> anyhow::Result<ExitCode> {
     let ConnectionCommand::Authorize(args) = command;
+    let key = match &args.ssh_key {
+        Some(_) if args.token_stdin || args.no_token || args.organization.is_some() => {
+            bail!("--ssh-key goes with --username, --host-key and --known-hosts alone")
+        }
+        Some(file) => Some(key_from(file)?),
+        None => None,
+    };
     let token = match (args.token_stdin, args.no_token) {
-        (true, false) => Some(token_from(std::io::stdin())?),
+        (false, false) if key.is_some() => None,
+        (true, false) => Some(secret_from(std::io::stdin(), "token on standard input")?),
         (false, true) if args.username.is_some() => {
             bail!("--username goes with a token: give it with --token-stdin, or leave --username out")
         }
@@ -79,7 +105,8 @@ pub(super) async fn run(command: ConnectionCommand, seams: &Seams) -> anyhow::Re
         (true, true) => bail!("--token-stdin and --no-token exclude each other"),
         (false, false) => {
             bail!(
-                "say what the connection is authorized with: --token-stdin, or --no-token for a public remote"
+                "say what the connection is authorized with: --token-stdin, or --no-token for a public remote, or --ssh-key for \
+                 one by SSH"
             )
         }
     };
@@ -87,13 +114,18 @@ pub(super) async fn run(command: ConnectionCommand, seams: &Seams) -> anyhow::Re
         token: token.as_ref().map(|token| token.expose().as_str()),
         username: args.username.as_deref(),
         organization: args.organization.as_deref(),
+        ssh_key: key.as_ref().map(|key| key.expose().as_str()),
+        host_keys: host_keys(&args)?,
     };
     let body = serde_json::to_vec(&body)?.into();
     let client = args.server.client(seams).await?;
     let done = authorize(&client, &args.connection, body).await?;
     let status = paint(GOOD, &terminal::plain(&done.connection_status));
     let of = done.account.map_or_else(String::new, |account| format!(", as {}", terminal::plain(&account)));
-    terminal::print(&format!("{} is {status}{of}\n", terminal::plain(&done.connection_arn)))?;
+    let host = done
+        .host_keys
+        .map_or_else(String::new, |keys| format!(", its host known by {}", terminal::plain(&keys)));
+    terminal::print(&format!("{} is {status}{of}{host}\n", terminal::plain(&done.connection_arn)))?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -124,18 +156,44 @@ fn connection_id(arn_or_id: &str) -> anyhow::Result<&str> {
     Ok(id)
 }
 
-/// The token, without the line break that an editor or `echo` leaves after it.
-fn token_from(input: impl std::io::Read) -> anyhow::Result<Secret> {
+/// What the host is known by, a line each; `None` if nothing is said of it.
+fn host_keys(args: &Authorize) -> anyhow::Result<Option<String>> {
+    let mut lines = args.host_key.clone();
+    if let Some(file) = &args.known_hosts {
+        let shown = file.display();
+        let opened = std::fs::File::open(file).with_context(|| format!("{shown} cannot be read"))?;
+        let mut text = String::new();
+        let read = opened.take(MAX_TOKEN_BYTES + 1).read_to_string(&mut text);
+        let read = read.with_context(|| format!("{shown} cannot be read"))?;
+        if read as u64 > MAX_TOKEN_BYTES {
+            bail!(
+                "{shown} is too long: name a file with the lines about the host, as `ssh-keyscan` prints them"
+            );
+        }
+        lines.push(text);
+    }
+    Ok((!lines.is_empty()).then(|| lines.join("\n")))
+}
+
+/// The private key in a file, or on standard input.
+fn key_from(file: &Path) -> anyhow::Result<Secret> {
+    if file == Path::new("-") {
+        return secret_from(std::io::stdin(), "key on standard input");
+    }
+    let opened = std::fs::File::open(file).with_context(|| format!("{} cannot be read", file.display()))?;
+    secret_from(opened, &format!("key in {}", file.display()))
+}
+
+/// The token or key, without the line break that an editor or `echo` leaves after it.
+fn secret_from(input: impl std::io::Read, what: &str) -> anyhow::Result<Secret> {
     let mut bytes = Vec::new();
     let read = input.take(MAX_TOKEN_BYTES).read_to_end(&mut bytes);
     let bytes = Secret::from(bytes);
-    read.context("standard input cannot be read")?;
-    let Ok(text) = std::str::from_utf8(bytes.expose()) else {
-        bail!("the token on standard input is not UTF-8")
-    };
+    read.with_context(|| format!("the {what} cannot be read"))?;
+    let Ok(text) = std::str::from_utf8(bytes.expose()) else { bail!("the {what} is not UTF-8") };
     let token = text.trim_end_matches(['\r', '\n']);
     if token.is_empty() {
-        bail!("there is no token on standard input");
+        bail!("there is no {what}");
     }
     Ok(Secret::new(token))
 }
@@ -161,7 +219,7 @@ mod tests {
     #[test]
     fn a_token_ends_where_its_line_ends() {
         let check = |input: &[u8], expect: Option<&str>| {
-            let token = token_from(input).ok();
+            let token = secret_from(input, "token").ok();
             assert_eq!(token.as_ref().map(|token| token.expose().as_str()), expect, "{input:?}");
         };
         check(b"secret", Some("secret"));

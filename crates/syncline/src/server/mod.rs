@@ -26,7 +26,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::routing::{any, get, post};
 use http::{HeaderMap, Response};
-use syncline_git::Egress;
+use syncline_git::{Egress, Git};
 use syncline_model::names::AccountId;
 use syncline_seams::Clock;
 use syncline_store::Store;
@@ -67,6 +67,8 @@ pub struct Front {
     pub role_accounts: Vec<(AccountId, AccountId)>,
     /// Where remotes may be.
     pub egress: Egress,
+    /// Git hosts that a key is shown to; what repositories hold is the worker's to ask.
+    pub git: Arc<Git>,
     /// The forges.
     pub forges: Arc<Forges>,
     /// The way to notification targets.

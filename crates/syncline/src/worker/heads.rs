@@ -221,11 +221,15 @@ impl Heads {
     /// What two remotes have in common if they are the same question.
     fn key(&self, remote: &Remote) -> [u8; 32] {
         let credential = remote.credential.as_ref();
+        let host_keys = remote.ssh.as_ref().map(|ssh| ssh.host_keys.to_string());
         let parts = [
             Some(remote.url.as_str()),
             credential.map(|credential| credential.username.as_str()),
             credential.map(|credential| credential.password.expose().as_str()),
             remote.extra_root_pem.as_deref(),
+            remote.ssh.as_ref().and_then(|ssh| ssh.username.as_deref()),
+            remote.ssh.as_ref().map(|ssh| ssh.key.expose().as_str()),
+            host_keys.as_deref(),
         ];
         let mut digest = Sha256::new_with_prefix(self.salt.as_bytes());
         for part in parts {

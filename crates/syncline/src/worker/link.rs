@@ -62,7 +62,7 @@ impl Worker {
                 Ok(Some(next_ms))
             }
             Err(error) => {
-                if let GitError::Unauthorized { message } = &error {
+                if let GitError::Unauthorized { message } | GitError::UnknownHost { message } = &error {
                     self.store.record_credential(claim, Some(message.clone())).await?;
                 }
                 self.link_trouble(claim, &record, &trouble_of(&error)).await

@@ -3,7 +3,7 @@
 use serde::Deserialize;
 use syncline_forges::Forge;
 use syncline_forges::rest::{Access, Endpoint, Endpoints, Repository, git_username};
-use syncline_git::{Credential, GitError, Remote, RemoteUrl};
+use syncline_git::{Credential, GitError, HostKeys, Remote, RemoteUrl, SshAccess};
 use syncline_model::plan::Trouble;
 use syncline_model::sync::BlockerKind;
 use syncline_seams::Secret;
@@ -17,13 +17,20 @@ pub(crate) struct StoredCredential {
     /// The one that was given with the token.
     #[serde(default)]
     pub(crate) username: Option<String>,
+    /// The token, or a private key.
     pub(crate) token: Secret,
+    /// What an SSH host is known by; then the token is a private key for it.
+    #[serde(default, rename = "hostKeys")]
+    pub(crate) host_keys: Option<String>,
 }
 
 impl StoredCredential {
     /// The bytes to seal.
     pub(crate) fn to_bytes(&self) -> Secret<Vec<u8>> {
-        let credential = serde_json::json!({ "username": &self.username, "token": self.token.expose() });
+        let mut credential = serde_json::json!({ "username": &self.username, "token": self.token.expose() });
+        if let (Some(keys), Some(fields)) = (&self.host_keys, credential.as_object_mut()) {
+            fields.insert("hostKeys".to_owned(), keys.as_str().into());
+        }
         serde_json::to_vec(&credential).unwrap_or_default().into()
     }
 }
@@ -95,11 +102,24 @@ pub(crate) async fn remote(
     let Opened { forge, endpoint, credential, extra_root_pem } = opened(store, endpoints, record).await?;
     let url = clone_url(forge, &endpoint.git, &record.link.owner_id, &record.link.repository_name)
         .map_err(|reason| outage(BlockerKind::RepositoryNotFound, reason))?;
-    let credential = credential.map(|stored| Credential {
-        username: git_username(forge, stored.username.as_deref()),
-        password: stored.token,
-    });
-    Ok(Remote { url, credential, extra_root_pem })
+    let (credential, ssh) = match credential {
+        Some(StoredCredential { username, token: key, host_keys: Some(lines) }) => {
+            let host_keys = HostKeys::read(&lines, &url)
+                .map_err(|error| outage(BlockerKind::CredentialRefused, format!("its host keys: {error}")))?;
+            (None, Some(SshAccess { username, key, host_keys }))
+        }
+        Some(StoredCredential { username, token: password, host_keys: None }) => {
+            (Some(Credential { username: git_username(forge, username.as_deref()), password }), None)
+        }
+        None => (None, None),
+    };
+    if ssh.is_some() != url.ssh().is_some() {
+        let arn = record.connection.as_ref().map_or("", |connection| &connection.arn);
+        let reason =
+            format!("the connection {arn} was authorized for another kind of remote: authorize it again");
+        return Err(outage(BlockerKind::CredentialRefused, reason));
+    }
+    Ok(Remote { url, credential, ssh, extra_root_pem })
 }
 
 /// The forge of a link as its connection may ask it; `None` for type `Git`, which has no API.
@@ -148,6 +168,8 @@ pub(crate) fn trouble_of(error: &GitError) -> Trouble {
             retry_after_ms: Some(retry_after_ms.unwrap_or(0)),
         },
         GitError::Unauthorized { .. } => outage(BlockerKind::CredentialRefused, reason),
+        // Nothing is wrong with the repository: the connection does not lead to it any more.
+        GitError::UnknownHost { .. } => outage(BlockerKind::ConnectionUnavailable, reason),
         GitError::RepositoryNotFound { .. } | GitError::RefusedByPolicy { .. } => {
             outage(BlockerKind::RepositoryNotFound, reason)
         }

@@ -10,6 +10,7 @@ use syncline_seams::SystemClock;
 use syncline_testkit::forge::{self, ForgeDouble};
 use syncline_testkit::git_host::{Fault, GitHost};
 use syncline_testkit::receiver::Receiver;
+use syncline_testkit::ssh_host::{SshFault, SshHost};
 use tokio::process::Command;
 
 use crate::cli::{Ended, REGION, connection_of, connection_to, ended, sdk, sync_of, syncline};
@@ -200,6 +201,106 @@ async fn a_token_is_in_no_file_no_log_no_answer_and_on_no_command_line() {
         .filter(|r| is_seen_in(r.authorization.as_deref().unwrap_or("").as_bytes()))
         .count();
     assert!(sent > 0, "the host was sent the token in the form that was looked for");
+}
+
+/// Looks at the command line and the environment of every process for a text until told to stop; how many were looked at.
+fn watch_processes_for(text: String, stop: &Arc<AtomicBool>) -> std::thread::JoinHandle<usize> {
+    let stop = Arc::clone(stop);
+    std::thread::spawn(move || {
+        let mut looked = 0;
+        while !stop.load(Ordering::Relaxed) {
+            for entry in std::fs::read_dir("/proc").expect("a proc file system").filter_map(Result::ok) {
+                for file in ["cmdline", "environ"] {
+                    let Ok(bytes) = std::fs::read(entry.path().join(file)) else { continue };
+                    assert!(!is_in(&bytes, text.as_bytes()), "{} of {}", file, entry.path().display());
+                    looked += 1;
+                }
+            }
+            std::thread::yield_now();
+        }
+        looked
+    })
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_ssh_key_is_in_no_file_no_log_no_answer_and_in_no_other_process() {
+    let git = GitHost::start().await;
+    let Some(ssh) = SshHost::start(&git).await else { return };
+    let repository = git.repository("acme/infra").await;
+    repository.commit_files(&[("deployment.yaml", DEPLOYMENT), ("queue.yaml", TEMPLATE)]).await;
+    let key = ssh.key("ed25519").await;
+    // Two lines of it, which hold the private half in base64; the line break between them may be told in other ways.
+    let canaries: Vec<String> = key.lines().skip(2).take(2).map(str::to_owned).collect();
+    let serve = Serve::start(Aws::Simulated).await;
+    let stop = Arc::new(AtomicBool::new(false));
+    let watching = watch_processes_for(canaries[0].clone(), &stop);
+    let run = async |arguments: &[&str], input: &str| {
+        let ended = ended(command(&serve, arguments), input.as_bytes()).await;
+        for canary in &canaries {
+            let told = format!("{}{}", ended.stdout, ended.stderr);
+            assert!(!told.contains(canary.as_str()), "{arguments:?}: {told}");
+        }
+        ended
+    };
+    let client = sdk(&serve.endpoint, KEY_ID, SECRET);
+    let connection = connection_to(&client, &ssh.endpoint()).await;
+    let folder = tempfile::tempdir().expect("a temporary directory");
+    let (key_file, known_hosts) = (folder.path().join("key"), folder.path().join("known_hosts"));
+    std::fs::write(&key_file, &key).expect("written");
+    std::fs::write(&known_hosts, ssh.known_hosts()).expect("written");
+    let (key_file, known_hosts) = (key_file.to_str().expect("UTF-8"), known_hosts.to_str().expect("UTF-8"));
+    let authorize = ["connection", "authorize", &connection, "--ssh-key"];
+    let with = |more: &[&'static str]| [&authorize[..], more].concat();
+
+    let fingerprint = ssh.fingerprint().await;
+    let shown = run(&[&authorize[..], &[key_file]].concat(), "").await.failed();
+    for words in [fingerprint.as_str(), "--host-key", "nothing was stored"] {
+        assert!(shown.contains(words), "{words} is not in {shown}");
+    }
+    let cut = key.replace("-----END", "-----FIN");
+    for (arguments, input, words) in [
+        (with(&["-"]), cut.as_str(), "not in OpenSSH's format"),
+        (with(&["-"]), "", "there is no key on standard input"),
+        (with(&["-", "--token-stdin"]), &key, "--ssh-key goes with"),
+        (with(&["/nowhere/key"]), "", "/nowhere/key cannot be read"),
+        (with(&["-", "--host-key", "nonsense"]), &key, "line 1"),
+    ] {
+        let refused = run(&arguments, input).await.failed();
+        assert!(refused.contains(words), "{words} is not in {refused}");
+    }
+    let told = format!("{connection} is AVAILABLE, its host known by ssh-ed25519 {fingerprint}\n");
+    let by_fingerprint = [&authorize[..], &["-", "--host-key", &fingerprint]].concat();
+    assert_eq!(run(&by_fingerprint, &key).await.good(), told);
+    let by_file = [&authorize[..], &[key_file, "--known-hosts", known_hosts]].concat();
+    assert_eq!(run(&by_file, "").await.good(), told);
+    sync_of(&client, &connection, &repository, "web", ACCOUNT).await;
+    run(&["sync", "watch", "web"], "").await.good();
+
+    // A host that fails in every way, then no longer lets the key in.
+    ssh.close_connections();
+    for fault in [SshFault::Disconnect, SshFault::Http] {
+        ssh.fail(fault);
+        let before = ssh.connections();
+        run(&["sync", "now", "web"], "").await.good();
+        while ssh.connections() == before {
+            tokio::task::yield_now().await;
+        }
+    }
+    ssh.recover();
+    ssh.let_in("");
+    while !run(&["sync", "status", "web", "--json"], "").await.good().contains("CREDENTIAL_REFUSED") {
+        tokio::task::yield_now().await;
+    }
+    run(&["keyring", "rotate"], "").await.good();
+
+    stop.store(true, Ordering::Relaxed);
+    let looked = watching.join().expect("the key is in no other process");
+    assert!(looked > 100, "{looked} processes were looked at");
+    let mut files = Vec::new();
+    search(serve.folder(), &canaries, &mut files);
+    for expected in ["syncline.db", "log"] {
+        assert!(files.iter().any(|file| file == expected), "{expected} is not among {files:?}");
+    }
 }
 
 /// What a forge says that repeats what it was sent.

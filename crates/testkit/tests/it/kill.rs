@@ -96,6 +96,7 @@ const ELSEWHERE: &[&str] = &[
     "forges.set_deployment_status",
     "forges.update_hook",
     "forges.whoami",
+    "git.introduce",
     "keyring.command",
     "store.accept_delivery",
     "store.authorize_connection",

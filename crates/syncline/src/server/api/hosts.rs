@@ -80,6 +80,9 @@ fn check_endpoint(call: &Call, provider_type: ProviderType, endpoint: &str) -> A
     if url.is_file() && provider_type != ProviderType::Git {
         return Err(refused(&"file:// remotes are for hosts of ProviderType Git only"));
     }
+    if url.ssh().is_some() && provider_type != ProviderType::Git {
+        return Err(refused(&"ssh:// remotes are for hosts of ProviderType Git only"));
+    }
     call.front.egress.check_literal(&url).map_err(|error| refused(&error))
 }
 

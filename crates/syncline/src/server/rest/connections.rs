@@ -1,4 +1,4 @@
-//! The handshake by token.
+//! The handshake by token, or by SSH key.
 
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ use syncline_wire::{ErrorCode, ProviderType};
 use super::super::Front;
 use super::super::api::Call;
 use super::super::api::arns::arn;
-use super::{Answer, ApiError, Resource, Route, read, run};
+use super::{Answer, ApiError, Resource, Route, read, run, ssh};
 use crate::worker::{StoredCredential, extra_root};
 
 /// The longest token, in bytes.
@@ -27,16 +27,22 @@ const MAX_ORGANIZATION_BYTES: usize = 100;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Authorize {
+pub(super) struct Authorize {
     /// The token; `null` or absent where repositories are read without one.
     #[serde(default)]
-    token: Option<Secret>,
+    pub(super) token: Option<Secret>,
     /// The user name the token is sent with; forges that look only at the token take any.
     #[serde(default)]
-    username: Option<String>,
+    pub(super) username: Option<String>,
     /// Azure DevOps: the organization at which the token is tried.
     #[serde(default)]
-    organization: Option<String>,
+    pub(super) organization: Option<String>,
+    /// SSH: the private key, in OpenSSH's format.
+    #[serde(default, rename = "sshKey")]
+    pub(super) ssh_key: Option<Secret>,
+    /// SSH: what the host is known by, as lines of known_hosts, public keys or fingerprints.
+    #[serde(default, rename = "hostKeys")]
+    pub(super) host_keys: Option<String>,
 }
 
 /// `POST /api/v1/connections/{id}/authorize`
@@ -58,6 +64,9 @@ struct Authorized {
     /// Whose the token is, where the forge says it.
     #[serde(skip_serializing_if = "Option::is_none")]
     account: Option<String>,
+    /// SSH: the keys by which the host is known from now on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    host_keys: Option<String>,
 }
 
 async fn authorize_connection(call: &Call, id: &str, body: &[u8]) -> Answer<Authorized> {
@@ -68,23 +77,26 @@ async fn authorize_connection(call: &Call, id: &str, body: &[u8]) -> Answer<Auth
     };
     let connection_arn = arn(&call.scope, &connection.service, "connection", id);
     let mut row = CredentialRow { sealed: None, tried_at: None };
-    let mut account = None;
-    if let Some(token) = &input.token {
+    let (mut account, mut host_keys) = (None, None);
+    let owner = Owner { account: call.scope.account.as_str(), arn: &connection_arn };
+    if let Some(shown) = ssh::show_key(call, &connection, &input).await? {
+        row.sealed = Some(store.keyring().seal(&owner, shown.credential.to_bytes().expose())?);
+        row.tried_at = Some(shown.endpoint);
+        host_keys = Some(shown.host_keys);
+    } else if let Some(token) = &input.token {
         check_token(token.expose(), input.username.as_deref())?;
         let is_git = connection.provider_type == ProviderType::Git.as_str();
         let tried =
             if is_git { Tried::default() } else { try_token(call, &connection, &input, token).await? };
         let username = input.username.clone().or_else(|| is_git.then(|| "git".to_owned()));
-        let stored = StoredCredential { username, token: token.clone() };
-        let owner = Owner { account: call.scope.account.as_str(), arn: &connection_arn };
+        let stored = StoredCredential { username, token: token.clone(), host_keys: None };
         row.sealed = Some(store.keyring().seal(&owner, stored.to_bytes().expose())?);
         row.tried_at = tried.host;
         account = tried.account;
     }
     let change = call.asked.change(|is_stored| {
-        let authorized = Authorized { connection_arn, connection_status: "AVAILABLE", account };
-        let gone =
-            "the connection was deleted, or its host moved, while the token was tried: nothing was stored";
+        let authorized = Authorized { connection_arn, connection_status: "AVAILABLE", account, host_keys };
+        let gone = "the connection was deleted, or its host moved, while the credential was tried: nothing was stored";
         if is_stored { Ok(authorized) } else { Err(ApiError::new(ErrorCode::Conflict, gone)) }
     });
     store.authorize_connection(&call.scope, id, row, change).await?
@@ -164,14 +176,19 @@ fn not_authorized(provider_type: &str, api: &str, refusal: &Refusal) -> ApiError
 }
 
 fn check_token(token: &str, username: Option<&str>) -> Answer<()> {
-    let invalid = |message: &str| Err(ApiError::new(ErrorCode::Validation, message));
     if token.is_empty() || token.len() > MAX_TOKEN_BYTES || token.chars().any(char::is_control) {
-        return invalid("token: it must have 1 to 4096 bytes and no control characters");
+        return Err(ApiError::validation("token: it must have 1 to 4096 bytes and no control characters"));
     }
+    check_username(username)
+}
+
+pub(super) fn check_username(username: Option<&str>) -> Answer<()> {
     if username.is_some_and(|name| {
         name.is_empty() || name.len() > 256 || name.contains(':') || name.chars().any(char::is_control)
     }) {
-        return invalid("username: it must have 1 to 256 bytes and neither ':' nor control characters");
+        return Err(ApiError::validation(
+            "username: it must have 1 to 256 bytes and neither ':' nor control characters",
+        ));
     }
     Ok(())
 }

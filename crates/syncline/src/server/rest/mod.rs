@@ -8,6 +8,7 @@ mod deliveries;
 mod keyring;
 mod notifications;
 mod outbox;
+mod ssh;
 mod suspensions;
 mod syncs;
 mod webhooks;

@@ -266,7 +266,7 @@ async fn a_token_of_azure_devops_is_tried_at_the_organization_that_is_named() {
 }
 
 /// A Git host for 127.0.0.1 whose certificate somebody of our own signed, whose certificate is the second.
-async fn private_host() -> (GitHost, String) {
+pub(super) async fn private_host() -> (GitHost, String) {
     let mut params = CertificateParams::new(Vec::new()).expect("parameters");
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     let key = KeyPair::generate().expect("a key");

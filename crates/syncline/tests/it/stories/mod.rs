@@ -16,6 +16,7 @@ mod proxied;
 mod publishing;
 mod pull_requests;
 mod registering;
+mod ssh;
 mod stacks;
 mod suspending;
 mod sweep;
