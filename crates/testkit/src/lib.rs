@@ -6,7 +6,7 @@ pub mod git_host;
 pub mod plans;
 pub mod receiver;
 pub mod repository;
-mod rest;
+pub mod rest;
 pub mod world;
 
 pub use syncline_peers as peers;

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use syncline_seams::Secret;
 
 use super::client::{Client, ClientError, KEY_HELP, ServerArgs};
+use super::handshake;
 use super::terminal::{self, GOOD, paint};
 use crate::running::Seams;
 
@@ -20,6 +21,8 @@ const MAX_TOKEN_BYTES: u64 = 64 * 1024;
 pub(super) enum ConnectionCommand {
     /// Complete a PENDING connection's handshake, or give it a new credential.
     Authorize(Authorize),
+    /// Complete it by a GitHub App: one that exists, or one that is made in a browser.
+    GithubApp(handshake::GitHubApp),
 }
 
 /// The flags of `syncline connection authorize`.
@@ -66,7 +69,10 @@ struct Body<'a> {
 }
 
 pub(super) async fn run(command: ConnectionCommand, seams: &Seams) -> anyhow::Result<ExitCode> {
-    let ConnectionCommand::Authorize(args) = command;
+    let args = match command {
+        ConnectionCommand::Authorize(args) => args,
+        ConnectionCommand::GithubApp(args) => return handshake::github_app(args, seams).await,
+    };
     let token = match (args.token_stdin, args.no_token) {
         (true, false) => Some(token_from(std::io::stdin())?),
         (false, true) if args.username.is_some() => {
@@ -90,7 +96,11 @@ pub(super) async fn run(command: ConnectionCommand, seams: &Seams) -> anyhow::Re
     };
     let body = serde_json::to_vec(&body)?.into();
     let client = args.server.client(seams).await?;
-    let done = authorize(&client, &args.connection, body).await?;
+    told(authorize(&client, &args.connection, body).await?)
+}
+
+/// Says what the connection is now.
+pub(super) fn told(done: Authorized) -> anyhow::Result<ExitCode> {
     let status = paint(GOOD, &terminal::plain(&done.connection_status));
     let of = done.account.map_or_else(String::new, |account| format!(", as {}", terminal::plain(&account)));
     terminal::print(&format!("{} is {status}{of}\n", terminal::plain(&done.connection_arn)))?;
@@ -109,7 +119,7 @@ pub(super) async fn authorize(
 }
 
 /// The id in `arn:…:connection/<id>`, or the id itself. Paths of the REST API take ids only.
-fn connection_id(arn_or_id: &str) -> anyhow::Result<&str> {
+pub(super) fn connection_id(arn_or_id: &str) -> anyhow::Result<&str> {
     let id = match arn_or_id.split_once(":connection/") {
         Some((arn, id)) if arn.starts_with("arn:") => id,
         _ => arn_or_id,
@@ -125,7 +135,7 @@ fn connection_id(arn_or_id: &str) -> anyhow::Result<&str> {
 }
 
 /// The token, without the line break that an editor or `echo` leaves after it.
-fn token_from(input: impl std::io::Read) -> anyhow::Result<Secret> {
+pub(super) fn token_from(input: impl std::io::Read) -> anyhow::Result<Secret> {
     let mut bytes = Vec::new();
     let read = input.take(MAX_TOKEN_BYTES).read_to_end(&mut bytes);
     let bytes = Secret::from(bytes);

@@ -55,6 +55,9 @@ async fn opened(store: &Store, endpoints: &Endpoints, record: &LinkRecord) -> Re
             }
         }));
     }
+    if let Some(why) = &connection.ran_out {
+        return Err(unusable(format!("the token of the connection {} ran out: {why}", connection.arn)));
+    }
     let provider_type = &record.link.provider_type;
     let endpoint = endpoints.of(provider_type, connection.provider_endpoint.as_deref());
     let Some((forge, endpoint)) = Forge::of_provider_type(provider_type).zip(endpoint) else {

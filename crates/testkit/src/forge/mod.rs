@@ -7,12 +7,14 @@
 //! What is asked for is in a file for each topic: its routes are added in `routes`, and what it remembers to `Memory`.
 
 mod accounts;
+mod apps;
 mod hooks;
+mod issued;
 mod pulls;
 mod statuses;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use axum::Router;
 use axum::body::Body;
@@ -28,7 +30,9 @@ use syncline_forges::rest::{Endpoint, Endpoints};
 
 use crate::git_host::{GitHost, Halved, Lost};
 
+pub use apps::{APP_KEY, KnownInstallation, OTHER_KEY};
 pub use hooks::KnownHook;
+pub use issued::Issued;
 pub use pulls::{KnownComment, KnownPull};
 pub use statuses::{KnownDeployment, KnownStatus};
 
@@ -60,6 +64,7 @@ pub struct Grant {
 #[derive(Debug, Default)]
 pub(crate) struct Memory {
     grants: BTreeMap<String, Grant>,
+    pub(crate) apps: apps::Apps,
     repositories: BTreeSet<String>,
     pub(crate) hooks: Vec<KnownHook>,
     pub(crate) pulls: Vec<KnownPull>,
@@ -90,11 +95,17 @@ pub(crate) struct Inner {
     /// Where the API is, as the forge itself writes it into links.
     pub(crate) api: String,
     memory: Mutex<Memory>,
+    issued: OnceLock<Arc<Issued>>,
 }
 
 impl Inner {
     pub(crate) fn memory(&self) -> MutexGuard<'_, Memory> {
         self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The tokens that it issues.
+    pub(crate) fn issued(&self) -> &Issued {
+        self.issued.get().expect("a double that issues tokens")
     }
 
     /// Notes what the forge would not understand, and answers 400.
@@ -137,7 +148,11 @@ impl Inner {
                 None => basic().filter(|(user, _)| user.contains('@')).map(|(_, token)| token),
             },
         };
-        self.memory().grants.get(&token?).cloned()
+        let token = token?;
+        if self.issued.get().is_some_and(|issued| issued.is_live(&token)) {
+            return Some(Grant { login: None, hooks: true });
+        }
+        self.memory().grants.get(&token).cloned()
     }
 
     /// Whether the forge has the repository `<owner>/<name>`.
@@ -237,6 +252,7 @@ impl ForgeDouble {
             provider_type: provider_type.to_owned(),
             api: format!("{}{path}", git.endpoint()),
             memory: Mutex::default(),
+            issued: OnceLock::new(),
         });
         git.mount(path, Router::new().nest(path, routes(&inner)));
         Self { inner }
@@ -250,6 +266,14 @@ impl ForgeDouble {
     /// Knows a token from now on, and what it may do.
     pub fn grant_as(&self, token: &str, grant: Grant) {
         self.inner.memory().grants.insert(token.to_owned(), grant);
+    }
+
+    /// Issues tokens that run out, from now on.
+    ///
+    /// # Panics
+    /// When it does already.
+    pub fn issue(&self, issued: &Arc<Issued>) {
+        self.inner.issued.set(Arc::clone(issued)).expect("it issues none yet");
     }
 
     /// Forgets a token.
@@ -305,6 +329,7 @@ impl Drop for ForgeDouble {
 fn routes(inner: &Arc<Inner>) -> Router {
     Router::new()
         .merge(accounts::routes(inner.forge))
+        .merge(apps::routes(inner.forge))
         .merge(hooks::routes(inner.forge))
         .merge(pulls::routes(inner.forge))
         .merge(statuses::routes(inner.forge))
@@ -361,6 +386,9 @@ async fn received(State(inner): State<Arc<Inner>>, request: Request, next: Next)
 
 /// Refuses who has no token that is known here.
 async fn known(inner: &Arc<Inner>, mut request: Request, next: Next) -> Response {
+    if apps::is_of_apps(request.uri().path()) {
+        return next.run(request).await;
+    }
     let Some(grant) = inner.grant(request.headers()) else {
         return match inner.forge {
             Forge::AzureDevOps => {

@@ -7,6 +7,7 @@ mod endings;
 mod fairness;
 mod files;
 mod forges;
+mod github_apps;
 mod moves;
 mod notifications;
 mod outages;
