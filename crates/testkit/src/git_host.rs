@@ -73,7 +73,7 @@ pub struct LoggedRequest {
 pub(crate) struct Served {
     /// Each with the user name it must come with, if it must.
     pub(crate) tokens: Vec<(Option<String>, String)>,
-    /// Any of these instead, with this user name.
+    /// Any of these instead, with this user name; as a bearer token where it is empty.
     pub(crate) issued: Option<(String, Arc<Issued>)>,
     pub(crate) fault: Option<Fault>,
     pub(crate) protocol_v0: bool,
@@ -387,9 +387,16 @@ fn is_admitted(served: &Served, headers: &HeaderMap) -> bool {
     if tokens.is_empty() && issued.is_none() {
         return true;
     }
-    headers
-        .get(header::AUTHORIZATION)
-        .and_then(|value| value.to_str().ok()?.strip_prefix("Basic "))
+    let authorization = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+    if let Some((user, issued)) = issued
+        && user.is_empty()
+    {
+        return authorization
+            .and_then(|value| value.strip_prefix("Bearer "))
+            .is_some_and(|token| issued.is_live(token));
+    }
+    authorization
+        .and_then(|value| value.strip_prefix("Basic "))
         .and_then(|encoded| base64::engine::general_purpose::STANDARD.decode(encoded).ok())
         .and_then(|decoded| String::from_utf8(decoded).ok())
         .is_some_and(|pair| {

@@ -259,7 +259,7 @@ impl Repository {
         self.shared.host.change(&self.shared.full_name, |served| served.tokens = tokens);
     }
 
-    /// Demands this user and a token that is good then.
+    /// Demands this user and a token that is good then; a bearer token where the user is empty.
     pub fn require_issued(&self, user: &str, issued: &Arc<Issued>) {
         let issued = Some((user.to_owned(), Arc::clone(issued)));
         self.shared.host.change(&self.shared.full_name, |served| served.issued = issued);

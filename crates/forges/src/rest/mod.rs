@@ -14,6 +14,7 @@ mod access;
 mod comments;
 mod github_app;
 mod hooks;
+mod oauth;
 mod pull_requests;
 mod question;
 mod refusal;
@@ -27,6 +28,7 @@ pub use github_app::{
     mint_token,
 };
 pub use hooks::{Hook, NewHook, Repository, azure_ids, create_hook, delete_hook, list_hooks, update_hook};
+pub use oauth::{OAuthClient, OAuthPlace, OAuthToken, is_grant_over};
 pub use pull_requests::{Pull, PullState, commit, merge_base, open_pulls, pull};
 pub use question::{Page, Question, segment};
 pub use refusal::Refusal;

@@ -23,6 +23,8 @@ pub(super) enum ConnectionCommand {
     Authorize(Authorize),
     /// Complete it by a GitHub App: one that exists, or one that is made in a browser.
     GithubApp(handshake::GitHubApp),
+    /// Complete it by OAuth in a browser: GitLab, Bitbucket, Azure DevOps.
+    Oauth(handshake::OAuth),
 }
 
 /// The flags of `syncline connection authorize`.
@@ -72,6 +74,7 @@ pub(super) async fn run(command: ConnectionCommand, seams: &Seams) -> anyhow::Re
     let args = match command {
         ConnectionCommand::Authorize(args) => args,
         ConnectionCommand::GithubApp(args) => return handshake::github_app(args, seams).await,
+        ConnectionCommand::Oauth(args) => return handshake::oauth(args, seams).await,
     };
     let token = match (args.token_stdin, args.no_token) {
         (true, false) => Some(token_from(std::io::stdin())?),

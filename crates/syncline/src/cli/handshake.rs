@@ -1,4 +1,4 @@
-//! `syncline connection github-app`: handshakes by what gets tokens, instead of by a token.
+//! `syncline connection github-app` and `oauth`: handshakes by what gets tokens, instead of by a token.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -42,6 +42,40 @@ pub(super) struct GitHubApp {
     server: ServerArgs,
 }
 
+/// The flags of `syncline connection oauth`.
+#[derive(Debug, Args)]
+#[command(after_help = KEY_HELP)]
+pub(super) struct OAuth {
+    /// The connection's ARN, or the id it ends with.
+    #[arg(value_name = "ARN-OR-ID")]
+    connection: String,
+    /// The id of the application that is registered with the forge.
+    #[arg(long, value_name = "ID")]
+    client_id: String,
+    /// Read the application's secret from standard input.
+    #[arg(long, required = true)]
+    client_secret_stdin: bool,
+    /// Azure DevOps: the tenant of Microsoft Entra that knows the application.
+    #[arg(long, value_name = "ID-OR-DOMAIN")]
+    tenant: Option<String>,
+    /// Azure DevOps: the organization whose repositories are read.
+    #[arg(long, value_name = "NAME")]
+    organization: Option<String>,
+    #[command(flatten)]
+    server: ServerArgs,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Application<'a> {
+    client_id: &'a str,
+    client_secret: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tenant: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    organization: Option<&'a str>,
+}
+
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct App<'a> {
@@ -63,6 +97,21 @@ struct Choice<'a> {
 struct Begun {
     url: String,
     expires_at: String,
+    #[serde(default)]
+    redirect_uri: Option<String>,
+}
+
+pub(super) async fn oauth(args: OAuth, seams: &Seams) -> anyhow::Result<ExitCode> {
+    let id = connection_id(&args.connection)?;
+    let secret = token_from(std::io::stdin())?;
+    let application = Application {
+        client_id: &args.client_id,
+        client_secret: secret.expose(),
+        tenant: args.tenant.as_deref(),
+        organization: args.organization.as_deref(),
+    };
+    let body = serde_json::to_vec(&application)?.into();
+    begin(&args.server.client(seams).await?, id, "oauth", body).await
 }
 
 pub(super) async fn github_app(args: GitHubApp, seams: &Seams) -> anyhow::Result<ExitCode> {
@@ -97,6 +146,10 @@ pub(super) async fn github_app(args: GitHubApp, seams: &Seams) -> anyhow::Result
 async fn begin(client: &Client, id: &str, path: &str, body: Secret<Vec<u8>>) -> anyhow::Result<ExitCode> {
     let begun: Result<Begun, ClientError> = client.post(&format!("/connections/{id}/{path}"), body).await;
     let begun = begun.with_context(|| format!("connection {id} is not authorized"))?;
+    if let Some(redirect_uri) = &begun.redirect_uri {
+        let redirect_uri = terminal::plain(redirect_uri);
+        terminal::print_aside(&format!("The application's redirect URI must be {redirect_uri}\n"))?;
+    }
     terminal::print_aside(&format!(
         "Open this in a browser before {}. Whoever opens it first goes on with it, and nobody else:\n",
         terminal::plain(&begun.expires_at)

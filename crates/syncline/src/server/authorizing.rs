@@ -11,6 +11,9 @@ use super::error::{Answer, ApiError};
 use crate::grants::{AppGrant, Got, Place, token_of_app};
 use crate::worker::extra_root;
 
+/// The longest name of an organization, in bytes.
+const MAX_ORGANIZATION_BYTES: usize = 100;
+
 /// Said where nothing was stored although the forge confirmed it.
 pub(super) const MOVED: &str =
     "the connection was deleted, or its host moved, while the token was tried: nothing was stored";
@@ -58,7 +61,7 @@ impl Subject {
 
     /// Where its forge is asked.
     pub(super) fn place(&self) -> Place<'_> {
-        Place { endpoint: &self.endpoint, extra_root_pem: self.extra_root_pem.as_deref() }
+        Place { forge: self.forge, endpoint: &self.endpoint, extra_root_pem: self.extra_root_pem.as_deref() }
     }
 
     /// Refuses any but GitHub's.
@@ -153,4 +156,24 @@ pub(super) fn unsupported(provider_type: &str) -> ApiError {
 /// The App of an id and a private key that somebody brought.
 pub(super) fn app_key(id: u64, pem: syncline_seams::Secret) -> Answer<AppKey> {
     AppKey::new(id, pem).map_err(|error| ApiError::validation(format!("privateKey: {error}")))
+}
+
+/// The organization that a token is tried at: Azure DevOps has to be told it, nobody else has any.
+pub(super) fn organization(forge: Forge, given: Option<&str>) -> Answer<Option<&str>> {
+    let is_name = |name: &str| {
+        (1..=MAX_ORGANIZATION_BYTES).contains(&name.len())
+            && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
+    };
+    match (forge, given) {
+        (Forge::AzureDevOps, None) => Err(ApiError::validation(
+            "organization: a token of Azure DevOps is good for one organization: name it, as in dev.azure.com/<organization>",
+        )),
+        (Forge::AzureDevOps, Some(name)) if !is_name(name) => {
+            let rule = "letters, digits, '-' and '_', at most 100 of them";
+            Err(ApiError::validation(format!("organization: it must consist of {rule}")))
+        }
+        (Forge::AzureDevOps, Some(name)) => Ok(Some(name)),
+        (_, Some(_)) => Err(ApiError::validation("organization: only Azure DevOps has them")),
+        (_, None) => Ok(None),
+    }
 }

@@ -18,12 +18,18 @@ pub(crate) struct StoredCredential {
     #[serde(default)]
     pub(crate) username: Option<String>,
     pub(crate) token: Secret,
+    /// Whether it is one of OAuth, which is sent as a bearer token.
+    #[serde(default)]
+    pub(crate) bearer: bool,
 }
 
 impl StoredCredential {
     /// The bytes to seal.
     pub(crate) fn to_bytes(&self) -> Secret<Vec<u8>> {
-        let credential = serde_json::json!({ "username": &self.username, "token": self.token.expose() });
+        let mut credential = serde_json::json!({ "username": &self.username, "token": self.token.expose() });
+        if self.bearer {
+            credential["bearer"] = true.into();
+        }
         serde_json::to_vec(&credential).unwrap_or_default().into()
     }
 }
@@ -99,7 +105,11 @@ pub(crate) async fn remote(
     let url = clone_url(forge, &endpoint.git, &record.link.owner_id, &record.link.repository_name)
         .map_err(|reason| outage(BlockerKind::RepositoryNotFound, reason))?;
     let credential = credential.map(|stored| Credential {
-        username: git_username(forge, stored.username.as_deref()),
+        username: match forge {
+            // The others take one as a password.
+            Forge::AzureDevOps if stored.bearer => String::new(),
+            _ => git_username(forge, stored.username.as_deref()),
+        },
         password: stored.token,
     });
     Ok(Remote { url, credential, extra_root_pem })
@@ -115,8 +125,11 @@ pub(crate) async fn reached(
     if forge == Forge::Git {
         return Ok(None);
     }
-    let (username, token) = credential.map_or((None, None), |stored| (stored.username, Some(stored.token)));
-    let access = Access::new(forge, &endpoint.api, username.as_deref(), token);
+    let access = match credential {
+        Some(stored) if stored.bearer => Access::bearer(forge, &endpoint.api, stored.token),
+        Some(stored) => Access::new(forge, &endpoint.api, stored.username.as_deref(), Some(stored.token)),
+        None => Access::new(forge, &endpoint.api, None, None),
+    };
     let repository =
         Repository { owner: record.link.owner_id.clone(), name: record.link.repository_name.clone() };
     Ok(Some(Reached { access, repository, extra_root_pem }))

@@ -5,7 +5,7 @@
 //! gives ends that.
 
 use syncline_forges::Forge;
-use syncline_forges::rest::Refusal;
+use syncline_forges::rest::{Refusal, is_grant_over};
 use syncline_model::plan::backoff_ms;
 use syncline_seams::Secret;
 use syncline_store::{Claim, Grant, NotRenewed, Owner, Renewed, StoreError, grant_owner};
@@ -36,6 +36,17 @@ fn due_ms(issued_ms: i64, ends_ms: i64) -> i64 {
     ends_ms - (ends_ms - issued_ms) / 4
 }
 
+/// What was granted is no more, perhaps because the answer that had its successor never came.
+fn over(grant: &Grant, refusal: Refusal) -> Trouble {
+    let lost = if grant.is_unanswered {
+        "; the answer to the question before this one was lost, and with it what the next token was to be got with"
+    } else {
+        ""
+    };
+    let refusal = Refusal::Invalid(format!("{refusal}{lost}: authorize the connection again"));
+    Trouble { refusal, is_final: true }
+}
+
 impl Worker {
     pub(super) async fn work_on_token(&self, claim: &Claim) -> Result<Due, StoreError> {
         let Some(grant) = self.store.grant(claim).await? else {
@@ -58,7 +69,7 @@ impl Worker {
             Err(Trouble { refusal, is_final }) => {
                 let reason = format!("its next token cannot be got: {refusal}");
                 let is_refused = is_final || !refusal.may_pass();
-                let is_unanswered = matches!(refusal, Refusal::Unavailable(_));
+                let is_unanswered = grant.is_unanswered || matches!(refusal, Refusal::Unavailable(_));
                 let mut delay_ms = backoff_ms(grant.failures, self.outside.jitter());
                 if is_refused {
                     warn!(connection, reason, "a connection's next token is refused");
@@ -90,13 +101,14 @@ impl Worker {
         };
         let Some(stored) = stored else { return invalid("what is stored for it is unreadable".to_owned()) };
         let endpoint = self.forges.endpoints().of(&grant.provider_type, grant.provider_endpoint.as_deref());
-        let Some((_, endpoint)) = Forge::of_provider_type(&grant.provider_type).zip(endpoint) else {
+        let Some((forge, endpoint)) = Forge::of_provider_type(&grant.provider_type).zip(endpoint) else {
             return invalid(format!("provider type {} has no host", grant.provider_type));
         };
         let extra_root_pem = extra_root(grant.vpc_configuration.as_deref());
-        let at = Place { endpoint: &endpoint, extra_root_pem: extra_root_pem.as_deref() };
+        let at = Place { forge, endpoint: &endpoint, extra_root_pem: extra_root_pem.as_deref() };
         let Got { credential, grant: next, lifetime_ms } = match stored.token(&self.forges, at).await {
             Ok(got) => got,
+            Err(refusal) if is_grant_over(&refusal) => return Ok(Err(over(grant, refusal))),
             Err(refusal) => return Ok(Err(refusal.into())),
         };
         let of_connection = Owner { account: &grant.account, arn: &grant.connection_arn };

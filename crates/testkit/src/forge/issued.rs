@@ -45,6 +45,11 @@ impl Issued {
         self.state().live.get(token).is_some_and(|ends_ms| *ends_ms > self.clock.now_ms())
     }
 
+    /// Takes a token back.
+    pub(crate) fn take_back(&self, token: &str) {
+        self.state().live.remove(token);
+    }
+
     /// Takes all tokens back that were issued until now.
     pub fn revoke(&self) {
         self.state().live.clear();

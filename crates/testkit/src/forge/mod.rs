@@ -10,6 +10,7 @@ mod accounts;
 mod apps;
 mod hooks;
 mod issued;
+mod oauth;
 mod pulls;
 mod statuses;
 
@@ -33,6 +34,7 @@ use crate::git_host::{GitHost, Halved, Lost};
 pub use apps::{APP_KEY, KnownInstallation, OTHER_KEY};
 pub use hooks::KnownHook;
 pub use issued::Issued;
+pub use oauth::{CLIENT_ID, CLIENT_SECRET, OAuthDouble, TENANT, TOKEN_MS};
 pub use pulls::{KnownComment, KnownPull};
 pub use statuses::{KnownDeployment, KnownStatus};
 
@@ -148,11 +150,13 @@ impl Inner {
                 None => basic().filter(|(user, _)| user.contains('@')).map(|(_, token)| token),
             },
         };
-        let token = token?;
-        if self.issued.get().is_some_and(|issued| issued.is_live(&token)) {
-            return Some(Grant { login: None, hooks: true });
+        // What a forge issues is a bearer token, whatever its own are.
+        let bearer = authorization.strip_prefix("Bearer ").unwrap_or_default();
+        if self.issued.get().is_some_and(|issued| issued.is_live(bearer)) {
+            let login = (self.forge != Forge::GitHub).then(|| "deploy-bot".to_owned());
+            return Some(Grant { login, hooks: true });
         }
-        self.memory().grants.get(&token).cloned()
+        self.memory().grants.get(&token?).cloned()
     }
 
     /// Whether the forge has the repository `<owner>/<name>`.
@@ -235,6 +239,7 @@ pub fn endpoints_on(git: &GitHost) -> Endpoints {
         gitlab: of("GitLab"),
         bitbucket: of("Bitbucket"),
         azure_devops: of("AzureDevOps"),
+        entra: format!("{}/entra", git.endpoint()),
     }
 }
 

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use axum::response::Response;
+use http::StatusCode;
 use http::request::Parts;
-use http::{StatusCode, Uri};
 use serde::Deserialize;
 use serde_json::json;
 use syncline_forges::Forge;
@@ -20,7 +20,7 @@ use super::super::audit::hash;
 use super::super::authorizing::{MOVED, Subject, app_key};
 use super::super::error::{Answer, ApiError};
 use super::page::{form, link, page, text};
-use super::{Begun, LIFETIME_MS, PREFIX, brought, call_of, content, over, step, taken};
+use super::{Begun, LIFETIME_MS, PREFIX, brought, call_of, content, origin, over, step, taken};
 use crate::credentials;
 use crate::grants::AppGrant;
 
@@ -65,19 +65,6 @@ pub(in super::super) async fn begin(call: &Call, id: &str, choice: Choice) -> An
     origin(&subject.endpoint.git)?;
     let content = json!({ "organization": choice.organization }).to_string().into_bytes();
     super::begin(call, &subject, MANIFEST, &content.into()).await
-}
-
-/// The origin of a forge's pages, which a page may post to.
-fn origin(git: &str) -> Answer<String> {
-    let plain = |c: char| c.is_ascii_alphanumeric() || ".-:[]".contains(c);
-    let uri: Option<Uri> = git.parse().ok();
-    let parts = uri.as_ref().and_then(|uri| uri.scheme_str().zip(uri.authority()));
-    match parts {
-        Some((scheme, authority)) if authority.as_str().chars().all(plain) => {
-            Ok(format!("{scheme}://{authority}"))
-        }
-        _ => Err(ApiError::validation(format!("'{git}' is no place that a browser can be sent to"))),
-    }
 }
 
 /// The page that offers to make the App.

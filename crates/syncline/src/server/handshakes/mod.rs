@@ -9,6 +9,7 @@
 //! that a code is exchanged once, whoever brings it how often.
 
 mod github_app;
+mod oauth;
 mod page;
 
 use std::sync::Arc;
@@ -21,7 +22,7 @@ use axum::response::Response;
 use axum::routing::get;
 use http::header::{COOKIE, SET_COOKIE};
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderValue, StatusCode, Uri};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use syncline_seams::Secret;
@@ -41,6 +42,7 @@ use super::{Front, SourceAddress};
 use crate::credentials;
 
 pub(super) use github_app::{Choice, begin as begin_github_app};
+pub(super) use oauth::begin as begin_oauth;
 
 /// What every path of a handshake begins with.
 pub(super) const PREFIX: &str = "/handshakes/";
@@ -58,6 +60,7 @@ const MAX_BROUGHT_BYTES: usize = 4096;
 pub(super) fn routes() -> Router<Arc<Front>> {
     Router::new()
         .route("/{ticket}", get(open))
+        .route("/oauth", get(oauth::authorized))
         .route("/github-app/made", get(github_app::made))
         .route("/github-app/installed", get(github_app::installed))
 }
@@ -70,6 +73,9 @@ pub(super) struct Begun {
     url: String,
     /// Until when.
     expires_at: String,
+    /// What the forge must know to send the browser back to, where somebody has to tell it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    redirect_uri: Option<String>,
 }
 
 /// Who began a handshake.
@@ -102,6 +108,7 @@ async fn begin(call: &Call, subject: &Subject, kind: &str, content: &Secret<Vec<
     let begun = Begun {
         url: format!("{public_url}{PREFIX}{}", ticket.expose()),
         expires_at: Timestamp::from_epoch_ms(front.clock.now_ms() + LIFETIME_MS).iso8601(),
+        redirect_uri: None,
     };
     let id = subject.connection.id.clone();
     let gone = ApiError::not_found("connection", &id);
@@ -180,6 +187,7 @@ async fn open(State(front): State<Arc<Front>>, Path(ticket): Path<String>, parts
         let call = call_of(&front, &handshake, &parts, request_id).await?;
         let mut page = match handshake.kind.as_str() {
             github_app::MANIFEST => github_app::offer(&call, &handshake, state.expose()).await?,
+            oauth::CODE => oauth::offer(&call, &handshake, state.expose()).await?,
             _ => return Err(over()),
         };
         if is_new {
@@ -267,4 +275,17 @@ fn brought(parts: &Parts, name: &str) -> Option<String> {
     let query = parts.uri.query().unwrap_or_default().as_bytes();
     let found = form_urlencoded::parse(query).find(|(found, _)| found == name)?;
     Some(found.1.into_owned()).filter(|value| (1..=MAX_BROUGHT_BYTES).contains(&value.len()))
+}
+
+/// The origin of a forge's pages, which a page may post to.
+fn origin(git: &str) -> Answer<String> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || ".-:[]".contains(c);
+    let uri: Option<Uri> = git.parse().ok();
+    let parts = uri.as_ref().and_then(|uri| uri.scheme_str().zip(uri.authority()));
+    match parts {
+        Some((scheme, authority)) if authority.as_str().chars().all(plain) => {
+            Ok(format!("{scheme}://{authority}"))
+        }
+        _ => Err(ApiError::validation(format!("'{git}' is no place that a browser can be sent to"))),
+    }
 }

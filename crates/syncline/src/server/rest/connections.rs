@@ -7,7 +7,6 @@ use axum::extract::{Path, State};
 use axum::response::Response;
 use http::Request;
 use serde::Deserialize;
-use syncline_forges::Forge;
 use syncline_forges::rest::{Access, is_only_narrow, whoami};
 use syncline_seams::Secret;
 use syncline_store::{CredentialRow, Owner};
@@ -16,15 +15,12 @@ use syncline_wire::{ErrorCode, ProviderType};
 use super::super::Front;
 use super::super::api::Call;
 use super::super::api::arns::arn;
-use super::super::authorizing::{Authorized, MOVED, Subject, unsupported};
+use super::super::authorizing::{Authorized, MOVED, Subject, organization, unsupported};
 use super::{Answer, ApiError, Resource, Route, read, run};
 use crate::worker::StoredCredential;
 
 /// The longest token, in bytes.
 const MAX_TOKEN_BYTES: usize = 4096;
-
-/// The longest name of an organization, in bytes.
-const MAX_ORGANIZATION_BYTES: usize = 100;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -70,7 +66,7 @@ async fn authorize_connection(call: &Call, id: &str, body: &[u8]) -> Answer<Auth
             try_token(call, &subject, &input, token).await?
         };
         let username = input.username.clone().or_else(|| is_git.then(|| "git".to_owned()));
-        let stored = StoredCredential { username, token: token.clone() };
+        let stored = StoredCredential { username, token: token.clone(), bearer: false };
         let owner = Owner { account: call.scope.account.as_str(), arn: &connection_arn };
         row.sealed = Some(store.keyring().seal(&owner, stored.to_bytes().expose())?);
         row.tried_at = tried.host;
@@ -106,26 +102,6 @@ async fn try_token(call: &Call, subject: &Subject, input: &Authorize, token: &Se
         Err(refusal) => return Err(subject.not_authorized("token", &refusal)),
     };
     Ok(Tried { host: subject.host.clone(), account })
-}
-
-/// The organization that a token is tried at: Azure DevOps has to be told it, nobody else has any.
-fn organization(forge: Forge, given: Option<&str>) -> Answer<Option<&str>> {
-    let is_name = |name: &str| {
-        (1..=MAX_ORGANIZATION_BYTES).contains(&name.len())
-            && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
-    };
-    match (forge, given) {
-        (Forge::AzureDevOps, None) => Err(ApiError::validation(
-            "organization: a token of Azure DevOps is good for one organization: name it, as in dev.azure.com/<organization>",
-        )),
-        (Forge::AzureDevOps, Some(name)) if !is_name(name) => {
-            let rule = "letters, digits, '-' and '_', at most 100 of them";
-            Err(ApiError::validation(format!("organization: it must consist of {rule}")))
-        }
-        (Forge::AzureDevOps, Some(name)) => Ok(Some(name)),
-        (_, Some(_)) => Err(ApiError::validation("organization: only Azure DevOps has them")),
-        (_, None) => Ok(None),
-    }
 }
 
 fn check_token(token: &str, username: Option<&str>) -> Answer<()> {

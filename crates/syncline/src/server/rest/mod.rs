@@ -8,6 +8,7 @@ mod deliveries;
 mod github_app;
 mod keyring;
 mod notifications;
+mod oauth;
 mod outbox;
 mod suspensions;
 mod syncs;
@@ -50,6 +51,7 @@ pub(super) fn routes(front: &Arc<Front>) -> Router<Arc<Front>> {
         .route("/connections/{id}/authorize", post(connections::authorize))
         .route("/connections/{id}/github-app", post(github_app::authorize))
         .route("/connections/{id}/github-app/manifest", post(github_app::begin))
+        .route("/connections/{id}/oauth", post(oauth::begin))
         .route("/repository-links/{id}/webhook", post(webhooks::rotate))
         .route("/deliveries", get(deliveries::list))
         .route("/deliveries/{id}", get(deliveries::show))

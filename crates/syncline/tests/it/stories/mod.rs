@@ -10,6 +10,7 @@ mod forges;
 mod github_apps;
 mod moves;
 mod notifications;
+mod oauth;
 mod outages;
 mod previews;
 mod publishing;
