@@ -238,7 +238,7 @@ async fn a_token_is_replaced_once_before_it_runs_out() {
     // Several look for work in the same moment.
     scene.world.clock.advance_ms(45 * MINUTE_MS);
     let turns = tokio::join!(scene.world.tick(), scene.world.tick(), scene.world.tick(), scene.world.tick());
-    assert!(turns.0, "there was work");
+    assert!(turns.0 || turns.1 || turns.2 || turns.3, "there was work");
     scene.world.settle().await;
     assert_eq!(scene.issued.all().len(), 3);
     for hour in 0..4 {
