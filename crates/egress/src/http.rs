@@ -37,6 +37,20 @@ impl Http {
         request: Request<Bytes>,
         max_body: usize,
     ) -> Result<Response<Bytes>, NoAnswer> {
+        let (response, is_whole) = self.send_and_cut(extra_root_pem, request, max_body).await?;
+        if is_whole { Ok(response) } else { Err(NoAnswer::TooLong(max_body)) }
+    }
+
+    /// The same for who does not need all of the answer: its first `max_body` bytes, and whether that is all of it.
+    ///
+    /// # Errors
+    /// As [`Http::send`], but for [`NoAnswer::TooLong`].
+    pub async fn send_and_cut(
+        &self,
+        extra_root_pem: Option<&str>,
+        request: Request<Bytes>,
+        max_body: usize,
+    ) -> Result<(Response<Bytes>, bool), NoAnswer> {
         let (origin, authority, target) = parts_of(request.uri())?;
         let route = self.egress.admit(&origin).await?;
         if route.addresses.is_empty() {
@@ -56,7 +70,7 @@ impl Http {
         *response.status_mut() = answer.head().status();
         response.headers_mut().clone_from(answer.head().headers());
         let (body, is_whole) = self.connections.read(answer, max_body).await?;
-        if is_whole { Ok(response.map(|()| body)) } else { Err(NoAnswer::TooLong(max_body)) }
+        Ok((response.map(|()| body), is_whole))
     }
 }
 

@@ -154,7 +154,7 @@ impl Store {
     /// # Errors
     /// The database's.
     pub async fn access_key(&self, id: &str) -> StoreResult<Option<AccessKey>> {
-        let Some(mut row) = self.read_row(ACCESS_KEY, params![id].to_vec()).await? else { return Ok(None) };
+        let Some(mut row) = self.look_up(ACCESS_KEY, &[id]).await? else { return Ok(None) };
         let account = row.parsed(|text| text.parse::<AccountId>().ok())?;
         let sealed = row.opt_bytes()?.unwrap_or_default();
         let (token_hash, expires_at_ms) = (row.opt_text()?, row.opt_int()?);

@@ -178,7 +178,7 @@ pub(crate) fn look_at<T>(
             session.take_time()?;
             if alone {
                 session.begin_start()?;
-                if session.count_others()? > 0 {
+                if session.has_others()? {
                     let reason = "syncline servers use it: stop them first".to_owned();
                     return Err(StoreError::Open { path: server.to_string(), reason });
                 }

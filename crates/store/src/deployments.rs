@@ -95,7 +95,7 @@ pub(crate) fn publish(
             kind,
             subject: format!("{}/{}/{}", status.link_id, status.commit, status.sync_id),
             scope: scope.clone(),
-            endpoint: format!("rest:{host}"),
+            endpoint: lanes::rest_endpoint(scope.account.as_str(), &host),
             document: to_json(&status)?,
         };
         outbox::put(tx, &wanted)?;

@@ -37,10 +37,13 @@ impl EventDocument {
         read(&self.0)
     }
 
-    /// The JSON.
-    #[must_use]
-    pub fn into_json(self) -> String {
-        self.0
+    /// The JSON; what stands between its brackets is not looked at.
+    ///
+    /// # Errors
+    /// [`StoreError::Corrupt`] for a text without the brackets of a list.
+    pub fn json(&self) -> StoreResult<&str> {
+        let is_list = self.0.starts_with('[') && self.0.ends_with(']');
+        if is_list { Ok(&self.0) } else { Err(StoreError::Corrupt("stored events are no list".to_owned())) }
     }
 }
 

@@ -131,6 +131,12 @@ pub(crate) fn git_host(endpoint: &str) -> String {
     authority.rsplit('@').next().unwrap_or_default().to_ascii_lowercase()
 }
 
+/// A forge's API, as an account asks it. Forges limit each token, not whoever sends it: one account's spent budget delays
+/// nobody else.
+pub(crate) fn rest_endpoint(account: &str, host: &str) -> String {
+    format!("rest:{account}@{host}")
+}
+
 /// The lane of a piece of work; `None` if its subject is gone, or it stands in none.
 pub(crate) fn lane_of(tx: &Tx<'_>, kind: Kind, id: &str) -> StoreResult<Option<Lane>> {
     let of_link = "SELECT l.account_id, l.provider_type, h.provider_endpoint, l.id FROM repository_link l
@@ -167,9 +173,9 @@ pub(crate) fn lane_of(tx: &Tx<'_>, kind: Kind, id: &str) -> StoreResult<Option<L
             Kind::Outbox => Lane { account, endpoint: first, repository: String::new() },
             // Each link is one piece of work, hence one line for all of a host.
             Kind::Link => Lane { account, endpoint: format!("git:{host}"), repository: String::new() },
-            // A forge's API has limits of its own.
             Kind::Pulls | Kind::Token => {
-                Lane { account, endpoint: format!("rest:{host}"), repository: String::new() }
+                let endpoint = rest_endpoint(&account, &host);
+                Lane { account, endpoint, repository: String::new() }
             }
             Kind::Branch | Kind::Audit => Lane { account, endpoint: format!("git:{host}"), repository },
         })

@@ -45,6 +45,7 @@ mod previews;
 mod pulls;
 mod raw;
 mod readers;
+mod revisions;
 #[cfg(feature = "seed")]
 mod seed;
 mod sql;
@@ -112,9 +113,10 @@ pub use pulls::{
     CommentedSync, FoundPullRequest, KnownPullRequest, PullRequest, PullRequestState, PullsRecord,
     WantedPreview,
 };
+pub use revisions::RevisionDocument;
 #[cfg(feature = "seed")]
 pub use seed::Seed;
-pub use status::{AttemptStatusRow, RepositoryStatus, SyncStatus};
+pub use status::{AttemptStatusRow, RepositoryStatus, StoredAttempt, SyncStatus};
 #[cfg(feature = "simulation")]
 pub use stepwise::Writer;
 pub use suspensions::{Suspended, Suspension};
@@ -124,7 +126,7 @@ pub use webhooks::{NewWebhookSecret, Rotated, Webhook, webhook_secret_owner};
 pub use work::{Claim, Kind};
 
 use database::Database;
-use sql::{Row, Tx, Value};
+use sql::{Row, Tx};
 
 /// What every account-owned row is found by: the account of the verified key and the region of the request.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -136,7 +138,7 @@ pub struct Scope {
 }
 
 /// Why the store did not do it.
-#[derive(Debug, Error)]
+#[derive(Debug, Clone, Error)]
 pub enum StoreError {
     /// The lease under which this was to be written is not held any more; nothing was written.
     #[error("the lease on {0} was lost")]
@@ -455,14 +457,14 @@ impl Store {
         Ok(answered)
     }
 
-    /// Runs one statement that reads and gives its first row. It is a consistent snapshot by itself, and on PostgreSQL asked
-    /// without a transaction around it, which would take two round trips more.
-    pub(crate) async fn read_row(&self, sql: &'static str, params: Vec<Value>) -> StoreResult<Option<Row>> {
+    /// Finds at most one row by texts. The statement is a consistent snapshot by itself; on PostgreSQL it is asked without a
+    /// transaction around it, and together with those that wait at the same time.
+    pub(crate) async fn look_up(&self, sql: &'static str, texts: &[&str]) -> StoreResult<Option<Row>> {
         self.inner.statements.fetch_add(1, Ordering::Relaxed);
         match &self.inner.database {
-            Database::Sqlite(sqlite) => sqlite.read(&*self.inner.clock, |tx| tx.row(sql, &params)),
+            Database::Sqlite(sqlite) => sqlite.read(&*self.inner.clock, |tx| tx.look_up(sql, texts)),
             Database::Postgres(postgres) => {
-                postgres.read_row(sql, params)?.await.map_err(|_| StoreError::Closed)?
+                postgres.look_up(sql, texts)?.await.map_err(|_| StoreError::Closed)?
             }
         }
     }

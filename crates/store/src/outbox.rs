@@ -99,7 +99,7 @@ pub struct Wanted {
     pub subject: String,
     /// Whose it is.
     pub scope: Scope,
-    /// Who is told: the endpoint of its lane, such as `rest:<host>`; holds no slash.
+    /// Who is told: the endpoint of its lane, such as `rest:<account>@<host>`; holds no slash.
     pub endpoint: String,
     /// Its content, in JSON.
     pub document: String,

@@ -3,6 +3,7 @@
 //! SQL texts use `$1`, `$2`, … and are written once for every database; what differs is changed here. What only
 //! PostgreSQL is to read, such as the locking of rows, is written in the same text as `/*pg FOR UPDATE*/`.
 
+use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
 
 use rusqlite::types::{ToSqlOutput, ValueRef};
@@ -245,21 +246,25 @@ impl<'c> Tx<'c> {
     /// The rows of a query, or of a statement with RETURNING.
     pub(crate) fn rows(&self, sql: &str, params: &[Value]) -> Result<Vec<Row>, StoreError> {
         self.statements.update(|run| run + 1);
-        let connection = match &self.on {
-            On::Sqlite(connection) => connection,
+        match &self.on {
+            On::Sqlite(connection) => rows_of(connection, sql, rusqlite::params_from_iter(params)),
             On::Postgres(session) => {
                 let rows = session.borrow_mut().rows(sql, params)?;
-                return Ok(rows.into_iter().map(|values| Row { values: values.into_iter() }).collect());
+                Ok(rows.into_iter().map(Row::new).collect())
             }
-        };
-        let mut statement = prepare(connection, sql)?;
-        let columns = statement.column_count();
-        let mut found = statement.query(rusqlite::params_from_iter(params))?;
-        let mut rows = Vec::new();
-        while let Some(row) = found.next()? {
-            rows.push(Row { values: values_of(row, columns)?.into_iter() });
         }
-        Ok(rows)
+    }
+
+    /// The first row that a query finds by texts, if there is one.
+    pub(crate) fn look_up(&self, sql: &str, texts: &[&str]) -> Result<Option<Row>, StoreError> {
+        match &self.on {
+            On::Sqlite(connection) => {
+                Ok(rows_of(connection, sql, rusqlite::params_from_iter(texts))?.into_iter().next())
+            }
+            On::Postgres(_) => {
+                self.row(sql, &texts.iter().map(|&text| Value::from(text)).collect::<Vec<_>>())
+            }
+        }
     }
 
     /// Whether it is one of PostgreSQL.
@@ -312,6 +317,21 @@ impl<'c> Tx<'c> {
     }
 }
 
+fn rows_of(
+    connection: &rusqlite::Connection,
+    sql: &str,
+    params: impl rusqlite::Params,
+) -> Result<Vec<Row>, StoreError> {
+    let mut statement = prepare(connection, sql)?;
+    let columns = statement.column_count();
+    let mut found = statement.query(params)?;
+    let mut rows = Vec::new();
+    while let Some(row) = found.next()? {
+        rows.push(Row::new(values_of(row, columns)?));
+    }
+    Ok(rows)
+}
+
 #[expect(clippy::disallowed_methods, reason = "of a transaction, as every Tx is")]
 fn prepare<'c>(
     connection: &'c rusqlite::Connection,
@@ -340,9 +360,18 @@ fn values_of(row: &rusqlite::Row<'_>, columns: usize) -> Result<Vec<Value>, Stor
     Ok(values)
 }
 
-/// SQLite numbers `$N` by first occurrence, `?N` by its number.
-fn sqlite_text(sql: &str) -> String {
-    sql.replace('$', "?")
+/// SQLite numbers `$N` by first occurrence, `?N` by its number. Where these are the same, as nearly everywhere, the text is
+/// as good as it is.
+fn sqlite_text(sql: &str) -> Cow<'_, str> {
+    let mut highest = 0;
+    let is_in_order = sql.split('$').skip(1).all(|after| {
+        let digits = after.bytes().take_while(u8::is_ascii_digit);
+        let number = digits.fold(0u32, |number, digit| number.saturating_mul(10) + u32::from(digit - b'0'));
+        let is_next = number == highest + 1;
+        highest += u32::from(is_next);
+        is_next || (1..=highest).contains(&number)
+    });
+    if is_in_order { Cow::Borrowed(sql) } else { Cow::Owned(sql.replace('$', "?")) }
 }
 
 /// What only PostgreSQL is to read is written as `/*pg … */`, which SQLite takes for a comment.
@@ -366,11 +395,15 @@ mod tests {
     #[test]
     fn one_text_is_read_by_both_databases() {
         let check = |sql: &str, sqlite: &str, postgres: &str| {
-            assert_eq!((sqlite_text(sql).as_str(), postgres_text(sql).as_str()), (sqlite, postgres));
+            assert_eq!((&*sqlite_text(sql), postgres_text(sql).as_str()), (sqlite, postgres));
         };
-        check("SELECT $1", "SELECT ?1", "SELECT $1");
+        check("SELECT $1", "SELECT $1", "SELECT $1");
+        check("SELECT $1, $2, $1, $3", "SELECT $1, $2, $1, $3", "SELECT $1, $2, $1, $3");
+        check("SELECT $2, $1", "SELECT ?2, ?1", "SELECT $2, $1");
+        check("SELECT $1, $12", "SELECT ?1, ?12", "SELECT $1, $12");
+        check("SELECT $1, $", "SELECT ?1, ?", "SELECT $1, $");
         let text = "SELECT id FROM work WHERE id = $1 /*pg FOR UPDATE SKIP LOCKED*/ LIMIT 1 /*pg x*/";
-        let sqlite = "SELECT id FROM work WHERE id = ?1 /*pg FOR UPDATE SKIP LOCKED*/ LIMIT 1 /*pg x*/";
+        let sqlite = "SELECT id FROM work WHERE id = $1 /*pg FOR UPDATE SKIP LOCKED*/ LIMIT 1 /*pg x*/";
         check(text, sqlite, "SELECT id FROM work WHERE id = $1 FOR UPDATE SKIP LOCKED LIMIT 1 x");
     }
 }

@@ -3,24 +3,25 @@
 use syncline_model::sync::{AttemptStatus, RepositoryAttemptStatus, Revision, SyncEvent};
 
 use crate::events::{self, EventDocument};
-use crate::sql::{Row, Tx, params};
+use crate::revisions::RevisionDocument;
+use crate::sql::{Row, Tx, Value, params};
 use crate::{Scope, Store, StoreError, StoreResult, links};
 
 /// The status of a sync.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SyncStatus {
     /// The newest revision that wants to be synced.
-    pub desired: Option<Revision>,
+    pub desired: Option<RevisionDocument>,
     /// The newest attempt.
-    pub latest: AttemptStatusRow<EventDocument>,
+    pub latest: StoredAttempt,
     /// The newest attempt that succeeded, where the newest of all did not.
-    pub earlier_success: Option<AttemptStatusRow<EventDocument>>,
+    pub earlier_success: Option<StoredAttempt>,
 }
 
 impl SyncStatus {
     /// The newest attempt that succeeded.
     #[must_use]
-    pub fn latest_successful(&self) -> Option<&AttemptStatusRow<EventDocument>> {
+    pub fn latest_successful(&self) -> Option<&StoredAttempt> {
         if self.latest.status == AttemptStatus::Succeeded {
             Some(&self.latest)
         } else {
@@ -29,9 +30,12 @@ impl SyncStatus {
     }
 }
 
-/// One attempt; its events read, or as they are stored.
+/// One attempt as it is stored.
+pub type StoredAttempt = AttemptStatusRow<EventDocument, RevisionDocument>;
+
+/// One attempt; its events and revisions read, or as they are stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct AttemptStatusRow<E = Vec<SyncEvent>> {
+pub struct AttemptStatusRow<E = Vec<SyncEvent>, R = Revision> {
     /// Its id.
     pub id: String,
     /// How far it has come.
@@ -39,9 +43,9 @@ pub struct AttemptStatusRow<E = Vec<SyncEvent>> {
     /// Milliseconds since the Unix epoch.
     pub started_at_ms: i64,
     /// The revision last applied before it.
-    pub initial: Revision,
+    pub initial: R,
     /// The revision it applies.
-    pub target_revision: Revision,
+    pub target_revision: R,
     /// The stack's name.
     pub target: String,
     /// Oldest first.
@@ -97,32 +101,29 @@ const STATUS: &str = concat!(
 const ATTEMPTS: &str =
     concat!("SELECT ", attempt_columns!("a"), " FROM attempt a WHERE a.sync_id = $1 ORDER BY a.number");
 
-impl AttemptStatusRow<EventDocument> {
-    /// The same with its events read.
+impl StoredAttempt {
+    /// The same with its events and revisions read.
     ///
     /// # Errors
     /// [`crate::StoreError::Corrupt`] if they are not what this version writes.
-    pub fn with_events(self) -> StoreResult<AttemptStatusRow> {
+    pub fn read(self) -> StoreResult<AttemptStatusRow> {
         let Self { id, status, started_at_ms, initial, target_revision, target, events } = self;
-        let events = events.read()?;
+        let (events, initial, target_revision) = (events.read()?, initial.read()?, target_revision.read()?);
         Ok(AttemptStatusRow { id, status, started_at_ms, initial, target_revision, target, events })
     }
 }
 
 /// The attempt in a row; `None` where it has more events to show than are in the row, and there is no `tx` to read them in.
-fn attempt(tx: Option<&Tx<'_>>, row: &mut Row) -> StoreResult<Option<AttemptStatusRow<EventDocument>>> {
+fn attempt(tx: Option<&Tx<'_>>, row: &mut Row) -> StoreResult<Option<StoredAttempt>> {
     let id = row.text()?;
     attempt_of(id, tx, row)
 }
 
 /// The same, of which the id was read.
-fn attempt_of(
-    id: String,
-    tx: Option<&Tx<'_>>,
-    row: &mut Row,
-) -> StoreResult<Option<AttemptStatusRow<EventDocument>>> {
+fn attempt_of(id: String, tx: Option<&Tx<'_>>, row: &mut Row) -> StoreResult<Option<StoredAttempt>> {
     let status = row.parsed(AttemptStatus::from_text)?;
-    let (started_at_ms, initial, target_revision) = (row.int()?, row.json()?, row.json()?);
+    let started_at_ms = row.int()?;
+    let (initial, target_revision) = (RevisionDocument(row.text()?), RevisionDocument(row.text()?));
     let (target, count, document) = (row.text()?, row.int()?, row.text()?);
     let events = match (events::alone(count, document), tx) {
         (Ok(events), _) => events,
@@ -134,7 +135,7 @@ fn attempt_of(
 
 /// The status in a row of [`STATUS`]; `None` where it needs a `tx`.
 fn status(tx: Option<&Tx<'_>>, mut row: Row) -> StoreResult<Option<SyncStatus>> {
-    let desired = row.opt_json()?;
+    let desired = row.opt_text()?.map(RevisionDocument);
     let Some(latest) = attempt(tx, &mut row)? else { return Ok(None) };
     let earlier_success = match row.opt_text()? {
         Some(id) => match attempt_of(id, tx, &mut row)? {
@@ -157,11 +158,12 @@ impl Store {
         sync_type: &str,
         name: &str,
     ) -> StoreResult<Option<SyncStatus>> {
-        let asked = params![scope.account.as_str(), scope.region.as_str(), sync_type, name].to_vec();
-        let Some(row) = self.read_row(STATUS, asked.clone()).await? else { return Ok(None) };
+        let asked = [scope.account.as_str(), scope.region.as_str(), sync_type, name];
+        let Some(row) = self.look_up(STATUS, &asked).await? else { return Ok(None) };
         if let Some(found) = status(None, row)? {
             return Ok(Some(found));
         }
+        let asked = asked.map(Value::from);
         self.read(move |tx| {
             let row = tx.row(STATUS, &asked)?;
             row.map_or(Ok(None), |row| status(Some(tx), row))
@@ -234,9 +236,7 @@ impl Store {
                 .iter_mut()
                 .map(|row| {
                     let attempt = attempt(Some(tx), row)?;
-                    attempt
-                        .ok_or_else(|| StoreError::Corrupt("an attempt without its events".into()))?
-                        .with_events()
+                    attempt.ok_or_else(|| StoreError::Corrupt("an attempt without its events".into()))?.read()
                 })
                 .collect::<StoreResult<Vec<_>>>()
                 .map(Some)

@@ -134,7 +134,8 @@ async fn take(State(inner): State<Arc<Inner>>, headers: HeaderMap, body: Bytes) 
         memory.misunderstood.extend(complaint);
         (memory.faults.pop_front(), memory.is_down)
     };
-    let is_taken = !is_down && matches!(fault, None | Some(Fault::LostAnswer | Fault::HalfAnswer));
+    let is_taken = !is_down
+        && matches!(fault, None | Some(Fault::LostAnswer | Fault::HalfAnswer | Fault::Status(200..=299, ..)));
     let body = serde_json::from_slice(&body).unwrap_or_default();
     let at_ms = inner.clock.now_ms();
     inner.memory().delivered.push(Delivered { id, at_ms, body, is_taken });

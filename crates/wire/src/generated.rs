@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::shape::{IntegerRule, ListRule, Member, Pattern, Shape, TextRule};
 use crate::text_enum::text_enum;
 use crate::timestamp::Timestamp;
-use crate::{Input, Output, WrittenList};
+use crate::{Input, Output, Written};
 
 /// A name under which the API is served.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -949,12 +949,12 @@ pub struct GetRepositorySyncStatusInput {
     pub sync_type: SyncConfigurationType,
 }
 
-/// The structure `GetRepositorySyncStatusOutput`; `E` is what stands for its events.
+/// The structure `GetRepositorySyncStatusOutput`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
-pub struct GetRepositorySyncStatusOutput<E = Vec<RepositorySyncEvent>> {
+pub struct GetRepositorySyncStatusOutput {
     /// `LatestSync`.
-    pub latest_sync: RepositorySyncAttempt<E>,
+    pub latest_sync: RepositorySyncAttempt,
 }
 
 /// The structure `GetResourceSyncStatusInput`.
@@ -967,18 +967,18 @@ pub struct GetResourceSyncStatusInput {
     pub sync_type: SyncConfigurationType,
 }
 
-/// The structure `GetResourceSyncStatusOutput`; `E` is what stands for its events.
+/// The structure `GetResourceSyncStatusOutput`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
-pub struct GetResourceSyncStatusOutput<E = Vec<ResourceSyncEvent>> {
+pub struct GetResourceSyncStatusOutput {
     /// `DesiredState`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub desired_state: Option<Revision>,
     /// `LatestSuccessfulSync`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub latest_successful_sync: Option<ResourceSyncAttempt<E>>,
+    pub latest_successful_sync: Option<ResourceSyncAttempt>,
     /// `LatestSync`.
-    pub latest_sync: ResourceSyncAttempt<E>,
+    pub latest_sync: ResourceSyncAttempt,
 }
 
 /// The structure `GetSyncBlockerSummaryInput`.
@@ -1213,16 +1213,16 @@ pub struct RepositoryLinkInfo {
     pub repository_name: String,
 }
 
-/// The structure `RepositorySyncAttempt`; `E` is what stands for its events.
+/// The structure `RepositorySyncAttempt`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
-pub struct RepositorySyncAttempt<E = Vec<RepositorySyncEvent>> {
+pub struct RepositorySyncAttempt {
     /// `StartedAt`.
     pub started_at: Timestamp,
     /// `Status`.
     pub status: RepositorySyncStatus,
     /// `Events`.
-    pub events: E,
+    pub events: Vec<RepositorySyncEvent>,
 }
 
 /// The structure `RepositorySyncDefinition`.
@@ -1254,12 +1254,12 @@ pub struct RepositorySyncEvent {
     pub r#type: String,
 }
 
-/// The structure `ResourceSyncAttempt`; `E` is what stands for its events.
+/// The structure `ResourceSyncAttempt`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
-pub struct ResourceSyncAttempt<E = Vec<ResourceSyncEvent>> {
+pub struct ResourceSyncAttempt {
     /// `Events`.
-    pub events: E,
+    pub events: Vec<ResourceSyncEvent>,
     /// `InitialRevision`.
     pub initial_revision: Revision,
     /// `StartedAt`.
@@ -1696,7 +1696,7 @@ impl Output for GetRepositoryLinkOutput {
 impl Input for GetRepositorySyncStatusInput {
     const OPERATION: Operation = Operation::GetRepositorySyncStatus;
     type Output = GetRepositorySyncStatusOutput;
-    type Answer = GetRepositorySyncStatusOutput<WrittenList<RepositorySyncEvent>>;
+    type Answer = Written<GetRepositorySyncStatusOutput>;
     fn shape() -> &'static Shape {
         &GET_REPOSITORY_SYNC_STATUS_INPUT
     }
@@ -1709,7 +1709,7 @@ impl Output for GetRepositorySyncStatusOutput {
 impl Input for GetResourceSyncStatusInput {
     const OPERATION: Operation = Operation::GetResourceSyncStatus;
     type Output = GetResourceSyncStatusOutput;
-    type Answer = GetResourceSyncStatusOutput<WrittenList<ResourceSyncEvent>>;
+    type Answer = Written<GetResourceSyncStatusOutput>;
     fn shape() -> &'static Shape {
         &GET_RESOURCE_SYNC_STATUS_INPUT
     }

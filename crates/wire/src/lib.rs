@@ -29,4 +29,4 @@ pub use protocol::{
 };
 pub use text_enum::UnknownValue;
 pub use timestamp::Timestamp;
-pub use written::{NoList, WrittenList};
+pub use written::{Answered, Writing, Written};

@@ -4,7 +4,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::shape::Shape;
-use crate::{ErrorCode, Operation, Service};
+use crate::{Answered, ErrorCode, Operation, Service};
 
 /// The typed input of an operation; implemented by the generated structures.
 pub trait Input: Serialize + DeserializeOwned {
@@ -12,8 +12,8 @@ pub trait Input: Serialize + DeserializeOwned {
     const OPERATION: Operation;
     /// What the operation answers.
     type Output: Output;
-    /// The same as the server answers it: its long lists are already written.
-    type Answer: Serialize;
+    /// The same as the server answers it: long ones are already written.
+    type Answer: Answered;
     /// The shape with its constraints.
     fn shape() -> &'static Shape;
 }

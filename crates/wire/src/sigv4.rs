@@ -15,8 +15,8 @@ pub(crate) mod time;
 
 use std::fmt;
 
-use http::HeaderMap;
 use http::header::{AUTHORIZATION, DATE, HOST};
+use http::{HeaderMap, HeaderName};
 use subtle::ConstantTimeEq as _;
 
 use keys::Derived;
@@ -28,9 +28,9 @@ use authorization::{Authorization, Scope};
 /// How far a signature's time may be from ours, in milliseconds, to either side.
 pub const MAX_SKEW_MS: i64 = 15 * 60 * 1000;
 
-const AMZ_DATE: &str = "x-amz-date";
-const CONTENT_SHA256: &str = "x-amz-content-sha256";
-const SECURITY_TOKEN: &str = "x-amz-security-token";
+const AMZ_DATE: HeaderName = HeaderName::from_static("x-amz-date");
+const CONTENT_SHA256: HeaderName = HeaderName::from_static("x-amz-content-sha256");
+const SECURITY_TOKEN: HeaderName = HeaderName::from_static("x-amz-security-token");
 const ALGORITHM: &str = "AWS4-HMAC-SHA256";
 
 /// What of a request is signed.
@@ -128,34 +128,31 @@ impl Presented {
     /// service, or leaves out what must be signed.
     pub fn parse(parts: SignedParts<'_>, expected: Expected<'_>) -> Result<Self, WireError> {
         refuse_presigned(parts.query)?;
-        let Some(header) = single(parts.headers, AUTHORIZATION.as_str())? else {
+        let Some(header) = single(parts.headers, &AUTHORIZATION)? else {
             return Err(WireError::new(
                 ErrorCode::MissingAuthenticationToken,
                 "Missing Authentication Token",
             ));
         };
-        let dated_by = if parts.headers.contains_key(AMZ_DATE) { AMZ_DATE } else { DATE.as_str() };
-        let date = single(parts.headers, dated_by)?;
+        let dated_by = if parts.headers.contains_key(AMZ_DATE) { AMZ_DATE } else { DATE };
+        let date = single(parts.headers, &dated_by)?;
         let Authorization { access_key_id, scope, signed_headers, signature } =
             Authorization::parse(header, date.is_some())?;
         let signed_at_ms = date.and_then(time::parse).ok_or_else(|| {
             incomplete("Date must be in ISO-8601 'basic format' or, in the header Date, in RFC 7231's")
         })?;
 
-        check_scope(&scope, expected.service, signed_at_ms)?;
+        let signed_at = time::basic_format(signed_at_ms);
+        check_scope(&scope, expected.service, &signed_at)?;
         check_skew(signed_at_ms, expected.now_ms)?;
         check_signed_headers(&signed_headers, parts.headers, dated_by)?;
         let body_hash = check_body_hash(parts)?;
 
         let canonical = canonical::request(parts, &signed_headers, &body_hash, expected.normalize_path);
-        let string_to_sign = format!(
-            "{ALGORITHM}\n{}\n{}\n{}",
-            time::basic_format(signed_at_ms),
-            scope.text(),
-            keys::hex(&keys::sha256(&canonical)),
-        );
+        let string_to_sign =
+            format!("{ALGORITHM}\n{signed_at}\n{}\n{}", scope.text(), keys::hex(&keys::sha256(&canonical)),);
         let session_token =
-            single(parts.headers, SECURITY_TOKEN)?.map(|token| SessionToken(token.to_owned()));
+            single(parts.headers, &SECURITY_TOKEN)?.map(|token| SessionToken(token.to_owned()));
         Ok(Self { access_key_id, scope, signed_at_ms, session_token, string_to_sign, signature })
     }
 
@@ -235,7 +232,7 @@ fn refuse_presigned(query: &str) -> Result<(), WireError> {
     if presigned { Err(incomplete("a signature in the query is not accepted here")) } else { Ok(()) }
 }
 
-fn check_scope(scope: &Scope, service: &str, signed_at_ms: i64) -> Result<(), WireError> {
+fn check_scope(scope: &Scope, service: &str, signed_at: &str) -> Result<(), WireError> {
     if scope.terminator != "aws4_request" {
         let message = format!(
             "Credential should be scoped with a valid terminator: 'aws4_request', not '{}'.",
@@ -254,7 +251,6 @@ fn check_scope(scope: &Scope, service: &str, signed_at_ms: i64) -> Result<(), Wi
     if !well_formed {
         return Err(invalid("Credential should be scoped to a valid region."));
     }
-    let signed_at = time::basic_format(signed_at_ms);
     if signed_at.get(..8) != Some(scope.date.as_str()) {
         return Err(invalid(format!(
             "Date in Credential scope does not match YYYYMMDD from ISO-8601 version of date from HTTP: '{}' != \
@@ -287,29 +283,39 @@ fn check_skew(signed_at_ms: i64, now_ms: i64) -> Result<(), WireError> {
     Ok(())
 }
 
-fn check_signed_headers(signed: &[String], headers: &HeaderMap, dated_by: &str) -> Result<(), WireError> {
-    let is_signed = |name: &str| signed.iter().any(|signed| signed == name);
-    for name in [HOST.as_str(), dated_by] {
-        if !is_signed(name) {
-            return Err(invalid(format!("'{name}' must be a 'SignedHeader' in the AWS Authorization.")));
+fn check_signed_headers(
+    signed: &[HeaderName],
+    headers: &HeaderMap,
+    dated_by: HeaderName,
+) -> Result<(), WireError> {
+    let unsigned =
+        |name: &HeaderName| invalid(format!("'{name}' must be a 'SignedHeader' in the AWS Authorization."));
+    for name in [HOST, dated_by] {
+        if !signed.contains(&name) {
+            return Err(unsigned(&name));
         }
     }
-    let unsigned =
-        headers.keys().find(|name| name.as_str().starts_with("x-amz-") && !is_signed(name.as_str()));
-    if let Some(name) = unsigned {
-        return Err(invalid(format!("'{name}' must be a 'SignedHeader' in the AWS Authorization.")));
+    if let Some(name) =
+        headers.keys().find(|name| name.as_str().starts_with("x-amz-") && !signed.contains(name))
+    {
+        return Err(unsigned(name));
     }
-    if let Some(missing) = signed.iter().find(|name| !headers.contains_key(name.as_str())) {
-        return Err(invalid(format!("the signed header '{missing}' is not in the request")));
+    if let Some(missing) = signed.iter().find(|name| !headers.contains_key(*name)) {
+        return Err(not_received(missing.as_str()));
     }
-    single(headers, HOST.as_str())?;
+    single(headers, &HOST)?;
     Ok(())
+}
+
+/// The refusal of a header that is signed and was not received, such as one that has no name of a header.
+fn not_received(name: &str) -> WireError {
+    invalid(format!("the signed header '{name}' is not in the request"))
 }
 
 /// The hexadecimal SHA-256 of the body, which is also what the client says it is, where it says so.
 fn check_body_hash(parts: SignedParts<'_>) -> Result<String, WireError> {
     let computed = keys::hex(&keys::sha256(parts.body));
-    match single(parts.headers, CONTENT_SHA256)? {
+    match single(parts.headers, &CONTENT_SHA256)? {
         Some(given) if given == "UNSIGNED-PAYLOAD" || given.starts_with("STREAMING-") => {
             Err(incomplete(format!("the payload '{given}' is not accepted here: sign the body")))
         }
@@ -321,7 +327,7 @@ fn check_body_hash(parts: SignedParts<'_>) -> Result<String, WireError> {
 }
 
 /// The value of a header that may be there once, as text.
-fn single<'h>(headers: &'h HeaderMap, name: &str) -> Result<Option<&'h str>, WireError> {
+fn single<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Result<Option<&'h str>, WireError> {
     let mut values = headers.get_all(name).iter();
     let (first, second) = (values.next(), values.next());
     if second.is_some() {

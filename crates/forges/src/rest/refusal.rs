@@ -68,7 +68,8 @@ pub(crate) fn of(access: &Access, response: &Response<impl AsRef<[u8]>>, now_ms:
         404 | 410 => Refusal::NotFound(said),
         429 => throttled(said),
         503 if headers.contains_key("retry-after") => throttled(said),
-        408 | 500.. => Refusal::Unavailable(said),
+        // Somebody else is at it, or what it needs is not there yet.
+        408 | 409 | 423 | 425 | 500.. => Refusal::Unavailable(said),
         300..=399 => Refusal::Invalid(format!("{said}: redirects are not followed")),
         _ => Refusal::Invalid(said),
     })

@@ -7,6 +7,7 @@
 
 #![expect(clippy::disallowed_methods, reason = "the one place that may")]
 
+mod lookups;
 mod pool;
 mod tls;
 
@@ -27,7 +28,7 @@ use crate::copying::{Feed, Put};
 use crate::location::Server;
 use crate::migrations::{self, Schema};
 use crate::raw::{Write, uninterrupted};
-use crate::sql::{Row, Tx, Value, postgres_text};
+use crate::sql::{Tx, Value, postgres_text};
 use crate::{StoreError, StoreResult};
 
 /// The oldest version that is supported, as `server_version_num` writes it.
@@ -182,12 +183,20 @@ impl Session {
         Ok(())
     }
 
-    /// How many other processes of ours use the database.
-    pub(crate) fn count_others(&mut self) -> StoreResult<i64> {
+    /// Whether another process of ours uses the database. PostgreSQL ends a session a moment after its process is gone, so
+    /// it is asked for up to 5 seconds.
+    pub(crate) fn has_others(&mut self) -> StoreResult<bool> {
         let others = "SELECT count(*) FROM pg_stat_activity
                        WHERE datname = current_database() AND application_name = 'syncline'
                          AND pid <> pg_backend_pid()";
-        Ok(self.client.query_one(others, &[])?.try_get(0)?)
+        for _ in 0..100 {
+            let count: i64 = self.client.query_one(others, &[])?.try_get(0)?;
+            if count == 0 {
+                return Ok(false);
+            }
+            self.client.execute("SELECT pg_sleep(0.05)", &[])?;
+        }
+        Ok(true)
     }
 
     /// Runs a read on a consistent snapshot; nothing is committed.
@@ -200,19 +209,6 @@ impl Session {
         let answer = uninterrupted(|| body(&Tx::on_postgres(self, now_ms)));
         self.roll_back();
         answer
-    }
-
-    /// Runs one statement that reads, outside of a transaction; its first row. A connection that turns out to be dead is
-    /// replaced once: nothing can have been done.
-    fn read_row(&mut self, sql: &str, params: &[Value]) -> StoreResult<Option<Row>> {
-        let rows = match self.rows(sql, params) {
-            Err(_) if self.client.is_closed() => {
-                *self = Self::open(&self.server)?;
-                self.rows(sql, params)
-            }
-            rows => rows,
-        };
-        Ok(rows?.into_iter().next().map(Row::new))
     }
 
     /// Runs and commits one write. Whether it woke somebody, with its value.

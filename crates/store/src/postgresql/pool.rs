@@ -11,9 +11,10 @@ use tokio::sync::{Notify, oneshot};
 use uuid::Uuid;
 
 use super::Session;
+use super::lookups::{self, Lookup};
 use crate::location::Server;
 use crate::raw::Write;
-use crate::sql::{Row, Tx, Value};
+use crate::sql::{Row, Tx};
 use crate::{StoreError, StoreResult};
 
 /// The channel of wakes.
@@ -28,6 +29,7 @@ type Job = Box<dyn FnOnce(StoreResult<&mut Session>) + Send>;
 
 /// The connections of a store.
 pub(crate) struct Postgres {
+    lookups: mpsc::Sender<Lookup>,
     reads: mpsc::Sender<Job>,
     writes: mpsc::Sender<Job>,
     hints: Arc<Hints>,
@@ -37,12 +39,15 @@ impl Postgres {
     /// Starts the threads; each connects when it has something to do.
     pub(crate) fn start(server: &Server, wakes: &Arc<Notify>) -> std::io::Result<Self> {
         let reads = server.connections.div_ceil(2).max(1);
+        // While one asks, what comes meanwhile is collected for the next statement.
+        let lookups = (reads / 4).max(1);
         let writes = server.connections.saturating_sub(reads).max(1);
         let hints = Arc::<Hints>::new(Hints { own: Uuid::new_v4().to_string(), ..Hints::default() });
         listen(server.clone(), &hints, wakes)?;
         Ok(Self {
-            reads: threads("store-read", reads, server)?,
-            writes: threads("store-write", writes, server)?,
+            lookups: threads("store-lookup", lookups, server, lookups::work)?,
+            reads: threads("store-read", reads - lookups.min(reads - 1), server, work)?,
+            writes: threads("store-write", writes, server, work)?,
             hints,
         })
     }
@@ -64,19 +69,15 @@ impl Postgres {
         Ok(answered)
     }
 
-    /// Hands a statement that reads to a thread; its first row.
-    pub(crate) fn read_row(
+    /// Hands a statement that finds at most one row to a thread, which asks for it together with others.
+    pub(crate) fn look_up(
         &self,
         sql: &'static str,
-        params: Vec<Value>,
+        texts: &[&str],
     ) -> StoreResult<oneshot::Receiver<StoreResult<Option<Row>>>> {
         let (answer, answered) = oneshot::channel();
-        let job: Job = Box::new(move |session| {
-            if !answer.is_closed() {
-                let _ = answer.send(session.and_then(|session| session.read_row(sql, &params)));
-            }
-        });
-        self.reads.send(job).map_err(|_| StoreError::Closed)?;
+        let texts = texts.iter().map(|&text| text.to_owned()).collect();
+        self.lookups.send(Lookup { sql, texts, answer }).map_err(|_| StoreError::Closed)?;
         Ok(answered)
     }
 
@@ -116,7 +117,12 @@ impl Postgres {
 }
 
 /// Threads that share what is sent to them.
-fn threads(name: &str, count: u32, server: &Server) -> std::io::Result<mpsc::Sender<Job>> {
+fn threads<T: Send + 'static>(
+    name: &str,
+    count: u32,
+    server: &Server,
+    work: fn(&Server, &Mutex<mpsc::Receiver<T>>),
+) -> std::io::Result<mpsc::Sender<T>> {
     let (sender, jobs) = mpsc::channel();
     let jobs = Arc::new(Mutex::new(jobs));
     for _ in 0..count {

@@ -3,7 +3,7 @@
 use syncline_model::plan::{Phase, Wanted};
 use syncline_model::sync::{AttemptStatus, BlockerKind, EventKind, SyncEvent};
 use syncline_store::{
-    AttemptStatusRow, Change, Claim, Ending, EventDocument, Kind, NewBlocker, Progress, StoreError,
+    Change, Claim, Ending, Kind, NewBlocker, Progress, RevisionDocument, StoreError, StoredAttempt,
 };
 
 use crate::world::{CFN, LEASE_MS, World, ours, sha};
@@ -37,8 +37,16 @@ async fn ended(world: &World, sha: &str, status: AttemptStatus) {
     world.store.release(claim, None).await.expect("released");
 }
 
-fn texts(attempt: &AttemptStatusRow<EventDocument>) -> Vec<String> {
+fn texts(attempt: &StoredAttempt) -> Vec<String> {
     attempt.events.read().expect("events").into_iter().map(|event| event.text).collect()
+}
+
+fn sha_of(stored: &RevisionDocument) -> String {
+    stored.read().expect("a revision").sha
+}
+
+fn first_of(stored: &RevisionDocument) -> char {
+    sha_of(stored).chars().next().expect("a digit")
 }
 
 async fn status(world: &World) -> syncline_store::SyncStatus {
@@ -61,10 +69,10 @@ async fn an_attempt_is_opened_once_for_what_is_desired() {
 
     let latest = status(&world).await.latest;
     assert_eq!((latest.status, latest.target.as_str()), (AttemptStatus::Initiated, "web"));
-    assert_eq!(latest.target_revision.sha, sha('a'));
+    assert_eq!(sha_of(&latest.target_revision), sha('a'));
     assert_eq!(latest.initial, latest.target_revision, "on the first sync the target itself");
     assert_eq!(status(&world).await.latest_successful(), None);
-    assert_eq!(status(&world).await.desired.expect("desired").sha, sha('a'));
+    assert_eq!(sha_of(&status(&world).await.desired.expect("desired")), sha('a'));
 
     let twice = world.store.open_attempt(&claim).await;
     assert!(matches!(twice, Err(StoreError::Corrupt(_))), "{twice:?}");
@@ -171,14 +179,9 @@ async fn the_newest_success_stays_while_newer_attempts_fail() {
     let (world, _, sync) = World::followed("web").await;
     let shas = |status: &syncline_store::SyncStatus| {
         let successful = status.latest_successful();
-        let successful =
-            successful.map(|attempt| attempt.target_revision.sha.chars().next().expect("a digit"));
+        let successful = successful.map(|attempt| first_of(&attempt.target_revision));
         let latest = &status.latest;
-        (
-            latest.initial.sha.chars().next().expect("a digit"),
-            latest.target_revision.sha.chars().next().expect("a digit"),
-            successful,
-        )
+        (first_of(&latest.initial), first_of(&latest.target_revision), successful)
     };
     ended(&world, &sha('a'), AttemptStatus::Failed).await;
     assert_eq!(shas(&status(&world).await), ('a', 'a', None));
@@ -281,7 +284,7 @@ async fn success_of_the_old_account_says_nothing_of_the_new_stack() {
     assert!(!world.record(&sync.id).await.recorded.knows_stack);
     world.store.release(claim, None).await.expect("released");
     let (_, _) = opened(&world, &sha('b')).await;
-    assert_eq!(status(&world).await.latest.initial.sha, sha('b'), "nothing was applied there yet");
+    assert_eq!(sha_of(&status(&world).await.latest.initial), sha('b'), "nothing was applied there yet");
 }
 
 #[tokio::test]

@@ -12,6 +12,7 @@ mod grants;
 mod keyring;
 mod lanes;
 mod leases;
+mod lookups;
 mod migrations;
 mod opening;
 mod outbox;

@@ -389,6 +389,7 @@ async fn connections_that_were_cut_while_idle_are_made_again_unnoticed() {
         assert!(database.ask(CUT).parse::<u32>().expect("a number") > 0);
         let page = Page { after: None, limit: 10 };
         world.store.connections(&ours(), None, None, &page).await.expect("read");
+        assert!(world.store.access_key("AKIA").await.expect("looked up").is_none());
     }
 }
 

@@ -128,9 +128,10 @@ impl Notifier {
         event: &StatusEvent,
     ) -> Result<StatusCode, NotTold> {
         let request = self.request(kind, sealed, id, event)?;
-        let sent = self.http.send(None, request, MAX_ANSWER_BYTES);
+        // The status is what counts, however much is said beside it.
+        let sent = self.http.send_and_cut(None, request, MAX_ANSWER_BYTES);
         match self.outside.call("notification.send", TIMEOUT, sent).await {
-            Ok(response) => self.read(sealed, &response),
+            Ok((response, _)) => self.read(sealed, &response),
             Err(error) => {
                 let is_final = matches!(error, NoAnswer::Here(_));
                 Err(NotTold::here(scrubbed(sealed, &error.to_string()), is_final))

@@ -19,10 +19,10 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use syncline_model::names::{AccountId, Region};
+use syncline_seams::chance;
 use syncline_store::{Change, Invocation, Scope, StoreError, Told};
 use syncline_wire::{ErrorCode, Timestamp, WireError};
 use tracing::error;
-use uuid::Uuid;
 
 pub(super) use self::recordable::lower_camel;
 use self::recordable::{shortened, without_secrets, without_userinfo};
@@ -103,7 +103,7 @@ impl Asked {
         self: &Arc<Self>,
         answer: impl FnOnce(T) -> Answer<O> + Send + 'static,
     ) -> Change<T, Answer<O>> {
-        let event_id = Uuid::new_v4().to_string();
+        let event_id = chance::uuid().to_string();
         let (asked, draft) = (Arc::clone(self), self.draft(&event_id, true));
         Change::recorded(
             self.account.clone(),
@@ -162,7 +162,7 @@ impl Asked {
     }
 
     async fn record_unchanged(&self, front: &Front, with_body: bool, outcome: Result<&Value, &WireError>) {
-        let event_id = Uuid::new_v4().to_string();
+        let event_id = chance::uuid().to_string();
         let draft = self.draft(&event_id, with_body).with(outcome);
         let record = move |now_ms| draft.at(now_ms);
         if let Err(error) = front.store.record_unchanged(&self.account, &event_id, record).await {

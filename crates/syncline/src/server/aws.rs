@@ -10,13 +10,13 @@ use http::request::Parts;
 use http::{HeaderValue, Request, Response};
 use http_body_util::BodyExt;
 use syncline_model::names::Region;
+use syncline_seams::chance;
 use syncline_store::Scope;
 use syncline_wire::{
     ErrorCode, MAX_BODY_BYTES, Operation, Routed, Service, WireError, decode, encode_error, encode_output,
     protocol_of, route,
 };
 use tracing::info;
-use uuid::Uuid;
 
 use super::api::needs::Needs;
 use super::api::{self, Call};
@@ -33,7 +33,7 @@ const MAX_DRAINED_BYTES: usize = 8 * MAX_BODY_BYTES;
 
 /// Answers one request to the AWS API.
 pub(super) async fn answer(State(front): State<Arc<Front>>, request: Request<Body>) -> Response<Body> {
-    let request_id = Uuid::new_v4().to_string();
+    let request_id = chance::uuid().to_string();
     let (parts, body) = request.into_parts();
     let protocol = protocol_of(parts.uri.path(), &parts.headers);
     let mut response = match admitted(&front, &parts, body, &request_id).await {
@@ -202,7 +202,7 @@ async fn run<I: Needs>(
     match answered {
         Ok(output) => {
             call.asked.done(front, &output).await;
-            Ok(encode_output(routed, &output, &call.asked.origin.request_id))
+            Ok(encode_output(routed, output, &call.asked.origin.request_id))
         }
         Err(refusal) => {
             let refusal = refusal.of(I::OPERATION);

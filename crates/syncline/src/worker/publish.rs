@@ -120,16 +120,30 @@ impl Worker {
         let is_good = |attempt: &str| access.forge() != Forge::GitLab || attempt == published.attempt_id;
         let known = item.remote_id.as_deref().and_then(|id| id.split_once('/'));
         let known = known.filter(|(attempt, _)| is_good(attempt)).map(|(_, id)| id.to_owned());
-        let id = match known {
-            Some(id) => id,
+        let set = async |id: &str| {
+            let question = rest::set_deployment_status(access, &reached.repository, id, &deployment);
+            self.forges.ask(root, question).await
+        };
+        let was_set = match known {
+            Some(id) => match set(&id).await {
+                // Somebody deleted it at the forge.
+                Err(Refusal::NotFound(_)) => None,
+                was_set => Some((id, was_set)),
+            },
+            None => None,
+        };
+        let (id, was_set) = match was_set {
+            Some(was_set) => was_set,
             None => match self.make_deployment(&reached, &deployment).await {
-                Ok(id) => id,
+                Ok(id) => {
+                    let was_set = set(&id).await;
+                    (id, was_set)
+                }
                 Err(refusal) => return Ok(Err(refusal.into())),
             },
         };
         let remote_id = Some(format!("{}/{id}", published.attempt_id));
-        let question = rest::set_deployment_status(access, &reached.repository, &id, &deployment);
-        Ok(match self.forges.ask(root, question).await {
+        Ok(match was_set {
             Ok(()) => Ok(remote_id),
             Err(refusal) if rest::is_there_already(access, &refusal) => Ok(remote_id),
             Err(refusal) => Err(Trouble { remote_id, ..refusal.into() }),

@@ -65,6 +65,11 @@ impl ForgeDouble {
     pub fn deployments(&self) -> Vec<KnownDeployment> {
         self.inner.memory().deployments.clone()
     }
+
+    /// Somebody deletes every deployment.
+    pub fn delete_deployments(&self) {
+        self.inner.memory().deployments.clear();
+    }
 }
 
 type Named = Path<BTreeMap<String, String>>;

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use syncline_model::sync::{AttemptStatus, BlockerKind, BlockerStatus, EventKind};
 use syncline_store::chain::Checker;
-use syncline_store::{AttemptStatusRow, Store};
+use syncline_store::{AttemptStatusRow, RevisionDocument, Store};
 use syncline_testkit::world::{ACCOUNT, REGION};
 
 use crate::house::{House, STACK, TEMPLATE, scope};
@@ -27,8 +27,9 @@ pub(crate) async fn check(house: &House, expected: &Expected<'_>) {
     let attempts = recorded(&store).await;
     let status =
         store.sync_status(&scope(), "CFN_STACK_SYNC", STACK).await.expect("a read").expect("a status");
-    assert_eq!(status.desired.as_ref().expect("a desired revision").sha, expected.head, "desired");
-    assert_eq!(status.latest.target_revision.sha, expected.head, "latest");
+    let sha = |stored: &RevisionDocument| stored.read().expect("a revision").sha;
+    assert_eq!(sha(status.desired.as_ref().expect("a desired revision")), expected.head, "desired");
+    assert_eq!(sha(&status.latest.target_revision), expected.head, "latest");
     assert_eq!(status.latest_successful(), Some(&status.latest), "the latest attempt succeeded");
     for attempt in &attempts {
         let failed = expected.failed.contains(&attempt.target_revision.sha);

@@ -7,8 +7,8 @@ use serde::Serialize;
 
 use super::codec::write;
 use super::{Protocol, Routed};
-use crate::WireError;
 use crate::constraint::{MAX_MESSAGE_CHARS, cut};
+use crate::{Answered, WireError};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-amzn-requestid");
 pub(super) const SMITHY_PROTOCOL: HeaderName = HeaderName::from_static("smithy-protocol");
@@ -28,8 +28,8 @@ struct ErrorBody<'a> {
 
 /// Writes the answer of an operation that succeeded.
 #[must_use]
-pub fn encode_output<O: Serialize>(routed: Routed, output: &O, request_id: &str) -> Response<Bytes> {
-    match write(routed.protocol, output) {
+pub fn encode_output(routed: Routed, output: impl Answered, request_id: &str) -> Response<Bytes> {
+    match output.into_body(routed.protocol) {
         Ok(body) => respond(routed.protocol, StatusCode::OK, body, request_id),
         Err(reason) => {
             let error =

@@ -1,6 +1,8 @@
 //! The `Authorization` header.
 
-use super::{ALGORITHM, incomplete};
+use http::HeaderName;
+
+use super::{ALGORITHM, incomplete, not_received};
 use crate::WireError;
 
 /// What the header says, well-formed.
@@ -8,8 +10,8 @@ use crate::WireError;
 pub(super) struct Authorization {
     pub(super) access_key_id: String,
     pub(super) scope: Scope,
-    /// Lower-case, sorted, without duplicates.
-    pub(super) signed_headers: Vec<String>,
+    /// Sorted, without duplicates.
+    pub(super) signed_headers: Vec<HeaderName>,
     pub(super) signature: [u8; 32],
 }
 
@@ -101,14 +103,14 @@ fn parse_credential(credential: &str) -> Result<(String, Scope), WireError> {
     Ok((access_key_id.to_owned(), Scope { date, region, service, terminator }))
 }
 
-fn parse_signed_headers(list: &str) -> Result<Vec<String>, WireError> {
-    let names: Vec<String> = list.split(';').map(str::to_owned).collect();
-    let lower_case =
-        names.iter().all(|name| !name.is_empty() && !name.bytes().any(|b| b.is_ascii_uppercase()));
-    if !lower_case || !names.is_sorted_by(|a, b| a < b) {
+fn parse_signed_headers(list: &str) -> Result<Vec<HeaderName>, WireError> {
+    let is_lower_case = !list.bytes().any(|b| b.is_ascii_uppercase());
+    let is_sorted = list.split(';').is_sorted_by(|a, b| a < b);
+    if !is_lower_case || !is_sorted || list.split(';').any(str::is_empty) {
         return Err(incomplete("SignedHeaders must be lower-case, sorted and without duplicates."));
     }
-    Ok(names)
+    let name = |name: &str| HeaderName::from_bytes(name.as_bytes()).map_err(|_| not_received(name));
+    list.split(';').map(name).collect()
 }
 
 fn parse_signature(hex: &str) -> Result<[u8; 32], WireError> {

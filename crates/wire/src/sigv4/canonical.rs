@@ -2,14 +2,14 @@
 
 use std::fmt::Write as _;
 
-use http::HeaderMap;
+use http::{HeaderMap, HeaderName};
 
 use super::SignedParts;
 
 /// The canonical request over the headers in `signed`. Bytes, because a header's value may be any.
 pub(super) fn request(
     parts: SignedParts<'_>,
-    signed: &[String],
+    signed: &[HeaderName],
     body_hash: &str,
     normalize_path: bool,
 ) -> Vec<u8> {
@@ -19,13 +19,18 @@ pub(super) fn request(
         text.push(b'\n');
     }
     for name in signed {
-        text.extend_from_slice(name.as_bytes());
+        text.extend_from_slice(name.as_str().as_bytes());
         text.push(b':');
         push_values(&mut text, parts.headers, name);
         text.push(b'\n');
     }
     text.push(b'\n');
-    text.extend_from_slice(signed.join(";").as_bytes());
+    for (place, name) in signed.iter().enumerate() {
+        if place > 0 {
+            text.push(b';');
+        }
+        text.extend_from_slice(name.as_str().as_bytes());
+    }
     text.push(b'\n');
     text.extend_from_slice(body_hash.as_bytes());
     text
@@ -76,7 +81,7 @@ fn query(query: &str) -> String {
 }
 
 /// The values of a header, comma-separated, each trimmed and with runs of spaces as one.
-fn push_values(text: &mut Vec<u8>, headers: &HeaderMap, name: &str) {
+fn push_values(text: &mut Vec<u8>, headers: &HeaderMap, name: &HeaderName) {
     for (i, value) in headers.get_all(name).iter().enumerate() {
         if i > 0 {
             text.push(b',');

@@ -40,7 +40,7 @@ pub(crate) fn basic_format(epoch_ms: i64) -> String {
     if !(0..10_000).contains(&year) {
         return format!("{year:04}{month:02}{day:02}T{hour:02}{minute:02}{second:02}Z");
     }
-    // Written out, because three are made for each request and `format!` is slow.
+    // Written out, because two are made for each request and `format!` is slow.
     let mut text = Vec::with_capacity(16);
     for number in [year / 100, year % 100, month, day, hour, minute, second] {
         if text.len() == 8 {

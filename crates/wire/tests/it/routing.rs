@@ -125,18 +125,15 @@ fn answers_are_in_the_protocol_of_the_request() {
         protocol: Protocol::Json,
         operation: Operation::ListHosts,
     };
-    let answer = encode_output(routed, &ListHostsOutput::default(), "request-1");
+    let answer = encode_output(routed, ListHostsOutput::default(), "request-1");
     assert_eq!(answer.status(), 200);
     assert_eq!(answer.headers()["content-type"], "application/x-amz-json-1.0");
     assert_eq!(answer.headers()["x-amzn-requestid"], "request-1");
     assert!(!answer.headers().contains_key("smithy-protocol"));
     assert_eq!(answer.body().as_ref(), b"{}");
 
-    let answer = encode_output(
-        Routed { protocol: Protocol::Cbor, ..routed },
-        &ListHostsOutput::default(),
-        "request-2",
-    );
+    let answer =
+        encode_output(Routed { protocol: Protocol::Cbor, ..routed }, ListHostsOutput::default(), "request-2");
     assert_eq!(answer.headers()["content-type"], "application/cbor");
     assert_eq!(answer.headers()["smithy-protocol"], "rpc-v2-cbor");
     assert_eq!(answer.body().as_ref(), [0xa0]);

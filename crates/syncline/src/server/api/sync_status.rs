@@ -1,19 +1,18 @@
 //! What became of a sync.
 
-use syncline_model::sync::{AttemptStatus, Revision as StoredRevision};
-use syncline_store::{AttemptStatusRow, EventDocument, RepositoryStatus, StoreError, SyncStatus};
+use syncline_model::sync::AttemptStatus;
+use syncline_store::{RepositoryStatus, StoredAttempt, SyncStatus};
 use syncline_wire::{
     GetRepositorySyncStatusInput, GetRepositorySyncStatusOutput, GetResourceSyncStatusInput,
-    GetResourceSyncStatusOutput, RepositorySyncAttempt, RepositorySyncEvent, ResourceSyncAttempt,
-    ResourceSyncEvent, Revision, Timestamp, WrittenList,
+    GetResourceSyncStatusOutput, RepositorySyncAttempt, ResourceSyncAttempt, Timestamp, Writing, Written,
 };
 
-use super::{Answer, ApiError, Call, stored};
+use super::{Answer, ApiError, Call};
 
-/// The answer of GetResourceSyncStatus, its events taken from the store as they are.
-pub(in crate::server) type ResourceStatus = GetResourceSyncStatusOutput<WrittenList<ResourceSyncEvent>>;
-/// The answer of GetRepositorySyncStatus, likewise.
-type RepositorySyncStatus = GetRepositorySyncStatusOutput<WrittenList<RepositorySyncEvent>>;
+/// The answer of GetResourceSyncStatus.
+pub(in crate::server) type ResourceStatus = Written<GetResourceSyncStatusOutput>;
+/// The answer of GetRepositorySyncStatus.
+type RepositorySyncStatus = Written<GetRepositorySyncStatusOutput>;
 
 pub(in crate::server) async fn get_resource_sync_status(
     call: &Call,
@@ -28,50 +27,32 @@ pub(in crate::server) async fn get_resource_sync_status(
     resource_status(status)
 }
 
-/// The API's shape of a sync's status.
+/// The API's shape of a sync's status. It is written here, since nearly all of it is stored as it is answered.
 pub(in crate::server) fn resource_status(status: SyncStatus) -> Answer<ResourceStatus> {
-    let latest_succeeded = status.latest.status == AttemptStatus::Succeeded;
-    let latest_sync = attempt(status.latest)?;
-    let latest_successful_sync = if latest_succeeded {
-        Some(latest_sync.clone())
-    } else {
-        status.earlier_success.map(attempt).transpose()?
-    };
-    Ok(GetResourceSyncStatusOutput {
-        desired_state: status.desired.map(revision).transpose()?,
-        latest_successful_sync,
-        latest_sync,
-    })
+    let latest = attempt(&status.latest)?;
+    let mut answer = Writing::with_capacity(2 * latest.len() + 512);
+    if let Some(desired) = &status.desired {
+        answer.member("DesiredState", &desired.to_api_json()?);
+    }
+    if status.latest.status == AttemptStatus::Succeeded {
+        answer.written("LatestSuccessfulSync", &latest);
+    } else if let Some(success) = &status.earlier_success {
+        answer.written("LatestSuccessfulSync", &attempt(success)?);
+    }
+    answer.written("LatestSync", &latest);
+    Ok(answer.finish())
 }
 
-/// Events are stored as they are answered.
-fn written<T>(events: EventDocument) -> Answer<WrittenList<T>> {
-    WrittenList::from_json(events.into_json())
-        .map_err(|error| StoreError::Corrupt(format!("stored events: {error}")).into())
-}
-
-fn revision(revision: StoredRevision) -> Answer<Revision> {
-    Ok(Revision {
-        branch: revision.branch,
-        directory: revision.directory,
-        owner_id: revision.owner_id,
-        repository_name: revision.repository_name,
-        provider_type: stored(&revision.provider_type)?,
-        sha: revision.sha,
-    })
-}
-
-fn attempt(
-    attempt: AttemptStatusRow<EventDocument>,
-) -> Answer<ResourceSyncAttempt<WrittenList<ResourceSyncEvent>>> {
-    Ok(ResourceSyncAttempt {
-        events: written(attempt.events)?,
-        initial_revision: revision(attempt.initial)?,
-        started_at: Timestamp::from_epoch_ms(attempt.started_at_ms),
-        status: stored(attempt.status.as_str())?,
-        target_revision: revision(attempt.target_revision)?,
-        target: attempt.target,
-    })
+fn attempt(attempt: &StoredAttempt) -> Answer<Written<ResourceSyncAttempt>> {
+    let events = attempt.events.json()?;
+    let mut written = Writing::with_capacity(events.len() + 1024);
+    written.member("Events", events);
+    written.member("InitialRevision", &attempt.initial.to_api_json()?);
+    written.time("StartedAt", Timestamp::from_epoch_ms(attempt.started_at_ms));
+    written.text("Status", attempt.status.as_str());
+    written.text("Target", &attempt.target);
+    written.member("TargetRevision", &attempt.target_revision.to_api_json()?);
+    Ok(written.finish())
 }
 
 pub(in crate::server) async fn get_repository_sync_status(
@@ -86,15 +67,17 @@ pub(in crate::server) async fn get_repository_sync_status(
         .await?
         .flatten()
         .ok_or_else(|| ApiError::not_found("a sync status for repository link", &input.repository_link_id))?;
-    Ok(GetRepositorySyncStatusOutput { latest_sync: repository_attempt(status)? })
+    repository_status(&status)
 }
 
-fn repository_attempt(
-    status: RepositoryStatus,
-) -> Answer<RepositorySyncAttempt<WrittenList<RepositorySyncEvent>>> {
-    Ok(RepositorySyncAttempt {
-        started_at: Timestamp::from_epoch_ms(status.started_at_ms),
-        status: stored(status.status.as_str())?,
-        events: written(status.events)?,
-    })
+/// The API's shape of a branch's status, written likewise.
+fn repository_status(status: &RepositoryStatus) -> Answer<RepositorySyncStatus> {
+    let events = status.events.json()?;
+    let mut attempt = Writing::with_capacity(events.len() + 256);
+    attempt.member("Events", events);
+    attempt.time("StartedAt", Timestamp::from_epoch_ms(status.started_at_ms));
+    attempt.text("Status", status.status.as_str());
+    let mut answer = Writing::with_capacity(events.len() + 512);
+    answer.written("LatestSync", &attempt.finish::<RepositorySyncAttempt>());
+    Ok(answer.finish())
 }

@@ -170,6 +170,18 @@ async fn whatever_a_receiver_answers_it_ends_with_each_change_once_and_in_order(
 }
 
 #[tokio::test]
+async fn a_receiver_that_takes_it_and_says_much_is_told_once() {
+    let long: &str = "a word ".repeat(20_000).leak();
+    let (world, repo) = synced().await;
+    let receiver = listen(&world, "ops", "WEBHOOK").await;
+    receiver.fail(Fault::Status(200, &[], long));
+    receiver.fail(Fault::Status(202, &[], long));
+    push(&world, &repo, "two").await;
+    told(&world, &receiver, 1).await;
+    assert_eq!(receiver.delivered().len(), ONE_SYNC.len(), "each change was one request");
+}
+
+#[tokio::test]
 async fn a_receiver_that_throttles_is_left_alone_for_as_long_as_it_asks() {
     let (world, repo) = synced().await;
     let receiver = listen(&world, "ops", "WEBHOOK").await;

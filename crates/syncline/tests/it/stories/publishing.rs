@@ -2,6 +2,7 @@
 
 use aws_sdk_codeconnections::types::{PublishDeploymentStatus, SyncConfigurationType};
 use syncline_seams::{Faults, Moment};
+use syncline_store::Change;
 use syncline_testkit::forge::Fault;
 use syncline_testkit::world::World;
 
@@ -128,6 +129,7 @@ async fn whatever_a_forge_answers_it_ends_with_the_newest_status_and_one_deploym
         Fault::Status(403, &[("x-ratelimit-remaining", "0")], "API rate limit exceeded"),
         Fault::Status(429, &[("retry-after", "30")], "later"),
         Fault::Status(404, &[], "Not Found"),
+        Fault::Status(409, &[], "Conflict"),
         Fault::Status(500, &[], "oops"),
         Fault::Html,
         Fault::LostAnswer,
@@ -212,5 +214,24 @@ async fn a_deployment_whose_making_was_not_recorded_is_found_again() {
                 );
             }
         }
+    }
+}
+
+#[tokio::test]
+async fn a_deployment_that_somebody_deleted_is_made_again() {
+    for name in ["GitHub", "GitLab"] {
+        let scene = Scene::of(named(name), World::start().await).await;
+        scene.synced().await;
+        scene.publishes().await;
+        assert_eq!(scene.forge.deployments().len(), 1, "{name}");
+        scene.forge.delete_deployments();
+        let (world, scope) = (&scene.world, scene.world.scope());
+        let again = world.parts().store.sync_now(&scope, "CFN_STACK_SYNC", "web", Change::unrecorded()).await;
+        again.expect("written");
+        world.settle().await;
+        let deployments = scene.forge.deployments();
+        let [_, success, _] = words(name);
+        assert_eq!(deployments.len(), 1, "{name}: {deployments:#?}");
+        assert_eq!(deployments[0].states.last().map(String::as_str), Some(success), "{name}");
     }
 }
