@@ -324,7 +324,7 @@ fn request(
         headers.insert(header::PRAGMA, HeaderValue::from_static("no-cache"));
     }
     if let Some(credential) = &remote.credential {
-        let mut value = HeaderValue::try_from(format!("Basic {}", verdict::basic(credential))).ok()?;
+        let mut value = HeaderValue::try_from(verdict::authorization(credential)).ok()?;
         value.set_sensitive(true);
         headers.insert(header::AUTHORIZATION, value);
     }

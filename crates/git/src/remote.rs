@@ -5,10 +5,10 @@ use syncline_seams::Secret;
 
 use crate::ssh::SshAccess;
 
-/// A user name and password (or token) for HTTP Basic authentication.
+/// A user name and password (or token) for HTTP Basic authentication; without a user name, a bearer token (RFC 6750).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Credential {
-    /// The user name; forges that only look at the token take anything.
+    /// The user name; forges that only look at the token take anything. Empty for a bearer token.
     pub username: String,
     /// The password or token.
     pub password: Secret,

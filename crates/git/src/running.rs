@@ -150,7 +150,7 @@ impl Git {
             set("http.curloptResolve", pin.clone());
         }
         if let Some(credential) = &remote.credential {
-            set("http.extraHeader", format!("Authorization: Basic {}", verdict::basic(credential)));
+            set("http.extraHeader", format!("Authorization: {}", verdict::authorization(credential)));
         }
         if let Some(pem) = &remote.extra_root_pem {
             let bundle = roots::bundle(&self.settings.cache_dir.join("roots"), pem)?;

@@ -161,6 +161,14 @@ pub(crate) fn scrubbed(stderr: &str, credential: Option<&Credential>) -> String 
     without_userinfo(&text).chars().take(MAX_MESSAGE_CHARS).collect()
 }
 
+/// The value of an `Authorization` header.
+pub(crate) fn authorization(credential: &Credential) -> String {
+    match credential.username.as_str() {
+        "" => format!("Bearer {}", credential.password.expose()),
+        _ => format!("Basic {}", basic(credential)),
+    }
+}
+
 /// The value of a Basic `Authorization` header (RFC 7617), without its scheme.
 pub(crate) fn basic(credential: &Credential) -> String {
     let pair = format!("{}:{}", credential.username, credential.password.expose());

@@ -1,12 +1,12 @@
 //! Connections and their sealed credentials.
 
 use crate::change::Change;
-use crate::keyring::{Owner, OwnerOf};
+use crate::keyring::{Keys, Owner, OwnerOf};
 use crate::page::{Cursor, Page, PageOf};
 use crate::sql::{Row, Tx, params};
 use crate::tags::{self, Tag};
 use crate::work::{self, Kind};
-use crate::{Scope, Store, StoreResult, branches, hosts, pulls};
+use crate::{Scope, Store, StoreResult, branches, grants, handshakes, hosts, pulls};
 
 /// Where a connection is in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -143,6 +143,11 @@ pub(crate) fn unauthorize_all_of_host(tx: &Tx<'_>, host_id: &str, reason: &str) 
     )?;
     // Nobody may count on it that a PENDING connection has none.
     tx.execute("UPDATE connection SET credential = NULL WHERE host_id = $1", params![host_id])?;
+    for mut connection in tx.rows("SELECT id FROM connection WHERE host_id = $1", params![host_id])? {
+        let connection = connection.text()?;
+        grants::forget(tx, &connection)?;
+        handshakes::forget(tx, &connection)?;
+    }
     Ok(())
 }
 
@@ -166,7 +171,7 @@ pub(crate) fn interrupt_links_of_host(tx: &mut Tx<'_>, host_id: &str, moved: boo
 }
 
 /// Makes every link of the connection due, and has its branches read again without waiting out a failure.
-fn wake_links(tx: &mut Tx<'_>, id: &str) -> StoreResult<()> {
+pub(crate) fn wake_links(tx: &mut Tx<'_>, id: &str) -> StoreResult<()> {
     let links = tx.rows("SELECT id FROM repository_link WHERE connection_id = $1", params![id])?;
     for mut link in links {
         let link = link.text()?;
@@ -174,6 +179,49 @@ fn wake_links(tx: &mut Tx<'_>, id: &str) -> StoreResult<()> {
         work::wake(tx, &link)?;
     }
     Ok(())
+}
+
+/// Whether the scope has the connection, and its host is where something of it was tried.
+pub(crate) fn is_where(tx: &Tx<'_>, scope: &Scope, id: &str, tried_at: Option<&str>) -> StoreResult<bool> {
+    if find(tx, scope, id)?.is_none() {
+        return Ok(false);
+    }
+    let Some(tried_at) = tried_at else { return Ok(true) };
+    let same = "SELECT count(*) FROM host WHERE id = (SELECT host_id FROM connection WHERE id = $1)
+        AND provider_endpoint = $2";
+    Ok(tx.count(same, params![id, tried_at])? > 0)
+}
+
+/// Stores a credential that completes a connection's handshake; false as [`Store::authorize_connection`] says. What tokens
+/// were got with until now is forgotten.
+pub(crate) fn authorize(
+    tx: &mut Tx<'_>,
+    keys: &Keys,
+    scope: &Scope,
+    id: &str,
+    credential: CredentialRow,
+) -> StoreResult<bool> {
+    tx.lock_account(&scope.account)?;
+    let Some(connection) = find(tx, scope, id)? else { return Ok(false) };
+    if !is_where(tx, scope, id, credential.tried_at.as_deref())? {
+        return Ok(false);
+    }
+    let arn = arn_of(&connection.service, scope.region.as_str(), scope.account.as_str(), id);
+    let owner = Owner { account: scope.account.as_str(), arn: &arn };
+    let sealed = credential.sealed.map(|sealed| keys.under_active(tx, &owner, sealed)).transpose()?;
+    grants::forget(tx, id)?;
+    handshakes::forget(tx, id)?;
+    tx.execute(
+        "UPDATE connection SET credential = $2, status = 'AVAILABLE', status_reason = NULL WHERE id = $1",
+        params![id, sealed],
+    )?;
+    tx.execute(
+        "UPDATE host SET status = 'AVAILABLE'
+          WHERE status = 'PENDING' AND id = (SELECT host_id FROM connection WHERE id = $1)",
+        params![id],
+    )?;
+    wake_links(tx, id)?;
+    Ok(true)
 }
 
 impl Store {
@@ -301,32 +349,7 @@ impl Store {
     ) -> StoreResult<A> {
         let (scope, id, keys) = (scope.clone(), id.to_owned(), self.keys());
         self.change("store.authorize_connection", change, move |tx| {
-            tx.lock_account(&scope.account)?;
-            let Some(connection) = find(tx, &scope, &id)? else { return Ok(false) };
-            if let Some(tried_at) = &credential.tried_at {
-                let same = tx.count(
-                    "SELECT count(*) FROM host WHERE id = (SELECT host_id FROM connection WHERE id = $1)
-                        AND provider_endpoint = $2",
-                    params![&id, tried_at],
-                )?;
-                if same == 0 {
-                    return Ok(false);
-                }
-            }
-            let arn = arn_of(&connection.service, scope.region.as_str(), scope.account.as_str(), &id);
-            let owner = Owner { account: scope.account.as_str(), arn: &arn };
-            let sealed = credential.sealed.map(|sealed| keys.under_active(tx, &owner, sealed)).transpose()?;
-            tx.execute(
-                "UPDATE connection SET credential = $2, status = 'AVAILABLE', status_reason = NULL WHERE id = $1",
-                params![&id, sealed],
-            )?;
-            tx.execute(
-                "UPDATE host SET status = 'AVAILABLE'
-                  WHERE status = 'PENDING' AND id = (SELECT host_id FROM connection WHERE id = $1)",
-                params![&id],
-            )?;
-            wake_links(tx, &id)?;
-            Ok(true)
+            authorize(tx, &keys, &scope, &id, credential)
         })
         .await
     }
@@ -351,6 +374,8 @@ impl Store {
             )?;
             if deleted > 0 {
                 tags::delete_all(tx, &id)?;
+                grants::forget(tx, &id)?;
+                handshakes::forget(tx, &id)?;
                 wake_links(tx, &id)?;
             }
             Ok(deleted > 0)

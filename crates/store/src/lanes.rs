@@ -10,7 +10,7 @@ use syncline_model::schedule::{Due, Lane, Pace};
 
 use crate::sql::{Row, Tx, params};
 use crate::work::{self, Claim, Kind};
-use crate::{Store, StoreResult, pulls};
+use crate::{Store, StoreResult, grants, pulls};
 
 /// As many due pieces are looked at one by one; only where there are more, every lane is.
 const FRONT: i64 = 64;
@@ -60,14 +60,17 @@ const GLANCE: &str = "SELECT
     (SELECT w.due_at_ms FROM work w WHERE w.kind = 'PULLS' AND w.due_at_ms <= $1
         AND (w.lease_until_ms IS NULL OR w.lease_until_ms <= $1) ORDER BY w.due_at_ms LIMIT 1),
     (SELECT min(w.due_at_ms) FROM work w WHERE w.kind = 'PULLS' AND w.due_at_ms > $1),
+    (SELECT w.due_at_ms FROM work w WHERE w.kind = 'TOKEN' AND w.due_at_ms <= $1
+        AND (w.lease_until_ms IS NULL OR w.lease_until_ms <= $1) ORDER BY w.due_at_ms LIMIT 1),
+    (SELECT min(w.due_at_ms) FROM work w WHERE w.kind = 'TOKEN' AND w.due_at_ms > $1),
     (SELECT r.time_ms FROM audit_record r WHERE r.sequence IS NULL LIMIT 1)";
 /// The kinds that stand in lanes.
-const GLANCED: [Kind; 5] = [Kind::Link, Kind::Branch, Kind::Sync, Kind::Outbox, Kind::Pulls];
+const GLANCED: [Kind; 6] = [Kind::Link, Kind::Branch, Kind::Sync, Kind::Outbox, Kind::Pulls, Kind::Token];
 
 /// Of which kinds something is due, at one moment.
 #[derive(Debug, Clone, Copy)]
 pub struct Glance {
-    kinds: [(Option<i64>, Option<i64>); 5],
+    kinds: [(Option<i64>, Option<i64>); 6],
     has_audit: bool,
 }
 
@@ -152,6 +155,11 @@ pub(crate) fn lane_of(tx: &Tx<'_>, kind: Kind, id: &str) -> StoreResult<Option<L
             "SELECT account_id, endpoint, CAST(NULL AS TEXT), '' FROM outbox WHERE id = $1",
             params![id],
         )?,
+        Kind::Token => tx.row(
+            "SELECT c.account_id, c.provider_type, h.provider_endpoint, '' FROM connection c
+               LEFT JOIN host h ON h.id = c.host_id WHERE c.id = $1",
+            params![grants::connection_of(id)],
+        )?,
         Kind::Audit => None,
     };
     let lane = |mut row: Row| {
@@ -165,7 +173,7 @@ pub(crate) fn lane_of(tx: &Tx<'_>, kind: Kind, id: &str) -> StoreResult<Option<L
             Kind::Outbox => Lane { account, endpoint: first, repository: String::new() },
             // Each link is one piece of work, hence one line for all of a host.
             Kind::Link => Lane { account, endpoint: format!("git:{host}"), repository: String::new() },
-            Kind::Pulls => {
+            Kind::Pulls | Kind::Token => {
                 let endpoint = rest_endpoint(&account, &host);
                 Lane { account, endpoint, repository: String::new() }
             }
@@ -255,7 +263,7 @@ impl Store {
     /// The database's.
     pub async fn glance(&self) -> StoreResult<Glance> {
         self.read(move |tx| {
-            let mut glance = Glance { kinds: [(None, None); 5], has_audit: false };
+            let mut glance = Glance { kinds: [(None, None); 6], has_audit: false };
             let Some(mut row) = tx.row(GLANCE, params![tx.now_ms()])? else { return Ok(glance) };
             for kind in &mut glance.kinds {
                 *kind = (row.opt_int()?, row.opt_int()?);

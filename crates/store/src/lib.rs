@@ -28,6 +28,8 @@ mod database;
 mod deliveries;
 mod deployments;
 mod events;
+mod grants;
+mod handshakes;
 mod hosts;
 mod keyring;
 mod lanes;
@@ -85,6 +87,8 @@ pub use deliveries::{
 };
 pub use deployments::{DeploymentState, PublishedStatus};
 pub use events::EventDocument;
+pub use grants::{Grant, NewGrant, NotRenewed, Renewed, grant_owner};
+pub use handshakes::{Handshake, NewHandshake, handshake_owner};
 pub use hosts::{CreateHost, DeleteHost, Host, HostChange, NewHost, UpdateHost};
 pub use keyring::{
     DataKeyStatus, KeyId, KeySource, Keyring, KeyringStatus, MasterKeys, MasterStatus, Owner, Rotation,

@@ -6,7 +6,7 @@ use crate::page::{Cursor, Page, PageOf};
 use crate::sql::{Row, Tx, params};
 use crate::tags::{self, Tag};
 use crate::work::{self, Claim, Kind};
-use crate::{Scope, Store, StoreResult, branches, pulls, webhooks};
+use crate::{Scope, Store, StoreResult, branches, grants, pulls, webhooks};
 
 /// A repository link, as stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -136,6 +136,8 @@ pub struct LinkConnection {
     pub vpc_configuration: Option<String>,
     /// The sealed credential.
     pub credential: Option<Vec<u8>>,
+    /// Why there is no other one, if it has run out.
+    pub ran_out: Option<String>,
 }
 
 const COLUMNS: &str = "id, service, connection_arn, owner_id, repository_name, provider_type,
@@ -405,8 +407,10 @@ impl Store {
             let link = from_row(&mut row)?;
             let (account, failures, region, connection_id) = (row.text()?, row.int()?, row.text()?, row.text()?);
             let connection = tx.row(
-                "SELECT c.service, c.status, c.status_reason, h.provider_endpoint, h.vpc_configuration, c.credential
-                   FROM connection c LEFT JOIN host h ON h.id = c.host_id WHERE c.id = $1",
+                "SELECT c.service, c.status, c.status_reason, h.provider_endpoint, h.vpc_configuration, c.credential,
+                        g.ends_ms, g.trouble
+                   FROM connection c LEFT JOIN host h ON h.id = c.host_id
+                     LEFT JOIN connection_grant g ON g.connection_id = c.id WHERE c.id = $1",
                 params![&connection_id],
             )?;
             let connection = connection
@@ -419,6 +423,11 @@ impl Store {
                         provider_endpoint: row.opt_text()?,
                         vpc_configuration: row.opt_text()?,
                         credential: row.opt_bytes()?,
+                        ran_out: {
+                            let (ends_ms, trouble) = (row.opt_int()?, row.opt_text()?);
+                            let is_over = ends_ms.is_some_and(|ends_ms| ends_ms <= tx.now_ms());
+                            is_over.then(|| trouble.unwrap_or_else(|| "the next one is being got".to_owned()))
+                        },
                     })
                 })
                 .transpose()?;
@@ -447,13 +456,17 @@ impl Store {
         self.write("store.record_credential", move |tx| {
             work::fence(tx, &claim)?;
             let status = if refused.is_some() { "ERROR" } else { "AVAILABLE" };
+            let is_refused = refused.is_some();
+            // A token that is still good says nothing of the next one, which the forge does not give.
             tx.execute(
                 "UPDATE connection SET status = $2, status_reason = $3
                   WHERE id = (SELECT connection_id FROM repository_link WHERE id = $1)
-                    AND status IN ('AVAILABLE', 'ERROR')",
+                    AND status IN ('AVAILABLE', 'ERROR')
+                    AND NOT EXISTS (SELECT 1 FROM connection_grant g
+                                     WHERE g.connection_id = connection.id AND g.refused = 1)",
                 params![&claim.id, status, refused],
             )?;
-            Ok(())
+            if is_refused { grants::want(tx, &claim.id) } else { Ok(()) }
         })
         .await
     }

@@ -12,7 +12,7 @@ use syncline_model::schedule::Lane;
 
 use crate::sql::{Row, Tx, params};
 use crate::syncs::{self, SyncRecord};
-use crate::{Store, StoreError, StoreResult, audit, lanes, pulls};
+use crate::{Store, StoreError, StoreResult, audit, grants, lanes, pulls};
 
 /// What a piece of work is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -29,6 +29,8 @@ pub enum Kind {
     Audit,
     /// Something in the outbox: telling it to the outside.
     Outbox,
+    /// A connection: getting its next token.
+    Token,
 }
 
 impl Kind {
@@ -42,6 +44,7 @@ impl Kind {
             Self::Pulls => "PULLS",
             Self::Audit => "AUDIT",
             Self::Outbox => "OUTBOX",
+            Self::Token => "TOKEN",
         }
     }
 }
@@ -183,6 +186,14 @@ fn lock_subject(tx: &Tx<'_>, claim: &Claim) -> StoreResult<()> {
         ),
         // FENCE_SYNC does it.
         Kind::Sync => return Ok(()),
+        // What it writes concerns the links, too: their holders keep out meanwhile.
+        Kind::Token => {
+            return tx.lock_rows(
+                "SELECT pg_advisory_xact_lock(hashtextextended('account ' || account_id, 0))
+                   FROM connection_grant WHERE connection_id = $1",
+                params![grants::connection_of(&claim.id)],
+            );
+        }
         // Its records are written one by one and never change but by its holder.
         Kind::Audit => return Ok(()),
         // Whoever has something else told locks the row, too.
@@ -259,7 +270,7 @@ impl Store {
         };
         let is_due = match kind {
             Kind::Audit => self.read(audit::most_overdue).await?.is_some(),
-            Kind::Link | Kind::Branch | Kind::Sync | Kind::Outbox | Kind::Pulls => {
+            Kind::Link | Kind::Branch | Kind::Sync | Kind::Outbox | Kind::Pulls | Kind::Token => {
                 !self.read(next).await?.is_empty()
             }
         };
@@ -381,14 +392,14 @@ impl Store {
     /// # Errors
     /// The database's.
     pub async fn next_due_ms(&self, kind: Option<Kind>) -> StoreResult<Option<i64>> {
-        let all = [Kind::Link, Kind::Branch, Kind::Sync, Kind::Audit, Kind::Outbox, Kind::Pulls];
+        let all = [Kind::Link, Kind::Branch, Kind::Sync, Kind::Audit, Kind::Outbox, Kind::Pulls, Kind::Token];
         let kinds = kind.map_or_else(|| all.to_vec(), |kind| vec![kind]);
         self.read(move |tx| {
             let mut next = None;
             for kind in kinds {
                 let of_kind = match kind {
                     Kind::Audit => audit::next_due_ms(tx)?,
-                    Kind::Link | Kind::Branch | Kind::Sync | Kind::Outbox | Kind::Pulls => {
+                    Kind::Link | Kind::Branch | Kind::Sync | Kind::Outbox | Kind::Pulls | Kind::Token => {
                         lanes::backlog(tx, kind)?.beginnings_ms().min()
                     }
                 };

@@ -44,6 +44,12 @@ impl Forges {
         Self { http: Http::new(egress), outside, clock, endpoints }
     }
 
+    /// The time by which answers are read and claims are made, in milliseconds since the Unix epoch.
+    #[must_use]
+    pub fn now_ms(&self) -> i64 {
+        self.clock.now_ms()
+    }
+
     /// Where the forges are.
     #[must_use]
     pub fn endpoints(&self) -> &Endpoints {

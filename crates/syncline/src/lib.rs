@@ -8,6 +8,7 @@ pub mod cli;
 pub mod config;
 mod credentials;
 pub mod forges;
+mod grants;
 mod keyring;
 pub mod notify;
 pub mod running;

@@ -29,6 +29,7 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::rustls::{self, ServerConfig};
 use tower::ServiceExt as _;
 
+use crate::forge::Issued;
 use crate::repository::Repository;
 
 /// What a repository's HTTP endpoint does instead of answering.
@@ -72,6 +73,8 @@ pub struct LoggedRequest {
 pub(crate) struct Served {
     /// Each with the user name it must come with, if it must.
     pub(crate) tokens: Vec<(Option<String>, String)>,
+    /// Any of these instead, with this user name; as a bearer token where it is empty.
+    pub(crate) issued: Option<(String, Arc<Issued>)>,
     pub(crate) fault: Option<Fault>,
     pub(crate) protocol_v0: bool,
 }
@@ -343,7 +346,7 @@ async fn answer(inner: &Inner, request: Request<Incoming>) -> Result<Answer, Una
         }
         Some(Fault::HalfBody) | None => {}
     }
-    if !is_admitted(&served.tokens, request.headers()) {
+    if !is_admitted(&served, request.headers()) {
         let mut refused = empty(StatusCode::UNAUTHORIZED);
         let challenge = header::HeaderValue::from_static("Basic realm=\"git\"");
         let _ = refused.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
@@ -378,19 +381,28 @@ fn renamed(mut request: Request<Incoming>) -> (Request<Incoming>, String) {
     (request, renamed)
 }
 
-/// Whether the request's Basic user and password are among `tokens`; without tokens everybody is admitted.
-fn is_admitted(tokens: &[(Option<String>, String)], headers: &HeaderMap) -> bool {
-    if tokens.is_empty() {
+/// Whether the request's Basic user and password are among those that are taken; without any everybody is admitted.
+fn is_admitted(served: &Served, headers: &HeaderMap) -> bool {
+    let Served { tokens, issued, .. } = served;
+    if tokens.is_empty() && issued.is_none() {
         return true;
     }
-    headers
-        .get(header::AUTHORIZATION)
-        .and_then(|value| value.to_str().ok()?.strip_prefix("Basic "))
+    let authorization = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+    if let Some((user, issued)) = issued
+        && user.is_empty()
+    {
+        return authorization
+            .and_then(|value| value.strip_prefix("Bearer "))
+            .is_some_and(|token| issued.is_live(token));
+    }
+    authorization
+        .and_then(|value| value.strip_prefix("Basic "))
         .and_then(|encoded| base64::engine::general_purpose::STANDARD.decode(encoded).ok())
         .and_then(|decoded| String::from_utf8(decoded).ok())
         .is_some_and(|pair| {
             let (user, password) = pair.split_once(':').unwrap_or(("", &pair));
             tokens.iter().any(|(of, token)| token == password && of.as_deref().is_none_or(|of| of == user))
+                || issued.as_ref().is_some_and(|(of, issued)| of == user && issued.is_live(password))
         })
 }
 

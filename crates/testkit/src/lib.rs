@@ -7,7 +7,7 @@ pub mod plans;
 pub mod proxy;
 pub mod receiver;
 pub mod repository;
-mod rest;
+pub mod rest;
 pub mod ssh_host;
 pub mod world;
 

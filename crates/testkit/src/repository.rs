@@ -12,6 +12,7 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::process::Command;
 use tokio::sync::Mutex;
 
+use crate::forge::Issued;
 use crate::git_host::{Fault, Inner};
 
 /// The date of a repository's first commit, in seconds since the Unix epoch; each later one is a minute on.
@@ -256,6 +257,12 @@ impl Repository {
     pub fn require_login(&self, user: &str, token: &str) {
         let tokens = vec![(Some(user.to_owned()), token.to_owned())];
         self.shared.host.change(&self.shared.full_name, |served| served.tokens = tokens);
+    }
+
+    /// Demands this user and a token that is good then; a bearer token where the user is empty.
+    pub fn require_issued(&self, user: &str, issued: &Arc<Issued>) {
+        let issued = Some((user.to_owned(), Arc::clone(issued)));
+        self.shared.host.change(&self.shared.full_name, |served| served.issued = issued);
     }
 
     /// Speaks only protocol v0 over HTTP from now on, as servers older than 2018 do.

@@ -8,7 +8,7 @@ use aws_sdk_codeconnections::types::ProviderType;
 use aws_sigv4::http_request::{SignableBody, SignableRequest, SigningSettings, sign};
 use aws_sigv4::sign::v4;
 use axum::body::Body;
-use http::Request;
+use http::{HeaderMap, Request};
 use http_body_util::BodyExt as _;
 use serde_json::Value;
 use syncline::server;
@@ -20,7 +20,57 @@ use crate::world::{REGION, World};
 /// The authority that requests are signed for.
 const AUTHORITY: &str = "127.0.0.1:7962";
 
+/// A page that a browser got.
+#[derive(Debug, Clone)]
+pub struct Page {
+    /// The answer's status.
+    pub status: u16,
+    /// The answer's headers.
+    pub headers: HeaderMap,
+    /// The answer's body.
+    pub html: String,
+}
+
+impl Page {
+    /// The first attribute of this name of the page, as a browser reads it.
+    ///
+    /// # Panics
+    /// When there is none.
+    #[must_use]
+    pub fn attribute(&self, name: &str) -> String {
+        let from = self.html.find(&format!(" {name}=\"")).unwrap_or_else(|| panic!("{name}: {}", self.html));
+        let value = &self.html[from + name.len() + 3..];
+        let value = &value[..value.find('"').expect("its end")];
+        let entities = [("&lt;", "<"), ("&gt;", ">"), ("&quot;", "\""), ("&#39;", "'"), ("&amp;", "&")];
+        entities.iter().fold(value.to_owned(), |value, (entity, text)| value.replace(entity, text))
+    }
+
+    /// The cookie that the page sets, as it is sent back; `None` if it sets none.
+    #[must_use]
+    pub fn cookie(&self) -> Option<String> {
+        let set = self.headers.get("set-cookie")?.to_str().expect("a text");
+        Some(set.split(';').next().unwrap_or_default().to_owned())
+    }
+}
+
 impl World {
+    /// Visits a page as a browser does, with the cookie that it has.
+    ///
+    /// # Panics
+    /// When the answer is no text.
+    pub async fn visit(&self, path: &str, cookie: Option<&str>) -> Page {
+        let mut request = Request::builder().uri(path).header("host", AUTHORITY);
+        if let Some(cookie) = cookie {
+            request = request.header("cookie", format!("theme=dark; {cookie}"));
+        }
+        let request = request.body(Body::empty()).expect("a request");
+        let answer = server::router(Arc::clone(&self.parts().front)).oneshot(request).await;
+        let (head, body) = answer.expect("infallible").into_parts();
+        let body = body.collect().await.expect("in memory").to_bytes();
+        let html = String::from_utf8(body.to_vec()).expect("a text");
+        Page { status: head.status.as_u16(), headers: head.headers, html }
+    }
+
     /// Asks the REST API for a path below `/api/v1`, with no body where it is null; the status and the answer.
     ///
     /// # Panics

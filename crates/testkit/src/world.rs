@@ -421,7 +421,9 @@ impl World {
             }
             let now = self.clock.now_ms();
             let mut next = self.leased_until().await;
-            for kind in [Kind::Sync, Kind::Branch, Kind::Link, Kind::Audit, Kind::Outbox, Kind::Pulls] {
+            for kind in
+                [Kind::Sync, Kind::Branch, Kind::Link, Kind::Audit, Kind::Outbox, Kind::Pulls, Kind::Token]
+            {
                 let due = self.parts.store.next_due_ms(Some(kind)).await.expect("the next due time");
                 next = next.into_iter().chain(due).min();
             }

@@ -39,6 +39,8 @@ pub struct Endpoints {
     pub bitbucket: Endpoint,
     /// dev.azure.com
     pub azure_devops: Endpoint,
+    /// Where Microsoft Entra authorizes for Azure DevOps, without a slash at the end.
+    pub entra: String,
 }
 
 impl Default for Endpoints {
@@ -48,6 +50,7 @@ impl Default for Endpoints {
             gitlab: Endpoint::new("https://gitlab.com/api/v4", "https://gitlab.com"),
             bitbucket: Endpoint::new("https://api.bitbucket.org/2.0", "https://bitbucket.org"),
             azure_devops: Endpoint::new("https://dev.azure.com", "https://dev.azure.com"),
+            entra: "https://login.microsoftonline.com".to_owned(),
         }
     }
 }
@@ -97,6 +100,10 @@ pub struct Access {
     token: Option<Secret>,
     /// The token as it is sent.
     sent: Option<Secret>,
+    /// Whether it is sent as a bearer token, whatever the forge's own tokens are sent as.
+    is_bearer: bool,
+    /// What else is in no message.
+    hidden: Vec<Secret>,
 }
 
 impl Access {
@@ -114,7 +121,20 @@ impl Access {
             (Forge::AzureDevOps, _) => basic("", token),
             (Forge::Gitea, _) => prefixed("token ", token),
         });
-        Self { forge, base: api.trim_end_matches('/').to_owned(), token, sent }
+        let base = api.trim_end_matches('/').to_owned();
+        Self { forge, base, token, sent, is_bearer: false, hidden: Vec::new() }
+    }
+
+    /// A forge whose API is at `api`, asked with a token of OAuth.
+    #[must_use]
+    pub fn bearer(forge: Forge, api: &str, token: Secret) -> Self {
+        let sent = Secret::new(format!("Bearer {}", token.expose()));
+        Self { token: Some(token), sent: Some(sent), is_bearer: true, ..Self::new(forge, api, None, None) }
+    }
+
+    /// The same; these are in no message either.
+    pub(crate) fn hiding(self, hidden: Vec<Secret>) -> Self {
+        Self { hidden, ..self }
     }
 
     /// The kind of forge.
@@ -151,10 +171,13 @@ impl Access {
             let mut value = HeaderValue::from_bytes(sent.expose().as_bytes()).ok()?;
             value.set_sensitive(true);
             let name = match self.forge {
-                Forge::GitLab => HeaderName::from_static("private-token"),
-                Forge::AzureDevOps | Forge::Bitbucket | Forge::Git | Forge::GitHub | Forge::Gitea => {
-                    AUTHORIZATION
-                }
+                Forge::GitLab if !self.is_bearer => HeaderName::from_static("private-token"),
+                Forge::AzureDevOps
+                | Forge::Bitbucket
+                | Forge::Git
+                | Forge::GitHub
+                | Forge::GitLab
+                | Forge::Gitea => AUTHORIZATION,
             };
             headers.insert(name, value);
         }
@@ -164,7 +187,7 @@ impl Access {
     /// A text of somebody else without the token, in whatever form it was sent.
     pub(crate) fn without_token(&self, text: &str) -> String {
         let mut text = text.to_owned();
-        for secret in [&self.sent, &self.token].into_iter().flatten() {
+        for secret in [&self.sent, &self.token].into_iter().flatten().chain(&self.hidden) {
             let secret = secret.expose();
             let bare = secret.rsplit(' ').next().unwrap_or(secret);
             for form in [secret.as_str(), bare] {

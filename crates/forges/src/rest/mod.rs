@@ -12,7 +12,9 @@
 
 mod access;
 mod comments;
+mod github_app;
 mod hooks;
+mod oauth;
 mod pull_requests;
 mod question;
 mod refusal;
@@ -21,7 +23,12 @@ mod whoami;
 
 pub use access::{Access, Endpoint, Endpoints, git_username};
 pub use comments::{PullComment, create_comment, list_comments, update_comment};
+pub use github_app::{
+    AppKey, INSTALLATION_TOKEN_MS, Installation, Manifest, NewApp, NoAppKey, convert_manifest, installation,
+    mint_token,
+};
 pub use hooks::{Hook, NewHook, Repository, azure_ids, create_hook, delete_hook, list_hooks, update_hook};
+pub use oauth::{OAuthClient, OAuthPlace, OAuthToken, is_grant_over};
 pub use pull_requests::{Pull, PullState, commit, merge_base, open_pulls, pull};
 pub use question::{Page, Question, segment};
 pub use refusal::Refusal;

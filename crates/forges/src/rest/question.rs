@@ -110,6 +110,22 @@ impl Access {
         self.ask(point, method, path, Some(to_json(body)))
     }
 
+    /// Posts a form, and reads the answer.
+    #[must_use]
+    pub(crate) fn form<T: DeserializeOwned + 'static>(
+        &self,
+        point: &'static str,
+        path: &str,
+        form: String,
+    ) -> Question<T> {
+        let mut question = self.ask(point, Method::POST, path, Some(form.into()));
+        if let Ok(request) = &mut question.request {
+            let form = HeaderValue::from_static("application/x-www-form-urlencoded");
+            request.headers_mut().insert(CONTENT_TYPE, form);
+        }
+        question
+    }
+
     /// Has something done whose answer says nothing.
     #[must_use]
     pub fn act(&self, point: &'static str, method: Method, path: &str, body: Option<&Value>) -> Question<()> {

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use super::OwnerOf;
 use super::sealed::{Format, HEAD_LEN, KeyId, head, head_of};
 use crate::sql::{Row, Tx, params};
-use crate::{StoreResult, access, connections, notifications, webhooks};
+use crate::{StoreResult, access, connections, grants, handshakes, notifications, webhooks};
 
 /// A column of sealed secrets.
 #[derive(Debug)]
@@ -29,6 +29,8 @@ pub(super) struct Column {
 #[rustfmt::skip]
 pub(super) const COLUMNS: &[Column] = &[
     Column { what: "credentials of connections", table: "connection", id: "id", column: "credential", owned_by: connections::OWNED_BY, owner: connections::owner },
+    Column { what: "grants of connections", table: "connection_grant", id: "connection_id", column: "sealed", owned_by: grants::OWNED_BY, owner: grants::owner },
+    Column { what: "handshakes in progress", table: "handshake", id: "id", column: "sealed", owned_by: handshakes::OWNED_BY, owner: handshakes::owner },
     Column { what: "secrets of access keys", table: "access_key", id: "id", column: "secret", owned_by: access::OWNED_BY, owner: access::owner },
     Column { what: "secrets of notification targets", table: "notification_target", id: "id", column: "secret", owned_by: notifications::OWNED_BY, owner: notifications::owner },
     Column { what: "secrets of webhooks", table: "webhook_secret", id: "id", column: "secret", owned_by: webhooks::OWNED_BY, owner: webhooks::owner },

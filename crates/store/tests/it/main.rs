@@ -8,6 +8,7 @@ mod chain;
 mod configurations;
 mod copying;
 mod faults;
+mod grants;
 mod keyring;
 mod lanes;
 mod leases;

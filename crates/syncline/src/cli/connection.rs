@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use syncline_seams::Secret;
 
 use super::client::{Client, ClientError, KEY_HELP, ServerArgs};
+use super::handshake;
 use super::terminal::{self, GOOD, paint};
 use crate::running::Seams;
 
@@ -21,6 +22,10 @@ const MAX_TOKEN_BYTES: u64 = 64 * 1024;
 pub(super) enum ConnectionCommand {
     /// Complete a PENDING connection's handshake, or give it a new credential.
     Authorize(Authorize),
+    /// Complete it by a GitHub App: one that exists, or one that is made in a browser.
+    GithubApp(handshake::GitHubApp),
+    /// Complete it by OAuth in a browser: GitLab, Bitbucket, Azure DevOps.
+    Oauth(handshake::OAuth),
 }
 
 /// The flags of `syncline connection authorize`.
@@ -84,7 +89,11 @@ struct Body<'a> {
 }
 
 pub(super) async fn run(command: ConnectionCommand, seams: &Seams) -> anyhow::Result<ExitCode> {
-    let ConnectionCommand::Authorize(args) = command;
+    let args = match command {
+        ConnectionCommand::Authorize(args) => args,
+        ConnectionCommand::GithubApp(args) => return handshake::github_app(args, seams).await,
+        ConnectionCommand::Oauth(args) => return handshake::oauth(args, seams).await,
+    };
     let key = match &args.ssh_key {
         Some(_) if args.token_stdin || args.no_token || args.organization.is_some() => {
             bail!("--ssh-key goes with --username, --host-key and --known-hosts alone")
@@ -119,7 +128,11 @@ pub(super) async fn run(command: ConnectionCommand, seams: &Seams) -> anyhow::Re
     };
     let body = serde_json::to_vec(&body)?.into();
     let client = args.server.client(seams).await?;
-    let done = authorize(&client, &args.connection, body).await?;
+    told(authorize(&client, &args.connection, body).await?)
+}
+
+/// Says what the connection is now.
+pub(super) fn told(done: Authorized) -> anyhow::Result<ExitCode> {
     let status = paint(GOOD, &terminal::plain(&done.connection_status));
     let of = done.account.map_or_else(String::new, |account| format!(", as {}", terminal::plain(&account)));
     let host = done
@@ -141,7 +154,7 @@ pub(super) async fn authorize(
 }
 
 /// The id in `arn:…:connection/<id>`, or the id itself. Paths of the REST API take ids only.
-fn connection_id(arn_or_id: &str) -> anyhow::Result<&str> {
+pub(super) fn connection_id(arn_or_id: &str) -> anyhow::Result<&str> {
     let id = match arn_or_id.split_once(":connection/") {
         Some((arn, id)) if arn.starts_with("arn:") => id,
         _ => arn_or_id,
@@ -176,7 +189,7 @@ fn host_keys(args: &Authorize) -> anyhow::Result<Option<String>> {
 }
 
 /// The private key in a file, or on standard input.
-fn key_from(file: &Path) -> anyhow::Result<Secret> {
+pub(super) fn key_from(file: &Path) -> anyhow::Result<Secret> {
     if file == Path::new("-") {
         return secret_from(std::io::stdin(), "key on standard input");
     }
@@ -185,7 +198,7 @@ fn key_from(file: &Path) -> anyhow::Result<Secret> {
 }
 
 /// The token or key, without the line break that an editor or `echo` leaves after it.
-fn secret_from(input: impl std::io::Read, what: &str) -> anyhow::Result<Secret> {
+pub(super) fn secret_from(input: impl std::io::Read, what: &str) -> anyhow::Result<Secret> {
     let mut bytes = Vec::new();
     let read = input.take(MAX_TOKEN_BYTES).read_to_end(&mut bytes);
     let bytes = Secret::from(bytes);

@@ -8,6 +8,7 @@ mod connection;
 mod delivery;
 mod demo;
 mod follow;
+mod handshake;
 mod key;
 mod keyring;
 mod link;

@@ -8,10 +8,12 @@ mod admin;
 pub mod api;
 mod audit;
 mod auth;
+mod authorizing;
 mod aws;
 mod caller;
 mod error;
 mod forwarded;
+mod handshakes;
 mod hooks;
 mod limits;
 mod listener;
@@ -94,6 +96,7 @@ pub fn router(front: Arc<Front>) -> Router {
         // Any method: what is no request of the API is told so in the API's own words.
         .route("/", any(aws::answer).get(landing))
         .nest(REST_PREFIX, rest::routes(&front))
+        .nest(handshakes::PREFIX.trim_end_matches('/'), handshakes::routes())
         .route("/webhooks/{id}", post(webhooks::receive))
         .fallback(aws::answer)
         .with_state(front)
@@ -111,7 +114,7 @@ pub fn admin_router(front: Arc<Front>) -> Router {
 /// The answer to a request that is refused before it is routed, in the words of whoever sent it.
 fn refuse(path: &str, headers: &HeaderMap, error: &WireError) -> Response<Body> {
     let request_id = Uuid::new_v4().to_string();
-    if path.starts_with(REST_PREFIX) || path.starts_with(webhooks::PREFIX) {
+    if [REST_PREFIX, webhooks::PREFIX, handshakes::PREFIX].iter().any(|prefix| path.starts_with(prefix)) {
         return rest::identified(rest::refusal(error), &request_id);
     }
     encode_error(protocol_of(path, headers), error, &request_id).map(Body::from)

@@ -22,14 +22,20 @@ pub(crate) struct StoredCredential {
     /// What an SSH host is known by; then the token is a private key for it.
     #[serde(default, rename = "hostKeys")]
     pub(crate) host_keys: Option<String>,
+    /// Whether it is one of OAuth, which is sent as a bearer token.
+    #[serde(default)]
+    pub(crate) bearer: bool,
 }
 
 impl StoredCredential {
     /// The bytes to seal.
     pub(crate) fn to_bytes(&self) -> Secret<Vec<u8>> {
         let mut credential = serde_json::json!({ "username": &self.username, "token": self.token.expose() });
-        if let (Some(keys), Some(fields)) = (&self.host_keys, credential.as_object_mut()) {
-            fields.insert("hostKeys".to_owned(), keys.as_str().into());
+        if self.bearer {
+            credential["bearer"] = true.into();
+        }
+        if let Some(keys) = &self.host_keys {
+            credential["hostKeys"] = keys.as_str().into();
         }
         serde_json::to_vec(&credential).unwrap_or_default().into()
     }
@@ -61,6 +67,9 @@ async fn opened(store: &Store, endpoints: &Endpoints, record: &LinkRecord) -> Re
                 format!("the connection {} is PENDING, for {why}: authorize it again", connection.arn)
             }
         }));
+    }
+    if let Some(why) = &connection.ran_out {
+        return Err(unusable(format!("the token of the connection {} ran out: {why}", connection.arn)));
     }
     let provider_type = &record.link.provider_type;
     let endpoint = endpoints.of(provider_type, connection.provider_endpoint.as_deref());
@@ -103,13 +112,18 @@ pub(crate) async fn remote(
     let url = clone_url(forge, &endpoint.git, &record.link.owner_id, &record.link.repository_name)
         .map_err(|reason| outage(BlockerKind::RepositoryNotFound, reason))?;
     let (credential, ssh) = match credential {
-        Some(StoredCredential { username, token: key, host_keys: Some(lines) }) => {
+        Some(StoredCredential { username, token: key, host_keys: Some(lines), .. }) => {
             let host_keys = HostKeys::read(&lines, &url)
                 .map_err(|error| outage(BlockerKind::CredentialRefused, format!("its host keys: {error}")))?;
             (None, Some(SshAccess { username, key, host_keys }))
         }
-        Some(StoredCredential { username, token: password, host_keys: None }) => {
-            (Some(Credential { username: git_username(forge, username.as_deref()), password }), None)
+        Some(StoredCredential { username, token: password, bearer, host_keys: None }) => {
+            let username = match forge {
+                // The others take one as a password.
+                Forge::AzureDevOps if bearer => String::new(),
+                _ => git_username(forge, username.as_deref()),
+            };
+            (Some(Credential { username, password }), None)
         }
         None => (None, None),
     };
@@ -132,8 +146,11 @@ pub(crate) async fn reached(
     if forge == Forge::Git {
         return Ok(None);
     }
-    let (username, token) = credential.map_or((None, None), |stored| (stored.username, Some(stored.token)));
-    let access = Access::new(forge, &endpoint.api, username.as_deref(), token);
+    let access = match credential {
+        Some(stored) if stored.bearer => Access::bearer(forge, &endpoint.api, stored.token),
+        Some(stored) => Access::new(forge, &endpoint.api, stored.username.as_deref(), Some(stored.token)),
+        None => Access::new(forge, &endpoint.api, None, None),
+    };
     let repository =
         Repository { owner: record.link.owner_id.clone(), name: record.link.repository_name.clone() };
     Ok(Some(Reached { access, repository, extra_root_pem }))

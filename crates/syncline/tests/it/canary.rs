@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::Value;
 use syncline_seams::SystemClock;
-use syncline_testkit::forge::{self, ForgeDouble};
+use syncline_testkit::forge::{self, APP_KEY, ForgeDouble, Issued, KnownInstallation};
 use syncline_testkit::git_host::{Fault, GitHost};
 use syncline_testkit::receiver::Receiver;
 use syncline_testkit::ssh_host::{SshFault, SshHost};
@@ -30,8 +30,15 @@ fn is_in(bytes: &[u8], secret: &[u8]) -> bool {
     bytes.windows(secret.len()).any(|window| window == secret)
 }
 
+/// A line of the private key of a GitHub App, which is like no other text.
+fn line_of_key() -> &'static str {
+    APP_KEY.lines().nth(7).expect("a line")
+}
+
 fn is_seen_in(bytes: &[u8]) -> bool {
-    [CANARY, ENCODED, ENCODED_FOR_GITHUB, SECRET].iter().any(|secret| is_in(bytes, secret.as_bytes()))
+    [CANARY, ENCODED, ENCODED_FOR_GITHUB, SECRET, line_of_key()]
+        .iter()
+        .any(|secret| is_in(bytes, secret.as_bytes()))
 }
 
 /// The files below a folder, none of which may show the canary or one of the other secrets.
@@ -364,6 +371,75 @@ async fn a_token_that_its_forge_repeats_is_seen_nowhere_all_the_same() {
     watching.join().expect("the token is on no command line");
     let mut files = Vec::new();
     search(serve.folder(), &[hook.secret], &mut files);
+    for expected in ["syncline.db", "log"] {
+        assert!(files.iter().any(|file| file == expected), "{expected} is not among {files:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_tokens_are_got_with_is_seen_nowhere_either() {
+    let git = GitHost::start().await;
+    let forge = ForgeDouble::on(&git, "GitHubEnterpriseServer");
+    let issued = Issued::by(Arc::new(SystemClock));
+    forge.issue(&issued);
+    forge.add_app(7);
+    forge.install(KnownInstallation::of(70, 7, "acme"));
+    let repository = git.repository("acme/infra").await;
+    repository.commit_files(&[("deployment.yaml", DEPLOYMENT), ("queue.yaml", TEMPLATE)]).await;
+    repository.require_issued("x-access-token", &issued);
+    forge.add_repository("acme/infra");
+    let serve = Serve::start_with(Aws::Simulated, |command| {
+        command.args(["--public-url", "https://syncline.example"]);
+    })
+    .await;
+    let stop = Arc::new(AtomicBool::new(false));
+    let watching = watch_command_lines(&stop);
+    let client = sdk(&serve.endpoint, KEY_ID, SECRET);
+    let connection = connection_of(&client, "GitHubEnterpriseServer", &git.endpoint()).await;
+
+    let app = |id: &'static str, owner: &'static str| {
+        let with = ["--app-id", id, "--installation-id", "70", "--owner", owner];
+        [&["connection", "github-app", &connection][..], &with].concat()
+    };
+    let by_stdin = [&app("7", "acme")[..], &["--private-key-stdin"]].concat();
+    for (status, words) in [(401, "401"), (403, "403"), (404, "404"), (422, "422"), (500, "500")] {
+        forge.fail(forge::Fault::Status(status, &[], "not now"));
+        let refused = run(&serve, &by_stdin, APP_KEY).await;
+        assert!(refused.stderr.contains(words), "{}", refused.stderr);
+        refused.failed();
+    }
+    run(&serve, &by_stdin, &APP_KEY.replace("RSA", "EC")).await.failed();
+    run(&serve, &by_stdin, line_of_key()).await.failed();
+    let of_another = [&app("7", "somebody")[..], &["--private-key-stdin"]].concat();
+    assert!(run(&serve, &of_another, APP_KEY).await.failed().contains("not of the account somebody"));
+    run(&serve, &app("7", "acme"), "").await.failed();
+    let done = run(&serve, &by_stdin, APP_KEY).await.good();
+    assert_eq!(done, format!("{connection} is AVAILABLE, as acme\n"));
+    sync_of(&client, &connection, &repository, "web", ACCOUNT).await;
+    run(&serve, &["sync", "watch", "web"], "").await.good();
+    let begun = run(&serve, &["connection", "github-app", &connection, "--organization", "acme"], "").await;
+    assert!(begun.stderr.contains("Open this in a browser"), "{}", begun.stderr);
+    let ticket = begun.good();
+    let prefix = "https://syncline.example/handshakes/";
+    let mut secrets = vec![ticket.trim().strip_prefix(prefix).expect("a ticket").to_owned()];
+
+    let lab = client.create_host().name("lab").provider_endpoint(git.endpoint());
+    let lab = lab.provider_type("GitLabSelfManaged".into()).send().await.expect("a host");
+    let lab = client.create_connection().connection_name("lab").host_arn(lab.host_arn().expect("an ARN"));
+    let lab = lab.send().await.expect("a connection").connection_arn().to_owned();
+    let oauth = ["connection", "oauth", &lab, "--client-id", "an-application", "--client-secret-stdin"];
+    let begun = run(&serve, &oauth, CANARY).await;
+    let words = "The application's redirect URI must be https://syncline.example/handshakes/oauth\n";
+    assert!(begun.stderr.starts_with(words), "{}", begun.stderr);
+    secrets.push(begun.good().trim().strip_prefix(prefix).expect("a ticket").to_owned());
+    run(&serve, &oauth, &format!("{CANARY} {CANARY}")).await.failed();
+
+    stop.store(true, Ordering::Relaxed);
+    watching.join().expect("the key is on no command line");
+    secrets.extend(issued.all());
+    assert!(secrets.len() >= 3, "a token was issued");
+    let mut files = Vec::new();
+    search(serve.folder(), &secrets, &mut files);
     for expected in ["syncline.db", "log"] {
         assert!(files.iter().any(|file| file == expected), "{expected} is not among {files:?}");
     }

@@ -6,24 +6,21 @@ use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::response::Response;
 use http::Request;
-use serde::{Deserialize, Serialize};
-use syncline_forges::Forge;
-use syncline_forges::rest::{Access, Refusal, is_only_narrow, whoami};
+use serde::Deserialize;
+use syncline_forges::rest::{Access, is_only_narrow, whoami};
 use syncline_seams::Secret;
-use syncline_store::{Connection, CredentialRow, Owner};
+use syncline_store::{CredentialRow, Owner};
 use syncline_wire::{ErrorCode, ProviderType};
 
 use super::super::Front;
 use super::super::api::Call;
 use super::super::api::arns::arn;
+use super::super::authorizing::{Authorized, MOVED, Subject, organization, unsupported};
 use super::{Answer, ApiError, Resource, Route, read, run, ssh};
-use crate::worker::{StoredCredential, extra_root};
+use crate::worker::StoredCredential;
 
 /// The longest token, in bytes.
 const MAX_TOKEN_BYTES: usize = 4096;
-
-/// The longest name of an organization, in bytes.
-const MAX_ORGANIZATION_BYTES: usize = 100;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -56,19 +53,6 @@ pub(super) async fn authorize(
     run(front, request, route, async move |call, body| authorize_connection(&call, &id, &body).await).await
 }
 
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Authorized {
-    connection_arn: String,
-    connection_status: &'static str,
-    /// Whose the token is, where the forge says it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    account: Option<String>,
-    /// SSH: the keys by which the host is known from now on.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    host_keys: Option<String>,
-}
-
 async fn authorize_connection(call: &Call, id: &str, body: &[u8]) -> Answer<Authorized> {
     let input: Authorize = read(body)?;
     let store = &call.front.store;
@@ -86,18 +70,21 @@ async fn authorize_connection(call: &Call, id: &str, body: &[u8]) -> Answer<Auth
     } else if let Some(token) = &input.token {
         check_token(token.expose(), input.username.as_deref())?;
         let is_git = connection.provider_type == ProviderType::Git.as_str();
-        let tried =
-            if is_git { Tried::default() } else { try_token(call, &connection, &input, token).await? };
+        let tried = if is_git {
+            Tried::default()
+        } else {
+            let subject = Subject::of_connection(call, connection).await?;
+            try_token(call, &subject, &input, token).await?
+        };
         let username = input.username.clone().or_else(|| is_git.then(|| "git".to_owned()));
-        let stored = StoredCredential { username, token: token.clone(), host_keys: None };
+        let stored = StoredCredential { username, token: token.clone(), bearer: false, host_keys: None };
         row.sealed = Some(store.keyring().seal(&owner, stored.to_bytes().expose())?);
         row.tried_at = tried.host;
         account = tried.account;
     }
     let change = call.asked.change(|is_stored| {
         let authorized = Authorized { connection_arn, connection_status: "AVAILABLE", account, host_keys };
-        let gone = "the connection was deleted, or its host moved, while the credential was tried: nothing was stored";
-        if is_stored { Ok(authorized) } else { Err(ApiError::new(ErrorCode::Conflict, gone)) }
+        if is_stored { Ok(authorized) } else { Err(ApiError::new(ErrorCode::Conflict, MOVED)) }
     });
     store.authorize_connection(&call.scope, id, row, change).await?
 }
@@ -112,67 +99,19 @@ struct Tried {
 }
 
 /// Shows a token to its forge.
-async fn try_token(call: &Call, connection: &Connection, input: &Authorize, token: &Secret) -> Answer<Tried> {
-    let provider_type = &connection.provider_type;
-    let host = match &connection.host {
-        None => None,
-        Some((host, _)) => call.front.store.host(&call.scope, host).await?,
-    };
-    let host_endpoint = host.as_ref().map(|host| host.provider_endpoint.clone());
+async fn try_token(call: &Call, subject: &Subject, input: &Authorize, token: &Secret) -> Answer<Tried> {
     let forges = &call.front.forges;
-    let endpoint = forges.endpoints().of(provider_type, host_endpoint.as_deref());
-    let unsupported = || {
-        let message = format!("connections of provider type {provider_type} cannot be authorized");
-        ApiError::new(ErrorCode::UnsupportedProviderType, message)
-    };
-    let (forge, endpoint) = Forge::of_provider_type(provider_type).zip(endpoint).ok_or_else(unsupported)?;
-    let organization = organization(forge, input.organization.as_deref())?;
-    let access = Access::new(forge, &endpoint.api, input.username.as_deref(), Some(token.clone()));
-    let question = whoami(&access, organization).ok_or_else(unsupported)?;
-    let extra_root_pem = host.and_then(|host| extra_root(host.vpc_configuration.as_deref()));
-    let account = match forges.ask(extra_root_pem.as_deref(), question).await {
+    let organization = organization(subject.forge, input.organization.as_deref())?;
+    let (api, username) = (&subject.endpoint.api, input.username.as_deref());
+    let access = Access::new(subject.forge, api, username, Some(token.clone()));
+    let question =
+        whoami(&access, organization).ok_or_else(|| unsupported(&subject.connection.provider_type))?;
+    let account = match forges.ask(subject.place().extra_root_pem, question).await {
         Ok(account) => Some(account),
-        Err(refusal) if is_only_narrow(forge, &refusal) => None,
-        Err(refusal) => return Err(not_authorized(provider_type, &endpoint.api, &refusal)),
+        Err(refusal) if is_only_narrow(subject.forge, &refusal) => None,
+        Err(refusal) => return Err(subject.not_authorized("token", &refusal)),
     };
-    Ok(Tried { host: host_endpoint, account })
-}
-
-/// The organization that a token is tried at: Azure DevOps has to be told it, nobody else has any.
-fn organization(forge: Forge, given: Option<&str>) -> Answer<Option<&str>> {
-    let is_name = |name: &str| {
-        (1..=MAX_ORGANIZATION_BYTES).contains(&name.len())
-            && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
-    };
-    match (forge, given) {
-        (Forge::AzureDevOps, None) => Err(ApiError::validation(
-            "organization: a token of Azure DevOps is good for one organization: name it, as in dev.azure.com/<organization>",
-        )),
-        (Forge::AzureDevOps, Some(name)) if !is_name(name) => {
-            let rule = "letters, digits, '-' and '_', at most 100 of them";
-            Err(ApiError::validation(format!("organization: it must consist of {rule}")))
-        }
-        (Forge::AzureDevOps, Some(name)) => Ok(Some(name)),
-        (_, Some(_)) => Err(ApiError::validation("organization: only Azure DevOps has them")),
-        (_, None) => Ok(None),
-    }
-}
-
-/// A token that is not stored, and why.
-fn not_authorized(provider_type: &str, api: &str, refusal: &Refusal) -> ApiError {
-    match refusal {
-        Refusal::Throttled { .. } | Refusal::Unavailable(_) => ApiError::new(
-            ErrorCode::ResourceUnavailable,
-            format!(
-                "{provider_type} at {api} cannot be asked about the token now, so nothing was stored; try again: {refusal}"
-            ),
-        ),
-        Refusal::Unauthorized(_) | Refusal::Forbidden(_) | Refusal::NotFound(_) | Refusal::Invalid(_) => {
-            ApiError::validation(format!(
-                "{provider_type} at {api} does not confirm the token, so nothing was stored: {refusal}"
-            ))
-        }
-    }
+    Ok(Tried { host: subject.host.clone(), account })
 }
 
 fn check_token(token: &str, username: Option<&str>) -> Answer<()> {

@@ -5,8 +5,10 @@ mod access;
 mod audit;
 mod connections;
 mod deliveries;
+mod github_app;
 mod keyring;
 mod notifications;
+mod oauth;
 mod outbox;
 mod ssh;
 mod suspensions;
@@ -48,6 +50,9 @@ use super::{Front, SourceAddress, auth, aws};
 pub(super) fn routes(front: &Arc<Front>) -> Router<Arc<Front>> {
     Router::new()
         .route("/connections/{id}/authorize", post(connections::authorize))
+        .route("/connections/{id}/github-app", post(github_app::authorize))
+        .route("/connections/{id}/github-app/manifest", post(github_app::begin))
+        .route("/connections/{id}/oauth", post(oauth::begin))
         .route("/repository-links/{id}/webhook", post(webhooks::rotate))
         .route("/deliveries", get(deliveries::list))
         .route("/deliveries/{id}", get(deliveries::show))
@@ -100,6 +105,8 @@ pub(super) fn identified(mut response: Response, request_id: &str) -> Response {
 /// An operation of this API, as policies and the audit log name it.
 struct Route {
     name: &'static str,
+    /// What it needs the permission for; what it is named, where it is not said.
+    needs: Option<&'static str>,
     is_read_only: bool,
     /// What a change is asked to do; never a secret.
     parameters: Value,
@@ -118,6 +125,7 @@ impl Route {
     fn question(name: &'static str) -> Self {
         Self {
             name,
+            needs: None,
             is_read_only: true,
             parameters: Value::Null,
             body_as: None,
@@ -129,6 +137,11 @@ impl Route {
 
     fn change(name: &'static str, parameters: Value) -> Self {
         Self { is_read_only: false, parameters, ..Self::question(name) }
+    }
+
+    /// The same, for whoever may do `action`.
+    fn needing(self, action: &'static str) -> Self {
+        Self { needs: Some(action), ..self }
     }
 
     /// The same, about the resources of `account`.
@@ -148,7 +161,7 @@ impl Route {
 }
 
 /// What an operation of this API is done to, as policies name it.
-enum Resource {
+pub(super) enum Resource {
     /// The account as a whole: `arn:aws:syncline:<region>:<account>:*`.
     Account,
     /// A user: `arn:aws:iam::<account>:user/<name>`.
@@ -167,7 +180,7 @@ enum Resource {
 
 impl Resource {
     /// The permission for an action of ours, `syncline:<name>`.
-    fn needed(&self, scope: &Scope, name: &str) -> Need {
+    pub(super) fn needed(&self, scope: &Scope, name: &str) -> Need {
         let action = format!("syncline:{name}");
         match self {
             Self::Account => Need::new(action, everything(scope, "syncline")),
@@ -248,7 +261,7 @@ async fn operate<O: Serialize>(
         is_recorded: AtomicBool::new(false),
     });
     let call = Call { front: Arc::clone(front), scope, service, asked: Arc::clone(&asked) };
-    let needed = || vec![route.resource.needed(&call.scope, route.name)];
+    let needed = || vec![route.resource.needed(&call.scope, route.needs.unwrap_or(route.name))];
     let changes_user = !call.asked.is_read_only && matches!(route.resource, Resource::User(_));
     let permitted = match foreign {
         Some(foreign) => Err(foreign),

@@ -66,6 +66,7 @@ pub(super) async fn show_key(
     let credential = StoredCredential {
         username: input.username.clone(),
         token: key.clone(),
+        bearer: false,
         host_keys: Some(known.to_string()),
     };
     Ok(Some(Shown { credential, endpoint, host_keys: known.told() }))

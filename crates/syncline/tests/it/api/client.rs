@@ -109,6 +109,7 @@ impl Server {
             gitlab: nowhere.clone(),
             bitbucket: nowhere.clone(),
             azure_devops: nowhere,
+            entra: "http://127.0.0.1:9".to_owned(),
         };
         adjust(&mut config);
         let seams = Seams { clock: Arc::<VirtualClock>::clone(&clock), outside };

@@ -1,0 +1,123 @@
+//! A connection's turn of getting its next token, before the one it has runs out.
+//!
+//! **Architecture Invariant:** a token is asked for once, by whoever has the claim, and that it is asked for is committed
+//! before. What a forge refuses is in the connection's status; it is asked again, less and less often, and a token that it
+//! gives ends that.
+
+use syncline_forges::Forge;
+use syncline_forges::rest::{Refusal, is_grant_over};
+use syncline_model::plan::backoff_ms;
+use syncline_seams::Secret;
+use syncline_store::{Claim, Grant, NotRenewed, Owner, Renewed, StoreError, grant_owner};
+use tracing::{debug, info, warn};
+
+use super::remote::extra_root;
+use super::{Due, Worker};
+use crate::grants::{Got, Place, StoredGrant};
+
+/// The shortest time from one refusal to the next question, in milliseconds.
+const AFTER_REFUSAL_MS: i64 = 60_000;
+
+/// Why there is no other token.
+struct Trouble {
+    refusal: Refusal,
+    /// Somebody must do the handshake again: asking is of no use.
+    is_final: bool,
+}
+
+impl From<Refusal> for Trouble {
+    fn from(refusal: Refusal) -> Self {
+        Self { refusal, is_final: false }
+    }
+}
+
+/// When the next token is to be got: when a quarter of the time is left.
+fn due_ms(issued_ms: i64, ends_ms: i64) -> i64 {
+    ends_ms - (ends_ms - issued_ms) / 4
+}
+
+/// What was granted is no more, perhaps because the answer that had its successor never came.
+fn over(grant: &Grant, refusal: Refusal) -> Trouble {
+    let lost = if grant.is_unanswered {
+        "; the answer to the question before this one was lost, and with it what the next token was to be got with"
+    } else {
+        ""
+    };
+    let refusal = Refusal::Invalid(format!("{refusal}{lost}: authorize the connection again"));
+    Trouble { refusal, is_final: true }
+}
+
+impl Worker {
+    pub(super) async fn work_on_token(&self, claim: &Claim) -> Result<Due, StoreError> {
+        let Some(grant) = self.store.grant(claim).await? else {
+            self.store.forget_work(claim).await?;
+            return Ok(None);
+        };
+        let due_ms_ = due_ms(grant.issued_ms, grant.ends_ms);
+        if self.clock.now_ms() < due_ms_ && !grant.is_wanted {
+            return Ok(Some(due_ms_));
+        }
+        let grant = self.store.begin_renewal(claim).await?;
+        let connection = &grant.connection_arn;
+        match self.token(&grant).await? {
+            Ok((renewed, lifetime_ms)) => {
+                self.store.record_renewal(claim, renewed).await?;
+                debug!(connection, "got the connection's next token");
+                let now_ms = self.clock.now_ms();
+                Ok(Some(due_ms(now_ms, now_ms + lifetime_ms)))
+            }
+            Err(Trouble { refusal, is_final }) => {
+                let reason = format!("its next token cannot be got: {refusal}");
+                let is_refused = is_final || !refusal.may_pass();
+                let is_unanswered = grant.is_unanswered || matches!(refusal, Refusal::Unavailable(_));
+                let mut delay_ms = backoff_ms(grant.failures, self.outside.jitter());
+                if is_refused {
+                    warn!(connection, reason, "a connection's next token is refused");
+                    delay_ms = delay_ms.max(AFTER_REFUSAL_MS);
+                } else {
+                    info!(connection, reason, "a connection's next token could not be got");
+                }
+                if let Refusal::Throttled { retry_after_ms, .. } = &refusal {
+                    let asked_ms = retry_after_ms.unwrap_or(0);
+                    self.ask_more_slowly(claim, asked_ms, &reason).await?;
+                    delay_ms = delay_ms.max(asked_ms);
+                }
+                self.store.record_no_renewal(claim, NotRenewed { reason, is_refused, is_unanswered }).await?;
+                Ok((!is_final).then(|| self.clock.now_ms() + delay_ms))
+            }
+        }
+    }
+
+    /// Gets the next token; sealed, with its lifetime in milliseconds.
+    async fn token(&self, grant: &Grant) -> Result<Result<(Renewed, i64), Trouble>, StoreError> {
+        let keyring = self.store.keyring();
+        let row = grant_owner(&grant.connection_id);
+        let of_grant = Owner { account: &grant.account, arn: &row };
+        let invalid = |why: String| Ok(Err(Refusal::Invalid(why).into()));
+        let stored = match keyring.open_sealed(&of_grant, &grant.sealed).await {
+            Ok(opened) => StoredGrant::from_bytes(&opened),
+            Err(error @ StoreError::Key(_)) => return invalid(error.to_string()),
+            Err(error) => return Err(error),
+        };
+        let Some(stored) = stored else { return invalid("what is stored for it is unreadable".to_owned()) };
+        let endpoint = self.forges.endpoints().of(&grant.provider_type, grant.provider_endpoint.as_deref());
+        let Some((forge, endpoint)) = Forge::of_provider_type(&grant.provider_type).zip(endpoint) else {
+            return invalid(format!("provider type {} has no host", grant.provider_type));
+        };
+        let extra_root_pem = extra_root(grant.vpc_configuration.as_deref());
+        let at = Place { forge, endpoint: &endpoint, extra_root_pem: extra_root_pem.as_deref() };
+        let Got { credential, grant: next, lifetime_ms } = match stored.token(&self.forges, at).await {
+            Ok(got) => got,
+            Err(refusal) if is_grant_over(&refusal) => return Ok(Err(over(grant, refusal))),
+            Err(refusal) => return Ok(Err(refusal.into())),
+        };
+        let of_connection = Owner { account: &grant.account, arn: &grant.connection_arn };
+        let seal = |owner: &Owner<'_>, bytes: &Secret<Vec<u8>>| keyring.seal(owner, bytes.expose());
+        let renewed = Renewed {
+            credential: seal(&of_connection, &credential.to_bytes())?,
+            grant: seal(&of_grant, &next.to_bytes())?,
+            lifetime_ms,
+        };
+        Ok(Ok((renewed, lifetime_ms)))
+    }
+}
