@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, anyhow, bail};
 use sha2::{Digest as _, Sha256};
-use syncline_seams::Clock;
+use syncline_seams::{Clock, Secret};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::crypto::{CryptoProvider, ring};
@@ -23,7 +23,6 @@ use tokio_rustls::rustls::sign::CertifiedKey;
 use tokio_rustls::rustls::{Error, InconsistentKeys, ServerConfig};
 use tokio_rustls::server::TlsStream;
 use tracing::{info, warn};
-use zeroize::Zeroizing;
 
 /// How often the files are looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
@@ -130,14 +129,14 @@ impl Tls {
 /// What is in the files.
 struct Contents {
     certificate: Vec<u8>,
-    key: Zeroizing<Vec<u8>>,
+    key: Secret<Vec<u8>>,
 }
 
 impl Contents {
     async fn of(files: &TlsFiles) -> anyhow::Result<Self> {
         Ok(Self {
             certificate: read("--tls-cert", &files.certificate).await?,
-            key: Zeroizing::new(read("--tls-key", &files.key).await?),
+            key: Secret::from(read("--tls-key", &files.key).await?),
         })
     }
 
@@ -145,7 +144,7 @@ impl Contents {
         let mut hash = Sha256::new();
         hash.update(u64::try_from(self.certificate.len()).unwrap_or(u64::MAX).to_be_bytes());
         hash.update(&self.certificate);
-        hash.update(&*self.key);
+        hash.update(self.key.expose());
         hash.finalize().into()
     }
 
@@ -159,7 +158,7 @@ impl Contents {
         }
         let key_file = files.key.display();
         // What is wrong with a key's text may repeat some of it.
-        let key = PrivateKeyDer::from_pem_slice(&self.key).map_err(|error| match error {
+        let key = PrivateKeyDer::from_pem_slice(self.key.expose()).map_err(|error| match error {
             pem::Error::NoItemsFound => anyhow!("--tls-key {key_file} holds no private key in PEM"),
             _ => anyhow!("--tls-key {key_file} is not in PEM"),
         })?;

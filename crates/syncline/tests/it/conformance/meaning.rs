@@ -65,7 +65,7 @@ pub(super) fn refusal(operation: Op, case: &Case, input: &Value) -> Option<(Erro
                 _ if text.contains(|c: char| !c.is_ascii_graphic()) => {
                     r"it must hold only visible ASCII characters other than '\'"
                 }
-                _ => "it must begin with https://, http:// or file://",
+                _ => "it must begin with https://, http://, ssh:// or file://, or be user@host:path",
             };
             invalid(no_repository_url("ProviderEndpoint", &format!("{text}/owner/repository.git"), rule))
         }
