@@ -1,4 +1,5 @@
-//! A simulated CloudFormation (and STS), speaking the AWS Query protocol over HTTP as the AWS SDKs do.
+//! A simulated CloudFormation (and STS), speaking the AWS Query protocol over HTTP as the AWS SDKs do, and EventBridge's
+//! PutEvents.
 //!
 //! It provisions nothing: resources are records with names and statuses. Everything else is meant to be as in
 //! CloudFormation: change sets, template evaluation, the order of events, rollbacks, and the words of errors.
@@ -23,6 +24,7 @@ mod deletion;
 mod describe;
 mod direct;
 mod engine;
+mod events;
 mod faults;
 mod inspect;
 mod jobs;
@@ -41,6 +43,7 @@ mod time;
 mod xml;
 
 pub use direct::{Direct, DirectChangeSet, DirectEvent, DirectStack, Refused};
+pub use events::PutEventView;
 pub use faults::{CallFault, ResourceVerb, Times};
 pub use inspect::{EventView, Faults, ResourceView, StackView};
 pub use settings::Settings;

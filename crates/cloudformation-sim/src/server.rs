@@ -98,16 +98,17 @@ async fn answer(State(simulator): State<Simulator>, headers: HeaderMap, body: By
 
 fn outcome(simulator: &Simulator, headers: &HeaderMap, body: &[u8]) -> Outcome {
     let authorization = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
-    simulator.answer(authorization, body)
+    let target = headers.get("x-amz-target").and_then(|value| value.to_str().ok());
+    simulator.answer(authorization, target, body)
 }
 
 async fn response(outcome: Outcome) -> Response<Body> {
     match outcome {
-        Outcome::Answer { status, request_id, body } => {
+        Outcome::Answer { status, request_id, body, content_type } => {
             let mut response = Response::new(Body::from(body));
             *response.status_mut() =
                 StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-            response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/xml"));
+            response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
             if let Ok(id) = request_id.parse() {
                 response.headers_mut().insert("x-amzn-requestid", id);
             }

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use syncline_seams::Clock;
 
+use crate::events::{self, PutEventView};
 use crate::faults::{CallFault, CallFaults, ResourceFaults, RoleFaults};
 use crate::query::{Form, Scope};
 use crate::refusal::Refusal;
@@ -52,6 +53,7 @@ pub(crate) struct State {
     pub(crate) resource_faults: ResourceFaults,
     pub(crate) role_faults: RoleFaults,
     pub(crate) executions: Vec<ExecutionView>,
+    put: Vec<PutEventView>,
     calls: VecDeque<CallView>,
     /// Calls by action.
     counts: BTreeMap<String, u64>,
@@ -104,7 +106,7 @@ pub struct CallView {
 #[derive(Debug)]
 pub(crate) enum Outcome {
     /// It is answered.
-    Answer { status: u16, request_id: String, body: String },
+    Answer { status: u16, request_id: String, body: String, content_type: &'static str },
     /// Its connection is closed without an answer.
     Drop,
     /// It is never answered.
@@ -125,6 +127,12 @@ impl Simulator {
     #[must_use]
     pub fn executions(&self) -> Vec<ExecutionView> {
         self.lock().executions.clone()
+    }
+
+    /// Every event that PutEvents took, oldest first.
+    #[must_use]
+    pub fn put_events(&self) -> Vec<PutEventView> {
+        self.lock().put.clone()
     }
 
     /// The newest 10,000 calls, oldest first.
@@ -152,10 +160,11 @@ impl Simulator {
         state
     }
 
-    /// Answers one call.
-    pub(crate) fn answer(&self, authorization: Option<&str>, body: &[u8]) -> Outcome {
-        let form = Form::parse(body);
-        let action = form.get("Action").unwrap_or_default().to_owned();
+    /// Answers one call; `target` is its `X-Amz-Target`, if its protocol has one.
+    pub(crate) fn answer(&self, authorization: Option<&str>, target: Option<&str>, body: &[u8]) -> Outcome {
+        let of_events = target.and_then(|target| target.strip_prefix(events::TARGET));
+        let form = if of_events.is_some() { Form::default() } else { Form::parse(body) };
+        let action = of_events.or_else(|| form.get("Action")).unwrap_or_default().to_owned();
         let mut state = self.lock();
         let now_ms = state.now_ms;
         let fault = state.call_faults.of_call(&action);
@@ -174,6 +183,9 @@ impl Simulator {
                 .unwrap_or_else(|| Refusal::new(500, "InternalFailure", "the fault has no error"))),
             (Some(CallFault::HangBefore), _) => Err(Refusal::new(0, "-", "never answered")),
             (Some(CallFault::DropBefore), _) => Err(Refusal::new(0, "-", "connection closed")),
+            (_, Ok(scope)) if of_events.is_some() => {
+                state.perform_on_events(&self.inner.settings, body, &action, scope, now_ms)
+            }
             (_, Ok(scope)) => state.perform(&self.inner.settings, &form, &action, scope, now_ms),
         };
         let error = result.as_ref().err().map(|refusal| refusal.code.clone());
@@ -208,6 +220,16 @@ impl Simulator {
             _ => {}
         }
         let request_id = uuid::Uuid::new_v4().to_string();
+        if of_events.is_some() {
+            let (status, body) = match result {
+                Ok(body) => (200, body),
+                Err(refusal) => {
+                    let body = serde_json::json!({ "__type": refusal.code, "message": refusal.message });
+                    (refusal.status, body.to_string())
+                }
+            };
+            return Outcome::Answer { status, request_id, body, content_type: "application/x-amz-json-1.1" };
+        }
         let (_, namespace) = if STS_ACTIONS.contains(&action.as_str()) { STS } else { CLOUDFORMATION };
         let (status, body) = match result {
             Ok(inside) => {
@@ -220,7 +242,7 @@ impl Simulator {
             }
             Err(refusal) => (refusal.status, refusal.to_xml(namespace, &request_id)),
         };
-        Outcome::Answer { status, request_id, body }
+        Outcome::Answer { status, request_id, body, content_type: "text/xml" }
     }
 }
 
@@ -255,6 +277,25 @@ impl State {
                 user_id: "AIDASIMULATED".to_owned(),
             }),
         }
+    }
+
+    /// Carries out a call of EventBridge's; what it is answered, in JSON.
+    fn perform_on_events(
+        &mut self,
+        settings: &Settings,
+        body: &[u8],
+        action: &str,
+        scope: &Scope,
+        now_ms: i64,
+    ) -> Result<String, Refusal> {
+        if scope.service != "events" || action != "PutEvents" {
+            let message = format!("this simulated EventBridge has no action '{action}' of {}", scope.service);
+            return Err(Refusal::new(400, "UnknownOperationException", message));
+        }
+        let caller = self.caller(scope, settings, now_ms)?;
+        let (answer, taken) = events::put(body, &caller, scope, now_ms)?;
+        self.put.extend(taken);
+        Ok(answer.to_string())
     }
 
     /// Carries out a call; the inside of its result element.

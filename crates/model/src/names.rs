@@ -119,6 +119,65 @@ impl FromStr for StackName {
     }
 }
 
+/// The ARN of an EventBridge event bus: `arn:<partition>:events:<region>:<account>:event-bus/<name>`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct EventBusArn {
+    text: String,
+    region: Region,
+    account: AccountId,
+}
+
+impl EventBusArn {
+    /// The text as it was given.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// The region that the bus is in.
+    #[must_use]
+    pub fn region(&self) -> &Region {
+        &self.region
+    }
+
+    /// The account that owns the bus.
+    #[must_use]
+    pub fn account(&self) -> &AccountId {
+        &self.account
+    }
+}
+
+impl FromStr for EventBusArn {
+    type Err = InvalidName;
+    fn from_str(s: &str) -> Result<Self, InvalidName> {
+        let invalid = || {
+            let rule = "it must be arn:<partition>:events:<region>:<account>:event-bus/<name>";
+            InvalidName::new("the ARN of an event bus", rule, s)
+        };
+        let parts: Vec<&str> = s.splitn(6, ':').collect();
+        let ["arn", partition, "events", region, account, resource] = parts.as_slice() else {
+            return Err(invalid());
+        };
+        let name = resource.strip_prefix("event-bus/").unwrap_or_default();
+        let is_name = (1..=256).contains(&name.len())
+            && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"/._-".contains(&b));
+        let is_partition = partition.starts_with("aws")
+            && partition.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
+        if !is_name || !is_partition {
+            return Err(invalid());
+        }
+        let region = region.parse().map_err(|_| invalid())?;
+        let account = account.parse().map_err(|_| invalid())?;
+        Ok(Self { text: s.to_owned(), region, account })
+    }
+}
+
+impl fmt::Display for EventBusArn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
 /// The ARN of an IAM role.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct RoleArn {
@@ -324,6 +383,22 @@ mod tests {
                 "HEAD",
                 "a\0",
                 &"a".repeat(256),
+            ],
+        );
+        check::<EventBusArn>(
+            &[
+                "arn:aws:events:eu-west-1:123456789012:event-bus/default",
+                "arn:aws-us-gov:events:us-gov-west-1:123456789012:event-bus/aws.partner/a_b-c.d/1",
+            ],
+            &[
+                "default",
+                "arn:aws:events:eu-west-1:123456789012:rule/default",
+                "arn:aws:events:eu-west-1:123456789012:event-bus/",
+                "arn:aws:events:eu-west-1:123456789012:event-bus/a b",
+                "arn:aws:events:eu-west-1::event-bus/default",
+                "arn:aws:events::123456789012:event-bus/default",
+                "arn:x:events:eu-west-1:123456789012:event-bus/default",
+                &format!("arn:aws:events:eu-west-1:123456789012:event-bus/{}", "a".repeat(257)),
             ],
         );
         check::<ObjectId>(

@@ -105,6 +105,7 @@ pub const POINTS: &[(&str, Often)] = &[
 /// webhooks, and of keys that are shown to hosts, no history tells.
 pub const ELSEWHERE: &[&str] = &[
     "cloudformation.GetTemplate",
+    "eventbridge.PutEvents",
     "git.introduce",
     "git.version",
     "keyring.command",

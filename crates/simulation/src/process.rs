@@ -218,11 +218,13 @@ impl Site {
         // Links are of type `Git` and there are no notification targets: neither is ever asked.
         let egress = Egress::default();
         let forges = Forges::new(egress.clone(), Endpoints::default(), outside.clone(), Arc::clone(&clock));
+        let target = Arc::new(SimulatedCloudFormation::new(caller.clone(), Arc::clone(&self.oracle)));
+        let buses = Arc::<SimulatedCloudFormation>::clone(&target);
         let peers = Peers {
-            git: Arc::new(SimulatedGit::new(caller.clone())),
+            git: Arc::new(SimulatedGit::new(caller)),
             forges: Arc::new(forges),
-            notifier: Arc::new(Notifier::new(egress, outside.clone(), Arc::clone(&clock))),
-            target: Arc::new(SimulatedCloudFormation::new(caller, Arc::clone(&self.oracle))),
+            notifier: Arc::new(Notifier::new(egress, outside.clone(), Arc::clone(&clock), buses)),
+            target,
         };
         let worker = Arc::new(Worker::new(
             running.store.clone(),

@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use syncline_cloudformation_sim::{Direct, Refused};
 use syncline_targets::{
-    Access, Answer, Change, ChangeSet, ChangeSetKind, ChangeSetRef, ChangeSetRequest, Declared, Execution,
-    Gathering, InProgress, Listings, Stack, StackEvent, Target, TargetError, refusal,
+    Access, Answer, BusEvent, Change, ChangeSet, ChangeSetKind, ChangeSetRef, ChangeSetRequest, Declared,
+    EventBus, Execution, Gathering, InProgress, Listings, Stack, StackEvent, Target, TargetError, refusal,
 };
 
 use crate::clock::pass;
@@ -142,6 +142,13 @@ impl SimulatedCloudFormation {
             self.sessions.lock().unwrap_or_else(PoisonError::into_inner).remove(&key);
         }
         answer
+    }
+}
+
+impl EventBus for SimulatedCloudFormation {
+    // No history has notification targets.
+    fn put_event<'a>(&'a self, _: &'a Access, _: &'a BusEvent) -> Answer<'a, String> {
+        Box::pin(std::future::ready(Err(TargetError::NotFound)))
     }
 }
 

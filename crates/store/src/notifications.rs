@@ -7,6 +7,7 @@
 use serde::{Deserialize, Serialize};
 use syncline_model::sync::{AttemptStatus, RepositoryAttemptStatus, Revision};
 
+use crate::accounts::external_id;
 use crate::change::Change;
 use crate::keyring::{Owner, OwnerOf};
 use crate::outbox::{self, NewNotification};
@@ -22,6 +23,8 @@ pub enum TargetKind {
     Envelope,
     /// A message, as Slack's incoming webhooks take it.
     Slack,
+    /// An event on an EventBridge bus.
+    EventBridge,
 }
 
 impl TargetKind {
@@ -32,13 +35,15 @@ impl TargetKind {
             Self::Webhook => "WEBHOOK",
             Self::Envelope => "ENVELOPE",
             Self::Slack => "SLACK",
+            Self::EventBridge => "EVENTBRIDGE",
         }
     }
 
     /// The kind of that text.
     #[must_use]
     pub fn from_text(text: &str) -> Option<Self> {
-        [Self::Webhook, Self::Envelope, Self::Slack].into_iter().find(|kind| kind.as_str() == text)
+        let all = [Self::Webhook, Self::Envelope, Self::Slack, Self::EventBridge];
+        all.into_iter().find(|kind| kind.as_str() == text)
     }
 }
 
@@ -51,8 +56,10 @@ pub struct NotificationTarget {
     pub name: String,
     /// How it is told; `None` for a way that only a newer version knows.
     pub kind: Option<TargetKind>,
-    /// Where it is, without secrets.
+    /// Where it is, without secrets: a URL, or the bus's ARN.
     pub shown: String,
+    /// As whom it is told; of an event bus alone.
+    pub role_arn: Option<String>,
     /// The names of the syncs it is told of; `None`: all, and repositories.
     pub syncs: Option<Vec<String>>,
     /// The statuses it is told of; `None`: all.
@@ -70,8 +77,10 @@ pub struct NewNotificationTarget {
     pub name: String,
     /// How it is told.
     pub kind: TargetKind,
-    /// Where it is, without secrets.
+    /// Where it is, without secrets: a URL, or the bus's ARN.
     pub shown: String,
+    /// As whom it is told; of an event bus alone.
+    pub role_arn: Option<String>,
     /// Its secrets, sealed for [`notification_target_owner`].
     pub sealed: Vec<u8>,
     /// The names of the syncs it is told of; `None`: all, and repositories.
@@ -98,6 +107,8 @@ pub struct TargetRecord {
     pub target: NotificationTarget,
     /// Whose it is.
     pub account: String,
+    /// The account's external id, which the role's trust policy must name.
+    pub external_id: String,
     sealed: Vec<u8>,
 }
 
@@ -162,7 +173,7 @@ macro_rules! sync_is_told {
 }
 pub(crate) use sync_is_told;
 
-const COLUMNS: &str = "id, name, kind, shown, syncs, statuses, created_at_ms";
+const COLUMNS: &str = "id, name, kind, shown, role_arn, syncs, statuses, created_at_ms";
 
 fn from_row(row: &mut Row) -> StoreResult<NotificationTarget> {
     Ok(NotificationTarget {
@@ -170,6 +181,7 @@ fn from_row(row: &mut Row) -> StoreResult<NotificationTarget> {
         name: row.text()?,
         kind: TargetKind::from_text(&row.text()?),
         shown: row.text()?,
+        role_arn: row.opt_text()?,
         syncs: row.opt_json()?,
         statuses: row.opt_json()?,
         created_at_ms: row.int()?,
@@ -369,9 +381,9 @@ impl Store {
             let owner = notification_target_owner(&new.id);
             let sealed = keys.under_active(tx, &Owner { account, arn: &owner }, new.sealed)?;
             tx.execute(
-                "INSERT INTO notification_target (id, account_id, region, name, kind, shown, secret, syncs, statuses,
-                     created_at_ms)
-                   VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
+                "INSERT INTO notification_target (id, account_id, region, name, kind, shown, role_arn, secret, syncs,
+                     statuses, created_at_ms)
+                   VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
                 params![
                     &new.id,
                     account,
@@ -379,6 +391,7 @@ impl Store {
                     new.name,
                     new.kind.as_str(),
                     new.shown,
+                    new.role_arn,
                     sealed,
                     new.syncs.as_ref().map(to_json).transpose()?,
                     new.statuses.as_ref().map(to_json).transpose()?,
@@ -477,5 +490,7 @@ fn record(tx: &Tx<'_>, id: &str) -> StoreResult<Option<TargetRecord>> {
     )?;
     let Some(mut row) = found else { return Ok(None) };
     let target = from_row(&mut row)?;
-    Ok(Some(TargetRecord { target, account: row.text()?, sealed: row.opt_bytes()?.unwrap_or_default() }))
+    let (account, sealed) = (row.text()?, row.opt_bytes()?.unwrap_or_default());
+    let external_id = external_id(tx, &account)?.unwrap_or_default();
+    Ok(Some(TargetRecord { target, account, external_id, sealed }))
 }

@@ -100,7 +100,9 @@ async fn parts_with(
     let settings = TargetSettings { proxy, ..TargetSettings::default() };
     let target = CloudFormation::new(aws, seams.outside.clone(), Arc::clone(&seams.clock), settings).await;
     let account = root_account(config, &store, &target, fixed).await?;
-    let target: Arc<dyn Target> = Arc::new(target);
+    let target = Arc::new(target);
+    let buses = Arc::<CloudFormation>::clone(&target);
+    let target: Arc<dyn Target> = target;
     let key = root_key(config, account)?;
 
     let mut egress = Egress::new(config.allow_network.clone(), config.allow_file_remotes.clone());
@@ -117,7 +119,8 @@ async fn parts_with(
         seams.outside.clone(),
         Arc::clone(&seams.clock),
     ));
-    let notifier = Arc::new(Notifier::new(egress.clone(), seams.outside.clone(), Arc::clone(&seams.clock)));
+    let clock = Arc::clone(&seams.clock);
+    let notifier = Arc::new(Notifier::new(egress.clone(), seams.outside.clone(), clock, buses));
     let peers = Peers {
         git: Arc::<Git>::clone(&git),
         forges: Arc::clone(&forges),

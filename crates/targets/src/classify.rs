@@ -21,12 +21,13 @@ pub(crate) enum Operation {
     DescribeStackEvents,
     ListStacks,
     GetTemplate,
+    PutEvents,
     AssumeRole,
     GetCallerIdentity,
 }
 
 impl Operation {
-    const ALL: [Self; 10] = [
+    const ALL: [Self; 11] = [
         Self::DescribeStacks,
         Self::CreateChangeSet,
         Self::DescribeChangeSet,
@@ -35,6 +36,7 @@ impl Operation {
         Self::DescribeStackEvents,
         Self::ListStacks,
         Self::GetTemplate,
+        Self::PutEvents,
         Self::AssumeRole,
         Self::GetCallerIdentity,
     ];
@@ -50,6 +52,7 @@ impl Operation {
             Self::DescribeStackEvents => "cloudformation.DescribeStackEvents",
             Self::ListStacks => "cloudformation.ListStacks",
             Self::GetTemplate => "cloudformation.GetTemplate",
+            Self::PutEvents => "eventbridge.PutEvents",
             Self::AssumeRole => "sts.AssumeRole",
             Self::GetCallerIdentity => "sts.GetCallerIdentity",
         }
@@ -58,7 +61,7 @@ impl Operation {
     /// Whether what the caller sent can be what is wrong; where it only asked, an error says nothing about
     /// the revision.
     fn carries_content(self) -> bool {
-        matches!(self, Self::CreateChangeSet | Self::ExecuteChangeSet)
+        matches!(self, Self::CreateChangeSet | Self::ExecuteChangeSet | Self::PutEvents)
     }
 }
 
@@ -199,6 +202,7 @@ fn meaning(operation: Operation, status: u16, code: &str, message: &str) -> Mean
         | "ServiceUnavailableException"
         | "InternalFailure"
         | "InternalError"
+        | "InternalException"
         | "InternalServerError"
         | "SignatureDoesNotMatch"
         | "IncompleteSignature"

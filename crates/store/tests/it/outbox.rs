@@ -57,6 +57,7 @@ async fn target(world: &World, name: &str, syncs: Option<&[&str]>, statuses: Opt
         name: name.to_owned(),
         kind: TargetKind::Webhook,
         shown: "https://hooks.example.com/".to_owned(),
+        role_arn: None,
         sealed: owner,
         syncs: syncs.map(texts),
         statuses: statuses.map(texts),
@@ -374,6 +375,7 @@ async fn a_target_has_a_name_of_its_own_and_secrets_that_rotate() {
         name: name.to_owned(),
         kind: TargetKind::Slack,
         shown: "https://slack.example.com/".to_owned(),
+        role_arn: None,
         sealed: world
             .store
             .keyring()

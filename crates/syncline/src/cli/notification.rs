@@ -38,6 +38,8 @@ enum Format {
     Envelope,
     /// A message, as Slack's incoming webhooks take it.
     Slack,
+    /// An event on an EventBridge bus, put there as a role.
+    Eventbridge,
 }
 
 /// The flags of `syncline notification add`.
@@ -46,12 +48,18 @@ enum Format {
 pub(super) struct Add {
     /// A name for it.
     name: String,
-    /// How it is told.
-    #[arg(long, value_enum, default_value_t = Format::Webhook)]
-    format: Format,
+    /// How it is told [default: webhook, or eventbridge where --event-bus is given]
+    #[arg(long, value_enum)]
+    format: Option<Format>,
     /// Read its URL from standard input: who knows it may write there.
-    #[arg(long, required = true)]
+    #[arg(long, required_unless_present = "event_bus")]
     url_stdin: bool,
+    /// Tell the event bus of this ARN.
+    #[arg(long, value_name = "ARN", conflicts_with = "url_stdin", requires = "role_arn")]
+    event_bus: Option<String>,
+    /// The role that is assumed to put events on the bus; syncline account trust-policy shows how it trusts us.
+    #[arg(long, value_name = "ARN", requires = "event_bus")]
+    role_arn: Option<String>,
     /// Only of this sync; may be given again. Of repositories it is told only where no sync is named.
     #[arg(long = "sync", value_name = "NAME")]
     syncs: Vec<String>,
@@ -88,10 +96,13 @@ pub(super) struct Named {
 
 /// A target as the server shows it.
 #[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
 struct Target {
     name: String,
     kind: Option<String>,
     url: String,
+    #[serde(default)]
+    role_arn: Option<String>,
     syncs: Option<Vec<String>>,
     statuses: Option<Vec<String>>,
     #[serde(default)]
@@ -99,6 +110,14 @@ struct Target {
 }
 
 impl Target {
+    /// Where it is, and as whom it is told.
+    fn whereabouts(&self) -> String {
+        match &self.role_arn {
+            None => self.url.clone(),
+            Some(role) => format!("{} as {role}", self.url),
+        }
+    }
+
     /// What it is told of.
     fn told_of(&self) -> String {
         let syncs = self.syncs.as_ref().map_or("everything".to_owned(), |syncs| syncs.join(", "));
@@ -149,15 +168,17 @@ fn url_from_stdin() -> anyhow::Result<Secret> {
 }
 
 async fn add(args: &Add, seams: &Seams) -> anyhow::Result<ExitCode> {
-    let url = url_from_stdin()?;
-    let kind = match args.format {
+    let url = if args.url_stdin { Some(url_from_stdin()?) } else { None };
+    let default = if args.event_bus.is_some() { Format::Eventbridge } else { Format::Webhook };
+    let kind = match args.format.unwrap_or(default) {
         Format::Webhook => "WEBHOOK",
         Format::Envelope => "ENVELOPE",
         Format::Slack => "SLACK",
+        Format::Eventbridge => "EVENTBRIDGE",
     };
     let some = |texts: &[String]| if texts.is_empty() { Value::Null } else { texts.into() };
-    let body = json!({ "name": &args.name, "kind": kind, "url": url.expose(),
-        "syncs": some(&args.syncs), "statuses": some(&args.statuses) });
+    let body = json!({ "name": &args.name, "kind": kind, "url": url.as_ref().map(|url| url.expose()),
+        "eventBus": &args.event_bus, "roleArn": &args.role_arn, "syncs": some(&args.syncs), "statuses": some(&args.statuses) });
     let body: Secret<Vec<u8>> = serde_json::to_vec(&body)?.into();
     let client = args.server.client(seams).await?;
     if args.json {
@@ -198,14 +219,14 @@ async fn list(args: &List, seams: &Seams) -> anyhow::Result<ExitCode> {
         terminal::print_aside(&format!("Nobody is told anything in region {region} at {endpoint}.\n"))?;
         return Ok(ExitCode::SUCCESS);
     }
-    let mut rows = vec![["NAME", "KIND", "URL", "TOLD OF"].map(|text| (BOLD, text.to_owned())).to_vec()];
+    let mut rows = vec![["NAME", "KIND", "WHERE", "TOLD OF"].map(|text| (BOLD, text.to_owned())).to_vec()];
     let none = anstyle::Style::new();
     for target in listed.notification_targets {
         let target: Target = serde_json::from_value(target)?;
         rows.push(vec![
             (none, terminal::plain(&target.name)),
             (DIM, terminal::plain(target.kind.as_deref().unwrap_or("-"))),
-            (none, terminal::cut(&target.url, 60)),
+            (none, terminal::cut(&target.whereabouts(), 120)),
             (none, terminal::cut(&target.told_of(), 80)),
         ]);
     }

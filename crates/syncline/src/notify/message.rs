@@ -11,12 +11,16 @@ use syncline_seams::Secret;
 use syncline_store::{StatusEvent, TargetKind};
 use syncline_wire::Timestamp;
 
-/// The body of a request to a target of this kind.
+/// Who an event on a bus is from: EventBridge refuses the `aws.` that AWS's own have.
+pub(super) const SOURCE: &str = "syncline.codeconnections";
+
+/// The body of a request to a target of this kind; of an event bus, the event's detail.
 pub(super) fn body(kind: TargetKind, id: &str, event: &StatusEvent) -> Vec<u8> {
     let body = match kind {
         TargetKind::Webhook => standard(event),
         TargetKind::Envelope => envelope(id, event),
         TargetKind::Slack => json!({ "text": text(event) }),
+        TargetKind::EventBridge => detail(id, event),
     };
     serde_json::to_vec(&body).unwrap_or_default()
 }
@@ -55,6 +59,16 @@ fn envelope(id: &str, event: &StatusEvent) -> Value {
         "resources": [],
         "detail": event.detail,
     })
+}
+
+/// As AWS's own events have it (contract §5), and the id by which one that is told again is known: EventBridge gives each
+/// that it takes an id of its own.
+fn detail(id: &str, event: &StatusEvent) -> Value {
+    let mut detail = event.detail.clone();
+    if let Some(members) = detail.as_object_mut() {
+        members.insert("notificationId".to_owned(), id.into());
+    }
+    detail
 }
 
 /// For people, in Slack's markup: what is between `&`, `<` and `>` is nothing of a repository's.
@@ -147,6 +161,8 @@ mod tests {
                 "source": "aws.codeconnections", "account": "111111111111", "time": "2026-11-01T00:00:00Z",
                 "region": "eu-west-1", "resources": [], "detail": failed.detail })
         );
+        let on_a_bus = sent(TargetKind::EventBridge, &failed);
+        assert_eq!((&on_a_bus["status"], &on_a_bus["notificationId"]), (&json!("FAILED"), &json!("id-1")));
         assert_eq!(
             sent(TargetKind::Slack, &failed),
             json!({ "text": ":x: *web* FAILED at `0123456789ab` of main in in&lt;fra&gt;, was IN_PROGRESS \

@@ -3,6 +3,7 @@
 //! **Architecture Invariant:** a target's URL is a secret and in no message: for some receivers it is all that one needs to
 //! write there. Requests go where the egress rules admit, are never redirected, and end in time.
 
+mod bus;
 mod message;
 
 use std::sync::Arc;
@@ -14,8 +15,10 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Status
 use serde::Deserialize;
 use syncline_egress::{Egress, Http, NoAnswer, RemoteUrl};
 use syncline_seams::{Clock, Outside, Secret};
-use syncline_store::{StatusEvent, TargetKind};
+use syncline_store::{StatusEvent, TargetKind, TargetRecord};
+use syncline_targets::EventBus;
 
+pub(crate) use self::bus::Bus;
 use crate::credentials;
 
 /// The longest a receiver may take to answer.
@@ -71,6 +74,11 @@ impl Sealed {
         self.key.as_ref()
     }
 
+    /// Those of a target that has none: an event bus.
+    pub(crate) fn none() -> Self {
+        Self { url: Secret::default(), key: None }
+    }
+
     /// The bytes to seal.
     pub(crate) fn to_bytes(&self) -> Secret<Vec<u8>> {
         let key = self.key.as_ref().map(|key| key.expose());
@@ -110,23 +118,31 @@ pub struct Notifier {
     http: Http,
     outside: Outside,
     clock: Arc<dyn Clock>,
+    buses: Arc<dyn EventBus>,
 }
 
 impl Notifier {
-    /// The way as far as `egress` admits it.
+    /// The way to URLs as far as `egress` admits it, and to `buses`.
     #[must_use]
-    pub fn new(egress: Egress, outside: Outside, clock: Arc<dyn Clock>) -> Self {
-        Self { http: Http::new(egress), outside, clock }
+    pub fn new(egress: Egress, outside: Outside, clock: Arc<dyn Clock>, buses: Arc<dyn EventBus>) -> Self {
+        Self { http: Http::new(egress), outside, clock, buses }
     }
 
     /// Tells a target of an event under an id by which it knows one that is told again; what it answered.
     pub(crate) async fn tell(
         &self,
-        kind: TargetKind,
+        target: &TargetRecord,
         sealed: &Sealed,
         id: &str,
         event: &StatusEvent,
     ) -> Result<StatusCode, NotTold> {
+        let kind = match target.target.kind {
+            Some(TargetKind::EventBridge) => return self.put(target, id, event).await,
+            Some(kind) => kind,
+            None => {
+                return Err(NotTold::here("only a newer version can tell this notification target", false));
+            }
+        };
         let request = self.request(kind, sealed, id, event)?;
         // The status is what counts, however much is said beside it.
         let sent = self.http.send_and_cut(None, request, MAX_ANSWER_BYTES);

@@ -92,9 +92,6 @@ impl Worker {
         let Some(record) = self.store.target_record(target_id).await? else {
             return Ok(Err(Trouble::new("the notification target was deleted", true)));
         };
-        let Some(kind) = record.target.kind else {
-            return Ok(Err(Trouble::new("only a newer version can tell this target", false)));
-        };
         let sealed = match self.store.target_secret(&record).await {
             Ok(secret) => Sealed::from_bytes(&secret),
             Err(error @ StoreError::Key(_)) => return Ok(Err(Trouble::new(error.to_string(), false))),
@@ -103,7 +100,7 @@ impl Worker {
         let (Some(sealed), Ok(event)) = (sealed, serde_json::from_str(&item.document)) else {
             return Ok(Err(Trouble::new("what is stored of it is unreadable", true)));
         };
-        Ok(match self.notifier.tell(kind, &sealed, &item.id, &event).await {
+        Ok(match self.notifier.tell(&record, &sealed, &item.id, &event).await {
             Ok(_) => Ok(None),
             Err(not_told) => Err(Trouble {
                 reason: not_told.reason,

@@ -38,6 +38,15 @@ impl Guard {
     ) -> Guarded<aws_sdk_cloudformation::Client> {
         Guarded { client: aws_sdk_cloudformation::Client::from_conf(config), guard: self.clone() }
     }
+
+    /// Lets EventBridge be called.
+    #[expect(clippy::disallowed_methods, reason = "lent to guarded calls only")]
+    pub(super) fn event_bridge(
+        &self,
+        config: aws_sdk_eventbridge::Config,
+    ) -> Guarded<aws_sdk_eventbridge::Client> {
+        Guarded { client: aws_sdk_eventbridge::Client::from_conf(config), guard: self.clone() }
+    }
 }
 
 /// A client that can only be called as [`Guard`] says.

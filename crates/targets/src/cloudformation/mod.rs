@@ -2,6 +2,7 @@
 
 mod answers;
 mod bounded;
+mod bus;
 mod guarded;
 mod identity;
 mod listings;
@@ -114,6 +115,7 @@ type Clients = Mutex<HashMap<(String, String, Region), Guarded<Client>>>;
 /// The real CloudFormation, or whatever speaks like it at the endpoint given.
 pub struct CloudFormation {
     config: aws_sdk_cloudformation::Config,
+    events: aws_sdk_eventbridge::Config,
     sts: Guarded<aws_sdk_sts::Client>,
     home: Option<SdkRegion>,
     /// The endpoint if it is not AWS's own, for messages.
@@ -151,9 +153,12 @@ impl CloudFormation {
         let config = aws_sdk_cloudformation::config::Builder::from(&sdk)
             .identity_cache(IdentityCache::no_cache())
             .build();
+        let events = aws_sdk_eventbridge::config::Builder::from(&sdk)
+            .identity_cache(IdentityCache::no_cache())
+            .build();
         let endpoint = sdk.endpoint_url().map(without_userinfo);
         let clients = Clients::default();
-        Self { config, sts, home, endpoint, identity, sessions, clients, listings, guard, settings }
+        Self { config, events, sts, home, endpoint, identity, sessions, clients, listings, guard, settings }
     }
 
     /// Who we are to AWS before assuming a role: whom a role's trust policy must name.

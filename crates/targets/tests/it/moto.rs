@@ -10,8 +10,8 @@ use std::sync::Arc;
 use syncline_peers::Moto;
 use syncline_seams::{Outside, SystemClock};
 use syncline_targets::{
-    AwsSource, ChangeAction, ChangeSetKind, ChangeSetRequest, ChangeSetStatus, CloudFormation,
-    ExecutionStatus, Settings, StackStatus, Target, TargetError,
+    AwsSource, BusEvent, ChangeAction, ChangeSetKind, ChangeSetRequest, ChangeSetStatus, CloudFormation,
+    EventBus as _, ExecutionStatus, Settings, StackStatus, Target, TargetError,
 };
 
 use crate::stub::access;
@@ -108,4 +108,21 @@ async fn moto_s_refusals_become_decisions() {
 
     let caller = target.caller_identity().await.expect("answered");
     assert_eq!(caller.account.as_str(), "123456789012");
+}
+
+#[tokio::test]
+async fn an_event_is_put_on_moto_s_bus() {
+    let Some(moto) = Moto::start().await else { return };
+    let target = target(&moto).await;
+    let event = |source: &str, detail: &str| BusEvent {
+        bus: "arn:aws:events:eu-west-1:222222222222:event-bus/default".parse().expect("a bus"),
+        source: source.to_owned(),
+        detail_type: "Git Sync Resource Sync Status Change".to_owned(),
+        detail: detail.to_owned(),
+        time_ms: 1_795_392_000_000,
+    };
+    let put = target.put_event(&access(), &event("syncline.codeconnections", "{}")).await;
+    assert_eq!(put.as_deref().map(str::len), Ok(36), "an id: {put:?}");
+    let refused = target.put_event(&access(), &event("syncline.codeconnections", "no JSON")).await;
+    assert!(matches!(refused, Err(TargetError::Refused { .. })), "{refused:?}");
 }

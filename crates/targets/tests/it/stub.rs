@@ -64,6 +64,8 @@ pub(crate) struct Request {
     pub(crate) headers: HashMap<String, String>,
     /// The form's fields in the order sent.
     pub(crate) form: Vec<(String, String)>,
+    /// The whole body.
+    pub(crate) body: String,
 }
 
 impl Request {
@@ -72,7 +74,8 @@ impl Request {
     }
 
     pub(crate) fn action(&self) -> &str {
-        self.field("Action").unwrap_or_default()
+        let of_json = || self.headers.get("x-amz-target")?.split_once('.').map(|(_, action)| action);
+        self.field("Action").or_else(of_json).unwrap_or_default()
     }
 
     /// The fields, sorted, one a line.
@@ -219,8 +222,9 @@ async fn read_request(connection: &mut TcpStream, buffer: &mut Vec<u8>) -> Optio
             let end = head_end + 4 + length;
             if buffer.len() >= end {
                 let form = form_urlencoded::parse(&buffer[head_end + 4..end]).into_owned().collect();
+                let body = String::from_utf8_lossy(&buffer[head_end + 4..end]).into_owned();
                 buffer.drain(..end);
-                return Some(Request { headers, form });
+                return Some(Request { headers, form, body });
             }
         }
         let read = connection.read_buf(buffer).await.ok()?;

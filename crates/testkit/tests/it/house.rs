@@ -176,6 +176,7 @@ impl Neighbourhood {
             name,
             kind: TargetKind::Webhook,
             shown: String::new(),
+            role_arn: None,
             sealed: store.keyring().seal(&owner, secret.as_bytes()).expect("sealed"),
             syncs: Some(vec![STACK.to_owned()]),
             statuses: None,

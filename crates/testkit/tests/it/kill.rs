@@ -79,6 +79,7 @@ const ELSEWHERE: &[&str] = &[
     "cloudformation.ListStacks",
     // Of previews, as are those of pull requests.
     "cloudformation.GetTemplate",
+    "eventbridge.PutEvents",
     "forges.commit",
     "forges.convert_manifest",
     "forges.exchange_code",
@@ -293,7 +294,7 @@ fn sources_of(crates: &[&str]) -> Vec<(PathBuf, String)> {
 
 /// Every name of a fault point in the product's sources, of the form `"store.open_attempt"`.
 fn points_in_sources() -> BTreeSet<String> {
-    let point = r#""((?:store|git|cloudformation|sts|keyring|notification)\.[A-Za-z_]+)""#;
+    let point = r#""((?:store|git|cloudformation|eventbridge|sts|keyring|notification)\.[A-Za-z_]+)""#;
     let point = regex_lite::Regex::new(point).expect("a pattern");
     let sources = sources_of(&["git", "store", "syncline", "targets"]);
     // Events of forges have names such as `git.push`: there, only their own points are looked for.

@@ -98,7 +98,7 @@ fn passing(need: Need) -> Need {
 }
 
 /// Passing on a role.
-fn passing_role(role_arn: &str) -> Need {
+pub(in crate::server) fn passing_role(role_arn: &str) -> Need {
     Need::new("iam:PassRole", role_arn).key("iam:PassedToService", Some(SYNC_SERVICE))
 }
 

@@ -18,10 +18,12 @@ use syncline_wire::{ErrorCode, Timestamp};
 use uuid::Uuid;
 
 use super::super::Front;
+use super::super::access::check;
 use super::super::api::Call;
+use super::super::api::needs::passing_role;
 use super::access::exposed_if_any;
 use super::{Answer, ApiError, Resource, Route, read, run};
-use crate::notify::{Sealed, test_event};
+use crate::notify::{Bus, Sealed, test_event};
 
 /// Targets of an account in a region.
 const MOST_TARGETS: i64 = 50;
@@ -35,7 +37,12 @@ const LONGEST_NAME: usize = 64;
 struct Input {
     name: String,
     kind: String,
-    url: Secret,
+    /// Of every kind but an event bus.
+    url: Option<Secret>,
+    /// The ARN of an event bus.
+    event_bus: Option<String>,
+    /// As whom an event bus is told.
+    role_arn: Option<String>,
     syncs: Option<Vec<String>>,
     statuses: Option<Vec<String>>,
 }
@@ -46,10 +53,12 @@ struct Input {
 struct Shown {
     id: String,
     name: String,
-    /// `WEBHOOK`, `ENVELOPE` or `SLACK`; null for a kind that only a newer version knows.
+    /// `WEBHOOK`, `ENVELOPE`, `SLACK` or `EVENTBRIDGE`; null for a kind that only a newer version knows.
     kind: Option<&'static str>,
-    /// Where it is, without secrets.
+    /// Where it is, without secrets; of an event bus, its ARN.
     url: String,
+    /// As whom an event bus is told.
+    role_arn: Option<String>,
     /// The names of the syncs it is told of; null: all, and repositories.
     syncs: Option<Vec<String>>,
     /// The statuses it is told of; null: all.
@@ -64,6 +73,7 @@ impl From<NotificationTarget> for Shown {
             name: target.name,
             kind: target.kind.map(TargetKind::as_str),
             url: target.shown,
+            role_arn: target.role_arn,
             syncs: target.syncs,
             statuses: target.statuses,
             created_at: Timestamp::from_epoch_ms(target.created_at_ms).iso8601(),
@@ -117,6 +127,29 @@ pub(super) async fn create(State(front): State<Arc<Front>>, request: Request<Bod
     run(front, request, route, async move |call, body| create_target(&call, &body).await).await
 }
 
+/// The secrets of a target, where it is, and as whom it is told.
+async fn whereabouts(
+    call: &Call,
+    kind: TargetKind,
+    input: &Input,
+) -> Answer<(Sealed, String, Option<String>)> {
+    let invalid = |error: &dyn std::fmt::Display| ApiError::validation(error.to_string());
+    if kind != TargetKind::EventBridge {
+        let (Some(url), None, None) = (&input.url, &input.event_bus, &input.role_arn) else {
+            return Err(invalid(&"url: this kind has one, and no eventBus or roleArn"));
+        };
+        let (sealed, shown) = Sealed::new(kind, url, &call.front.egress).map_err(|error| invalid(&error))?;
+        return Ok((sealed, shown, None));
+    }
+    let (Some(bus), Some(role), None) = (&input.event_bus, &input.role_arn, &input.url) else {
+        return Err(invalid(&"eventBus and roleArn: EVENTBRIDGE has both, and no url"));
+    };
+    let bus = Bus::parse(bus, role).map_err(|error| invalid(&error))?;
+    // As of the role of a sync: who may not pass it on gets nothing by it.
+    check(call, || vec![passing_role(bus.role.as_str())]).await?;
+    Ok((Sealed::none(), bus.arn.as_str().to_owned(), Some(bus.role.as_str().to_owned())))
+}
+
 async fn create_target(call: &Call, body: &[u8]) -> Answer<Made> {
     let input: Input = read(body)?;
     if !is_name(&input.name) {
@@ -125,10 +158,9 @@ async fn create_target(call: &Call, body: &[u8]) -> Answer<Made> {
         )));
     }
     let Some(kind) = TargetKind::from_text(&input.kind) else {
-        return Err(ApiError::validation("kind: it must be WEBHOOK, ENVELOPE or SLACK"));
+        return Err(ApiError::validation("kind: it must be WEBHOOK, ENVELOPE, SLACK or EVENTBRIDGE"));
     };
-    let (sealed, shown) = Sealed::new(kind, &input.url, &call.front.egress)
-        .map_err(|error| ApiError::validation(error.to_string()))?;
+    let (sealed, shown, role_arn) = whereabouts(call, kind, &input).await?;
     let id = Uuid::new_v4().to_string();
     let owner = notification_target_owner(&id);
     let owner = Owner { account: call.scope.account.as_str(), arn: &owner };
@@ -138,6 +170,7 @@ async fn create_target(call: &Call, body: &[u8]) -> Answer<Made> {
         name: input.name.clone(),
         kind,
         shown,
+        role_arn,
         sealed: store.keyring().seal(&owner, sealed.to_bytes().expose())?,
         syncs: filter("syncs", input.syncs, |name| !name.is_empty() && name.len() <= 100)?,
         statuses: filter("statuses", input.statuses, is_status)?,
@@ -213,12 +246,11 @@ pub(super) async fn test(
         let found = store.notification_target(&call.scope, &name).await?;
         let record = found.ok_or_else(|| not_found(&name))?;
         let unusable = || ApiError::validation("only a newer version can tell this notification target");
-        let kind = record.target.kind.ok_or_else(unusable)?;
         let sealed = Sealed::from_bytes(&store.target_secret(&record).await?).ok_or_else(unusable)?;
         let (account, region) = (call.scope.account.as_str(), call.scope.region.as_str());
         let event = test_event(account, region, call.front.clock.now_ms());
         let id = Uuid::new_v4().to_string();
-        Ok(match call.front.notifier.tell(kind, &sealed, &id, &event).await {
+        Ok(match call.front.notifier.tell(&record, &sealed, &id, &event).await {
             Ok(status) => {
                 Tried { name: record.target.name, told: true, status: Some(status.as_u16()), reason: None }
             }

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::access::{ALL, DENIED, allow, ann, denied, everything, may, not_allowed, scene_with_ann};
 use super::client::{Client, OURS};
-use super::scene::{ROLE, but, by_name, connection, of_link, sync_input, text};
+use super::scene::{ROLE, but, by_name, connection, of_link, scope_of, sync_input, text};
 
 #[tokio::test]
 async fn a_role_is_passed_only_to_the_service_that_syncs() {
@@ -33,6 +33,25 @@ async fn a_role_is_passed_only_to_the_service_that_syncs() {
     client.ok("UpdateSyncConfiguration", but(by_name("web"), json!({"ConfigFile": "other.yaml"}))).await;
     may(&scene, pass(sync, "arn:aws:iam::111111111111:role/dep*")).await;
     client.ok("CreateSyncConfiguration", sync_input(&scene.link, "new")).await;
+}
+
+#[tokio::test]
+async fn a_bus_is_told_as_a_role_that_may_be_passed_on() {
+    let scene = scene_with_ann().await;
+    let client = ann(&scene);
+    let bus = "arn:aws:events:eu-west-1:111111111111:event-bus/ops";
+    let target = json!({"name": "bus", "kind": "EVENTBRIDGE", "eventBus": bus, "roleArn": ROLE});
+    let create = allow("syncline:CreateNotificationTarget", "*");
+    may(&scene, json!([create.clone()])).await;
+    let refused = client.rest("POST", "/notification-targets", &target).await;
+    assert_eq!(
+        (refused.status, refused.value["message"].as_str()),
+        (403, Some(not_allowed("iam:PassRole", ROLE).as_str()))
+    );
+    let targets = scene.store().notification_targets(&scope_of(OURS)).await.expect("read");
+    assert_eq!(targets, []);
+    may(&scene, json!([create, allow("iam:PassRole", ROLE)])).await;
+    assert_eq!(client.rest("POST", "/notification-targets", &target).await.status, 200);
 }
 
 #[tokio::test]

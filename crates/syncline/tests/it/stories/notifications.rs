@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
-use syncline_seams::{Faults, Injected, Moment, NoFaults, VirtualClock};
+use syncline_cloudformation_sim::{CallFault, Times};
+use syncline_seams::{Clock as _, Faults, Injected, Moment, NoFaults, VirtualClock};
 use syncline_store::OUTBOX_PATIENCE_MS;
 use syncline_testkit::forge::Fault;
 use syncline_testkit::receiver::Receiver;
@@ -100,6 +101,107 @@ async fn who_listens_is_told_each_change_in_its_own_way() {
     assert_eq!(status, 404);
     push(&world, &repo, "three").await;
     assert_eq!((webhook.taken().len(), slack.taken().len()), (6, 3));
+}
+
+const BUS: &str = "arn:aws:events:eu-west-1:222222222222:event-bus/ops";
+const BUS_ROLE: &str = "arn:aws:iam::222222222222:role/events";
+
+async fn put_on_a_bus(world: &World) {
+    let body = json!({ "name": "bus", "kind": "EVENTBRIDGE", "eventBus": BUS, "roleArn": BUS_ROLE, "syncs": ["web"] });
+    let (status, made) = world.rest("POST", "/notification-targets", &body).await;
+    assert_eq!(status, 200, "{made}");
+    assert_eq!(
+        (&made["url"], &made["roleArn"], &made["secret"]),
+        (&json!(BUS), &json!(BUS_ROLE), &Value::Null)
+    );
+}
+
+/// The changes on the bus, as [`changes`] has a receiver's, each once.
+fn on_the_bus(world: &World) -> Vec<String> {
+    let mut ids = BTreeSet::new();
+    let events = world.simulator.put_events().into_iter();
+    let fresh = events.filter(|event| ids.insert(event.detail["notificationId"].to_string()));
+    let text = |detail: &Value, member: &str| detail[member].as_str().unwrap_or("-").to_owned();
+    fresh
+        .map(|event| {
+            format!("{} -> {}", text(&event.detail, "previousStatus"), text(&event.detail, "status"))
+        })
+        .collect()
+}
+
+#[tokio::test]
+async fn a_bus_is_told_each_change_as_aws_words_it() {
+    let (world, repo) = synced().await;
+    put_on_a_bus(&world).await;
+    let before_ms = world.clock.now_ms();
+    push(&world, &repo, "two").await;
+    assert_eq!(on_the_bus(&world), ONE_SYNC);
+    let last = world.simulator.put_events().pop().expect("three");
+    assert_eq!((last.bus.as_str(), last.account.as_str()), (BUS, "222222222222"));
+    let what = (last.source.as_str(), last.detail_type.as_str());
+    assert_eq!(what, ("syncline.codeconnections", "Git Sync Resource Sync Status Change"));
+    assert!(
+        last.detail["syncTarget"].as_str().is_some_and(|target| target.contains(":stack/web/")),
+        "{last:?}"
+    );
+    assert!((before_ms..=world.clock.now_ms()).contains(&last.time_ms), "{last:?}");
+    let (_, listed) = world.rest("GET", "/notification-targets", &Value::Null).await;
+    assert_eq!(listed["notificationTargets"][0]["kind"], "EVENTBRIDGE");
+    let (_, tried) = world.rest("POST", "/notification-targets/bus/test", &Value::Null).await;
+    assert_eq!(tried, json!({ "name": "bus", "told": true, "status": 200, "reason": null }));
+    let test = world.simulator.put_events().pop().expect("a test");
+    assert_eq!(test.detail_type, "Syncline Notification Test");
+}
+
+#[tokio::test]
+async fn a_bus_is_told_in_the_end_whatever_its_account_refuses_meanwhile() {
+    let faults =
+        [CallFault::Throttle, CallFault::InternalFailure, CallFault::AccessDenied, CallFault::LoseAnswer];
+    for fault in faults {
+        let (world, repo) = synced().await;
+        put_on_a_bus(&world).await;
+        world.simulator.faults().on_call("PutEvents", fault.clone(), Times::Next(2));
+        push(&world, &repo, "two").await;
+        for _ in 0..40 {
+            if on_the_bus(&world).len() == ONE_SYNC.len() {
+                break;
+            }
+            world.settle().await;
+        }
+        assert_eq!(on_the_bus(&world), ONE_SYNC, "{fault:?}");
+        assert_eq!(
+            world.simulator.counts()["PutEvents"],
+            5,
+            "{fault:?}: two tries more than there are changes"
+        );
+    }
+    // What is wrong, and what to do, is told to whoever tries it.
+    let (world, _) = synced().await;
+    put_on_a_bus(&world).await;
+    world.simulator.faults().deny_role(BUS_ROLE);
+    let (_, tried) = world.rest("POST", "/notification-targets/bus/test", &Value::Null).await;
+    let reason = tried["reason"].as_str().expect("a reason");
+    assert!(reason.contains(BUS_ROLE) && reason.contains("syncline account trust-policy"), "{reason}");
+}
+
+#[tokio::test]
+async fn a_bus_has_a_role_and_no_url_and_nothing_else_has_either() {
+    let (world, _) = synced().await;
+    let url = "https://a.example";
+    for (body, said) in [
+        (json!({ "kind": "EVENTBRIDGE", "eventBus": BUS }), "EVENTBRIDGE has both"),
+        (json!({ "kind": "EVENTBRIDGE", "eventBus": BUS, "roleArn": BUS_ROLE, "url": url }), "no url"),
+        (json!({ "kind": "EVENTBRIDGE", "eventBus": "ops", "roleArn": BUS_ROLE }), "'ops' is not"),
+        (json!({ "kind": "EVENTBRIDGE", "eventBus": BUS, "roleArn": "events" }), "'events' is not"),
+        (json!({ "kind": "WEBHOOK", "eventBus": BUS, "roleArn": BUS_ROLE }), "url: this kind has one"),
+        (json!({ "kind": "WEBHOOK", "url": url, "roleArn": BUS_ROLE }), "no eventBus or roleArn"),
+    ] {
+        let mut body = body;
+        body["name"] = json!("bus");
+        let (status, answer) = world.rest("POST", "/notification-targets", &body).await;
+        assert_eq!(status, 400, "{body}");
+        assert!(answer["message"].as_str().is_some_and(|message| message.contains(said)), "{body}: {answer}");
+    }
 }
 
 #[tokio::test]
