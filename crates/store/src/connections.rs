@@ -6,7 +6,7 @@ use crate::page::{Cursor, Page, PageOf};
 use crate::sql::{Row, Tx, params};
 use crate::tags::{self, Tag};
 use crate::work::{self, Kind};
-use crate::{Scope, Store, StoreResult, branches, grants, handshakes, hosts, pulls};
+use crate::{Scope, Store, StoreResult, branches, grants, handshakes, hosts, pulls, redeliveries};
 
 /// Where a connection is in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -165,6 +165,7 @@ pub(crate) fn interrupt_links_of_host(tx: &mut Tx<'_>, host_id: &str, moved: boo
         }
         branches::interrupt(tx, &link)?;
         pulls::interrupt(tx, &link)?;
+        redeliveries::interrupt(tx, &link)?;
         work::interrupt(tx, Kind::Link, &link)?;
     }
     Ok(())

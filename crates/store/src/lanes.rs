@@ -10,7 +10,7 @@ use syncline_model::schedule::{Due, Lane, Pace};
 
 use crate::sql::{Row, Tx, params};
 use crate::work::{self, Claim, Kind};
-use crate::{Store, StoreResult, grants, pulls};
+use crate::{Store, StoreResult, grants, pulls, redeliveries};
 
 /// As many due pieces are looked at one by one; only where there are more, every lane is.
 const FRONT: i64 = 64;
@@ -63,14 +63,18 @@ const GLANCE: &str = "SELECT
     (SELECT w.due_at_ms FROM work w WHERE w.kind = 'TOKEN' AND w.due_at_ms <= $1
         AND (w.lease_until_ms IS NULL OR w.lease_until_ms <= $1) ORDER BY w.due_at_ms LIMIT 1),
     (SELECT min(w.due_at_ms) FROM work w WHERE w.kind = 'TOKEN' AND w.due_at_ms > $1),
+    (SELECT w.due_at_ms FROM work w WHERE w.kind = 'REDELIVERY' AND w.due_at_ms <= $1
+        AND (w.lease_until_ms IS NULL OR w.lease_until_ms <= $1) ORDER BY w.due_at_ms LIMIT 1),
+    (SELECT min(w.due_at_ms) FROM work w WHERE w.kind = 'REDELIVERY' AND w.due_at_ms > $1),
     (SELECT r.time_ms FROM audit_record r WHERE r.sequence IS NULL LIMIT 1)";
 /// The kinds that stand in lanes.
-const GLANCED: [Kind; 6] = [Kind::Link, Kind::Branch, Kind::Sync, Kind::Outbox, Kind::Pulls, Kind::Token];
+const GLANCED: [Kind; 7] =
+    [Kind::Link, Kind::Branch, Kind::Sync, Kind::Outbox, Kind::Pulls, Kind::Token, Kind::Redelivery];
 
 /// Of which kinds something is due, at one moment.
 #[derive(Debug, Clone, Copy)]
 pub struct Glance {
-    kinds: [(Option<i64>, Option<i64>); 6],
+    kinds: [(Option<i64>, Option<i64>); 7],
     has_audit: bool,
 }
 
@@ -144,6 +148,9 @@ pub(crate) fn lane_of(tx: &Tx<'_>, kind: Kind, id: &str) -> StoreResult<Option<L
     let found = match kind {
         Kind::Link => tx.row(&format!("{of_link} WHERE l.id = $1"), params![id])?,
         Kind::Pulls => tx.row(&format!("{of_link} WHERE l.id = $1"), params![pulls::link_of(id)])?,
+        Kind::Redelivery => {
+            tx.row(&format!("{of_link} WHERE l.id = $1"), params![redeliveries::link_of(id)])?
+        }
         Kind::Branch => {
             tx.row(&format!("{of_link} JOIN branch b ON b.link_id = l.id WHERE b.id = $1"), params![id])?
         }
@@ -173,7 +180,7 @@ pub(crate) fn lane_of(tx: &Tx<'_>, kind: Kind, id: &str) -> StoreResult<Option<L
             Kind::Outbox => Lane { account, endpoint: first, repository: String::new() },
             // Each link is one piece of work, hence one line for all of a host.
             Kind::Link => Lane { account, endpoint: format!("git:{host}"), repository: String::new() },
-            Kind::Pulls | Kind::Token => {
+            Kind::Pulls | Kind::Token | Kind::Redelivery => {
                 let endpoint = rest_endpoint(&account, &host);
                 Lane { account, endpoint, repository: String::new() }
             }
@@ -263,7 +270,7 @@ impl Store {
     /// The database's.
     pub async fn glance(&self) -> StoreResult<Glance> {
         self.read(move |tx| {
-            let mut glance = Glance { kinds: [(None, None); 6], has_audit: false };
+            let mut glance = Glance { kinds: [(None, None); 7], has_audit: false };
             let Some(mut row) = tx.row(GLANCE, params![tx.now_ms()])? else { return Ok(glance) };
             for kind in &mut glance.kinds {
                 *kind = (row.opt_int()?, row.opt_int()?);

@@ -45,6 +45,7 @@ mod previews;
 mod pulls;
 mod raw;
 mod readers;
+mod redeliveries;
 mod revisions;
 #[cfg(feature = "seed")]
 mod seed;
@@ -113,6 +114,7 @@ pub use pulls::{
     CommentedSync, FoundPullRequest, KnownPullRequest, PullRequest, PullRequestState, PullsRecord,
     WantedPreview,
 };
+pub use redeliveries::{AskedAgain, HookLook, RedeliveryRecord};
 pub use revisions::RevisionDocument;
 #[cfg(feature = "seed")]
 pub use seed::Seed;

@@ -6,7 +6,7 @@ use crate::page::{Cursor, Page, PageOf};
 use crate::sql::{Row, Tx, params};
 use crate::tags::{self, Tag};
 use crate::work::{self, Claim, Kind};
-use crate::{Scope, Store, StoreResult, branches, grants, pulls, webhooks};
+use crate::{Scope, Store, StoreResult, branches, grants, pulls, redeliveries, webhooks};
 
 /// A repository link, as stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -205,6 +205,7 @@ fn reconnect(
     branches::forget_heads(tx, &link.id)?;
     branches::interrupt(tx, &link.id)?;
     pulls::interrupt(tx, &link.id)?;
+    redeliveries::interrupt(tx, &link.id)?;
     work::interrupt(tx, Kind::Link, &link.id)?;
     Ok(None)
 }

@@ -7,7 +7,7 @@ use syncline_seams::Secret;
 use crate::change::Change;
 use crate::keyring::{Owner, OwnerOf};
 use crate::sql::{Row, Tx, params};
-use crate::{Scope, Store, StoreResult, links};
+use crate::{Scope, Store, StoreResult, links, redeliveries};
 
 /// A webhook, with what a delivery to it needs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -74,6 +74,7 @@ pub(crate) fn delete_of_link(tx: &Tx<'_>, link_id: &str) -> StoreResult<()> {
     )?;
     tx.execute("DELETE FROM webhook WHERE link_id = $1", params![link_id])?;
     tx.execute("DELETE FROM delivery WHERE link_id = $1", params![link_id])?;
+    redeliveries::forget(tx, link_id)?;
     Ok(())
 }
 
@@ -113,6 +114,7 @@ impl Store {
             };
             if new.register && !was_registered {
                 tx.execute("UPDATE webhook SET registered = 1 WHERE id = $1", params![&webhook_id])?;
+                redeliveries::begin(tx, &link_id)?;
             }
             tx.execute(
                 "DELETE FROM webhook_secret WHERE webhook_id = $1 AND (ends_at_ms IS NOT NULL OR $2 = 0)",

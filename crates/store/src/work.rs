@@ -12,7 +12,7 @@ use syncline_model::schedule::Lane;
 
 use crate::sql::{Row, Tx, params};
 use crate::syncs::{self, SyncRecord};
-use crate::{Store, StoreError, StoreResult, audit, grants, lanes, pulls};
+use crate::{Store, StoreError, StoreResult, audit, grants, lanes, pulls, redeliveries};
 
 /// What a piece of work is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -31,6 +31,8 @@ pub enum Kind {
     Outbox,
     /// A connection: getting its next token.
     Token,
+    /// A repository link: having its forge deliver again what failed to arrive.
+    Redelivery,
 }
 
 impl Kind {
@@ -45,6 +47,7 @@ impl Kind {
             Self::Audit => "AUDIT",
             Self::Outbox => "OUTBOX",
             Self::Token => "TOKEN",
+            Self::Redelivery => "REDELIVERY",
         }
     }
 }
@@ -174,7 +177,7 @@ const FENCE_SYNC: &str = "WITH account AS MATERIALIZED (
 /// whoever wakes it has locked the subject first. A database with one writer has nothing to lock.
 fn lock_subject(tx: &Tx<'_>, claim: &Claim) -> StoreResult<()> {
     let (account, subject) = match claim.kind {
-        Kind::Link | Kind::Pulls => (
+        Kind::Link | Kind::Pulls | Kind::Redelivery => (
             "SELECT pg_advisory_xact_lock_shared(hashtextextended('account ' || l.account_id, 0))
                FROM repository_link l WHERE l.id = $1",
             "SELECT id FROM repository_link WHERE id = $1 FOR UPDATE",
@@ -201,8 +204,8 @@ fn lock_subject(tx: &Tx<'_>, claim: &Claim) -> StoreResult<()> {
             return tx.lock_rows("SELECT id FROM outbox WHERE id = $1 FOR UPDATE", params![&claim.id]);
         }
     };
-    // Of pull requests the claim has an id of its own.
-    let id = pulls::link_of(&claim.id);
+    // Of pull requests and redeliveries the claim has an id of its own.
+    let id = redeliveries::link_of(pulls::link_of(&claim.id));
     tx.lock_rows(account, params![id])?;
     tx.lock_rows(subject, params![id])?;
     if claim.kind == Kind::Link {
@@ -270,9 +273,13 @@ impl Store {
         };
         let is_due = match kind {
             Kind::Audit => self.read(audit::most_overdue).await?.is_some(),
-            Kind::Link | Kind::Branch | Kind::Sync | Kind::Outbox | Kind::Pulls | Kind::Token => {
-                !self.read(next).await?.is_empty()
-            }
+            Kind::Link
+            | Kind::Branch
+            | Kind::Sync
+            | Kind::Outbox
+            | Kind::Pulls
+            | Kind::Token
+            | Kind::Redelivery => !self.read(next).await?.is_empty(),
         };
         if !is_due {
             return Ok(None);
@@ -392,16 +399,29 @@ impl Store {
     /// # Errors
     /// The database's.
     pub async fn next_due_ms(&self, kind: Option<Kind>) -> StoreResult<Option<i64>> {
-        let all = [Kind::Link, Kind::Branch, Kind::Sync, Kind::Audit, Kind::Outbox, Kind::Pulls, Kind::Token];
+        let all = [
+            Kind::Link,
+            Kind::Branch,
+            Kind::Sync,
+            Kind::Audit,
+            Kind::Outbox,
+            Kind::Pulls,
+            Kind::Token,
+            Kind::Redelivery,
+        ];
         let kinds = kind.map_or_else(|| all.to_vec(), |kind| vec![kind]);
         self.read(move |tx| {
             let mut next = None;
             for kind in kinds {
                 let of_kind = match kind {
                     Kind::Audit => audit::next_due_ms(tx)?,
-                    Kind::Link | Kind::Branch | Kind::Sync | Kind::Outbox | Kind::Pulls | Kind::Token => {
-                        lanes::backlog(tx, kind)?.beginnings_ms().min()
-                    }
+                    Kind::Link
+                    | Kind::Branch
+                    | Kind::Sync
+                    | Kind::Outbox
+                    | Kind::Pulls
+                    | Kind::Token
+                    | Kind::Redelivery => lanes::backlog(tx, kind)?.beginnings_ms().min(),
                 };
                 next = next.into_iter().chain(of_kind).min();
             }

@@ -7,8 +7,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use syncline_egress::{Egress, Http, NoAnswer, NotAdmitted};
-use syncline_forges::rest::{Access, Endpoints, Page, Question, Refusal, Repository};
+use syncline_forges::rest::{Access, Endpoints, Hook, Page, Question, Refusal, Repository, list_hooks};
 use syncline_seams::{Clock, Outside};
+
+use crate::server::WEBHOOKS;
 
 /// The longest a forge may take to answer.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -100,5 +102,15 @@ impl Forges {
             all.append(&mut page.items);
         }
         Ok(all)
+    }
+
+    /// The webhooks of a repository that are the one of that id here: its URL, at whatever base, ends with it.
+    ///
+    /// # Errors
+    /// As [`Forges::ask`].
+    pub(crate) async fn hooks_of(&self, at: &Reached, webhook_id: &str) -> Result<Vec<Hook>, Refusal> {
+        let end = format!("{WEBHOOKS}{webhook_id}");
+        let all = self.list(at.extra_root_pem.as_deref(), list_hooks(&at.access, &at.repository)).await?;
+        Ok(all.into_iter().filter(|hook| hook.url.ends_with(&end)).collect())
     }
 }

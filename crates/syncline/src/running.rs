@@ -113,6 +113,8 @@ async fn parts_with(
     git.egress = egress.clone();
     git.search_path.clone_from(&config.search_path);
     let git = Arc::new(Git::new(git, seams.outside.clone()));
+    // Nobody took what forges delivered until now.
+    store.wake_redeliveries().await?;
     let forges = Arc::new(Forges::new(
         egress.clone(),
         config.forges.clone(),

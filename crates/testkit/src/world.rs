@@ -65,6 +65,8 @@ pub struct World {
     pub simulator: Simulator,
     /// The AWS SDK as a client of the server.
     pub client: Client,
+    /// `<address>:<port>` at which the server listens.
+    pub authority: String,
     parts: Parts,
     config: Config,
     simulator_url: String,
@@ -135,12 +137,13 @@ impl World {
         };
         let parts = parts(&config, &seams, &simulator_url).await.expect("a server");
         let (stop, stopped) = watch::channel(false);
-        let client = serve(&parts, &clock, stopped).await;
+        let (client, authority) = serve(&parts, &clock, stopped).await;
         Self {
             git,
             clock,
             simulator,
             client,
+            authority,
             parts,
             config,
             simulator_url,
@@ -178,12 +181,13 @@ impl World {
             }
         };
         let (stop, stopped) = watch::channel(false);
-        let client = serve(&parts, &clock, stopped).await;
+        let (client, authority) = serve(&parts, &clock, stopped).await;
         Self {
             clock,
             git,
             simulator,
             client,
+            authority,
             parts,
             config,
             simulator_url,
@@ -421,9 +425,16 @@ impl World {
             }
             let now = self.clock.now_ms();
             let mut next = self.leased_until().await;
-            for kind in
-                [Kind::Sync, Kind::Branch, Kind::Link, Kind::Audit, Kind::Outbox, Kind::Pulls, Kind::Token]
-            {
+            for kind in [
+                Kind::Sync,
+                Kind::Branch,
+                Kind::Link,
+                Kind::Audit,
+                Kind::Outbox,
+                Kind::Pulls,
+                Kind::Token,
+                Kind::Redelivery,
+            ] {
                 let due = self.parts.store.next_due_ms(Some(kind)).await.expect("the next due time");
                 next = next.into_iter().chain(due).min();
             }
@@ -596,10 +607,11 @@ async fn parts(config: &Config, seams: &Seams, simulator_url: &str) -> anyhow::R
     running::parts(config, seams, aws).await
 }
 
-/// Serves the API on loopback and makes the client of it.
-async fn serve(parts: &Parts, clock: &Arc<VirtualClock>, stopped: watch::Receiver<bool>) -> Client {
+/// Serves the API on loopback and makes the client of it; that, and where it is served.
+async fn serve(parts: &Parts, clock: &Arc<VirtualClock>, stopped: watch::Receiver<bool>) -> (Client, String) {
     let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a free port");
-    let url = format!("http://{}", listener.local_addr().expect("the bound address"));
+    let authority = listener.local_addr().expect("the bound address").to_string();
+    let url = format!("http://{authority}");
     let router = syncline::server::router(Arc::clone(&parts.front));
     running::serve(listener, router, Arc::clone(&parts.front.connections), stopped);
     let http =
@@ -615,5 +627,5 @@ async fn serve(parts: &Parts, clock: &Arc<VirtualClock>, stopped: watch::Receive
         .time_source(SigningTime(Arc::clone(clock)))
         .retry_config(aws_sdk_codeconnections::config::retry::RetryConfig::disabled())
         .build();
-    Client::from_conf(config)
+    (Client::from_conf(config), authority)
 }

@@ -12,6 +12,7 @@
 
 mod access;
 mod comments;
+mod deliveries;
 mod github_app;
 mod hooks;
 mod oauth;
@@ -23,6 +24,7 @@ mod whoami;
 
 pub use access::{Access, Endpoint, Endpoints, git_username};
 pub use comments::{PullComment, create_comment, list_comments, update_comment};
+pub use deliveries::{HookDelivery, has_deliveries, list_deliveries, redeliver};
 pub use github_app::{
     AppKey, INSTALLATION_TOKEN_MS, Installation, Manifest, NewApp, NoAppKey, convert_manifest, installation,
     mint_token,

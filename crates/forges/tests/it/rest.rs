@@ -5,7 +5,8 @@ use http::{HeaderName, HeaderValue, Response};
 use serde_json::Value;
 use syncline_forges::Forge;
 use syncline_forges::rest::{
-    Access, Endpoints, Page, Question, Refusal, Repository, git_username, is_only_narrow, list_hooks, whoami,
+    Access, Endpoints, Page, Question, Refusal, Repository, git_username, is_only_narrow, list_deliveries,
+    list_hooks, redeliver, whoami,
 };
 use syncline_seams::Secret;
 
@@ -213,4 +214,50 @@ fn lists_go_on_where_the_forge_says_but_nowhere_else() {
         let told = items(forge, answer(200, &[JSON], body));
         assert!(matches!(told, Err(Refusal::Unavailable(_))), "{forge:?}: {told:?}");
     }
+}
+
+#[test]
+fn deliveries_are_read_page_by_page_and_asked_for_again() {
+    let github = access(Forge::GitHub, None);
+    let repository = Repository { owner: "acme".to_owned(), name: "infra".to_owned() };
+    let asked = || list_deliveries(&github, &repository, "12");
+    let base = "https://forge.example/api/repos/acme/infra/hooks/12/deliveries";
+    assert_eq!(asked().request().expect("a request").uri().to_string(), format!("{base}?per_page=100"));
+    let link = "<https://elsewhere.example/api/repos/acme/infra/hooks/12/deliveries?per_page=100&cursor=v1_9>; rel=\"next\"";
+    // An id that a double could not hold.
+    let body = r#"[{"id": 9007199254740993, "guid": "g", "delivered_at": "2026-11-01T00:00:00Z", "redelivery": false,
+         "duration": 0.2, "status": "failed to connect", "status_code": 502, "event": "push", "action": null,
+         "installation_id": null, "repository_id": 1},
+        {"id": 8, "guid": "h", "delivered_at": "2026-11-01T00:00:00.5Z", "status_code": null}]"#;
+    let page = asked().answered(answer(200, &[JSON, ("link", link)], body), NOW_MS).expect("a page");
+    let shown: Vec<_> = page.items.iter().map(|one| (&*one.id, &*one.guid, one.status)).collect();
+    assert_eq!(shown, [("9007199254740993", "g", Some(502)), ("8", "h", None)]);
+    let next = page.next.expect("more").request().expect("a request");
+    assert_eq!(next.uri().to_string(), format!("{base}?per_page=100&cursor=v1_9"), "the token stays at home");
+    let again = redeliver(&github, &repository, "12", "9007199254740993").request().expect("a request");
+    assert_eq!(
+        (again.method().as_str(), again.uri().to_string()),
+        ("POST", format!("{base}/9007199254740993/attempts"))
+    );
+    assert!(again.body().is_empty());
+
+    let check = |status, headers: &[(&'static str, &'static str)], body: &str, expect: &str| {
+        let listed = asked().answered(answer(status, headers, body), NOW_MS);
+        let shown = format!("{:?}", listed.map(|page| page.items.len()));
+        assert!(shown.starts_with(expect), "{status} {body}: {shown}");
+        let again =
+            redeliver(&github, &repository, "12", "8").answered(answer(status, headers, body), NOW_MS);
+        assert_eq!(again.is_ok(), status < 300, "{status} {body}: {again:?}");
+    };
+    check(202, &[JSON], "[]", "Ok(0)");
+    check(200, &[("content-type", "text/html")], "<!doctype html>", "Err(Unavailable(");
+    check(200, &[JSON], r#"[{"id": 1}]"#, "Err(Unavailable(");
+    check(200, &[JSON], "[{", "Err(Unavailable(");
+    check(400, &[JSON], r#"{"message": "Bad Request"}"#, "Err(Invalid(");
+    check(401, &[JSON], "{}", "Err(Unauthorized(");
+    check(403, &[JSON], "{}", "Err(Forbidden(");
+    check(403, &[JSON, ("retry-after", "30")], "{}", "Err(Throttled { retry_after_ms: Some(30000)");
+    check(404, &[JSON], "{}", "Err(NotFound(");
+    check(422, &[JSON], "{}", "Err(Invalid(");
+    check(502, &[JSON], "{}", "Err(Unavailable(");
 }

@@ -19,6 +19,7 @@ mod outbox;
 mod paging;
 mod paths;
 mod pulls;
+mod redeliveries;
 mod replicas;
 mod resources;
 mod rotation;

@@ -6,15 +6,12 @@
 use std::sync::Arc;
 
 use syncline_forges::Forge;
-use syncline_forges::rest::{
-    Hook, NewHook, Refusal, azure_ids, create_hook, delete_hook, list_hooks, update_hook,
-};
+use syncline_forges::rest::{Hook, NewHook, Refusal, azure_ids, create_hook, delete_hook, update_hook};
 use syncline_model::plan::Trouble;
 use syncline_seams::Secret;
 use syncline_store::{Scope, Store};
 use tracing::{info, warn};
 
-use super::webhooks::PREFIX;
 use crate::forges::{Forges, Reached};
 use crate::worker::reached;
 
@@ -99,13 +96,6 @@ fn explained(at: &Reached, refusal: &Refusal) -> Reason {
     }
 }
 
-/// The webhooks there that are this one.
-async fn found(forges: &Forges, at: &Reached, webhook_id: &str) -> Result<Vec<Hook>, Refusal> {
-    let end = format!("{PREFIX}{webhook_id}");
-    let all = forges.list(at.extra_root_pem.as_deref(), list_hooks(&at.access, &at.repository)).await?;
-    Ok(all.into_iter().filter(|hook| hook.url.ends_with(&end)).collect())
-}
-
 /// What became of a webhook at its forge.
 enum Set {
     /// There was none, or not all of it.
@@ -127,7 +117,7 @@ async fn set_at_forge(
         Some(question) => Some(forges.ask(root, question).await?),
         None => None,
     };
-    let mut there = found(forges, at, webhook_id).await?;
+    let mut there = forges.hooks_of(at, webhook_id).await?;
     let events = access.forge().events();
     let mut set = Set::Changed;
     // Azure DevOps has one subscription for each event, the others one webhook for all.
@@ -186,7 +176,7 @@ impl Departing {
     pub(super) async fn forget(self, forges: Arc<Forges>) {
         let Self { at, webhook_id } = &self;
         let forgotten = async {
-            for hook in found(&forges, at, webhook_id).await? {
+            for hook in forges.hooks_of(at, webhook_id).await? {
                 let question = delete_hook(&at.access, &at.repository, &hook.id);
                 forges.ask(at.extra_root_pem.as_deref(), question).await?;
             }

@@ -49,6 +49,7 @@ pub use limits::Gate;
 pub use listener::Connections;
 pub use source::{Encrypted, SourceAddress};
 pub use tls::{Tls, TlsFiles};
+pub(crate) use webhooks::PREFIX as WEBHOOKS;
 
 /// What every request is answered with.
 #[derive(Debug)]

@@ -26,7 +26,7 @@ use super::error::ApiError;
 use super::{Front, SourceAddress, audit, aws, rest};
 
 /// What every path of a webhook begins with.
-pub(super) const PREFIX: &str = "/webhooks/";
+pub(crate) const PREFIX: &str = "/webhooks/";
 
 /// The longest body that is kept for inspection, in bytes.
 const MAX_KEPT_BYTES: usize = 64 * 1024;

@@ -16,6 +16,7 @@ mod preview;
 mod previewed;
 mod publish;
 mod pulls;
+mod redelivery;
 mod remote;
 mod seen;
 mod sync;
@@ -190,9 +191,16 @@ impl Worker {
     /// Those of [`Worker::tick`].
     pub async fn take_turn(&self) -> Result<Turn, StoreError> {
         let (mut worked, mut next_ms) = (false, None);
-        for kind in
-            [Kind::Token, Kind::Link, Kind::Branch, Kind::Sync, Kind::Pulls, Kind::Audit, Kind::Outbox]
-        {
+        for kind in [
+            Kind::Token,
+            Kind::Redelivery,
+            Kind::Link,
+            Kind::Branch,
+            Kind::Sync,
+            Kind::Pulls,
+            Kind::Audit,
+            Kind::Outbox,
+        ] {
             let begun = self.claim(kind, 1).await?;
             next_ms = next_ms.into_iter().chain(begun.next_ms).min();
             for (claim, record) in begun.claims {
@@ -271,9 +279,16 @@ impl Worker {
     ) -> Result<Option<i64>, StoreError> {
         let mut next_ms = None;
         let glance = self.store.glance().await?;
-        for kind in
-            [Kind::Audit, Kind::Token, Kind::Sync, Kind::Branch, Kind::Link, Kind::Pulls, Kind::Outbox]
-        {
+        for kind in [
+            Kind::Audit,
+            Kind::Token,
+            Kind::Sync,
+            Kind::Branch,
+            Kind::Link,
+            Kind::Pulls,
+            Kind::Redelivery,
+            Kind::Outbox,
+        ] {
             if !glance.is_due(kind) {
                 next_ms = next_ms.into_iter().chain(glance.next_ms(kind)).min();
                 continue;
@@ -366,6 +381,7 @@ impl Worker {
             Kind::Pulls => self.work_on_pulls(claim).await.map(Some),
             Kind::Outbox => self.work_on_outbox(claim).await,
             Kind::Token => self.work_on_token(claim).await.map(Some),
+            Kind::Redelivery => self.work_on_redelivery(claim).await.map(Some),
             Kind::Audit => {
                 while self.store.sequence_audit(claim).await? {}
                 Ok(Some(None))

@@ -100,7 +100,7 @@ impl Places {
                 self.branches_per_repository,
             ),
             // All links of an account to a host stand in one lane.
-            Kind::Link | Kind::Pulls | Kind::Token => (
+            Kind::Link | Kind::Pulls | Kind::Token | Kind::Redelivery => (
                 self.repositories,
                 self.repositories_per_account,
                 self.repositories_per_host,

@@ -97,7 +97,11 @@ pub(super) fn routes(forge: Forge) -> Router<Arc<Inner>> {
 type Named = Path<BTreeMap<String, String>>;
 
 /// The repository that a path names, or a refusal; for Azure DevOps, the organization.
-fn place(inner: &Inner, grant: &Grant, path: &BTreeMap<String, String>) -> Result<String, Box<Response>> {
+pub(super) fn place(
+    inner: &Inner,
+    grant: &Grant,
+    path: &BTreeMap<String, String>,
+) -> Result<String, Box<Response>> {
     let of = |name: &str| path.get(name).cloned().unwrap_or_default();
     let (place, is_there) = match inner.forge {
         Forge::AzureDevOps => (of("organization"), true),

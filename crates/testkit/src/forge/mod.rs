@@ -8,6 +8,7 @@
 
 mod accounts;
 mod apps;
+mod deliveries;
 mod hooks;
 mod issued;
 mod oauth;
@@ -32,6 +33,7 @@ use syncline_forges::rest::{Endpoint, Endpoints};
 use crate::git_host::{GitHost, Halved, Lost};
 
 pub use apps::{APP_KEY, KnownInstallation, OTHER_KEY};
+pub use deliveries::KnownDelivery;
 pub use hooks::KnownHook;
 pub use issued::Issued;
 pub use oauth::{CLIENT_ID, CLIENT_SECRET, OAuthDouble, TENANT, TOKEN_MS};
@@ -69,6 +71,8 @@ pub(crate) struct Memory {
     pub(crate) apps: apps::Apps,
     repositories: BTreeSet<String>,
     pub(crate) hooks: Vec<KnownHook>,
+    pub(crate) deliveries: Vec<KnownDelivery>,
+    pub(crate) reach: Option<deliveries::Reach>,
     pub(crate) pulls: Vec<KnownPull>,
     pub(crate) comments: Vec<KnownComment>,
     /// Whether the next comment is made only before the one after it, and its request answered 502.
@@ -338,6 +342,7 @@ fn routes(inner: &Arc<Inner>) -> Router {
         .merge(accounts::routes(inner.forge))
         .merge(apps::routes(inner.forge))
         .merge(hooks::routes(inner.forge))
+        .merge(deliveries::routes(inner.forge))
         .merge(pulls::routes(inner.forge))
         .merge(statuses::routes(inner.forge))
         .fallback(unknown)

@@ -65,7 +65,7 @@ pub(super) struct Scene {
     pub(super) forge: ForgeDouble,
     pub(super) repo: Repository,
     pub(super) connection: String,
-    provider: Provider,
+    pub(super) provider: Provider,
 }
 
 impl Scene {

@@ -579,3 +579,22 @@ async fn a_handshake_needs_a_public_url_and_a_connection_of_github() {
         world.rest("POST", &format!("/connections/{id}/github-app/manifest"), &Value::Null).await;
     assert!(status == 400 && answer.to_string().contains("--public-url is not set"), "{answer}");
 }
+
+#[tokio::test]
+async fn what_a_repository_s_webhook_failed_to_deliver_is_asked_for_with_an_installation_s_token() {
+    let scene = Scene::github().await;
+    scene.synced().await;
+    let links = scene.world.client.list_repository_links().send().await.expect("links");
+    let link = links.repository_links()[0].repository_link_id().to_owned();
+    let path = format!("/repository-links/{link}/webhook");
+    let (status, answer) = scene.world.rest("POST", &path, &json!({ "register": true })).await;
+    assert_eq!((status, &answer["registered"]), (200, &json!(true)), "{answer}");
+    // The forge reaches nobody there.
+    let clock = Arc::clone(&scene.world.clock) as Arc<dyn Clock>;
+    scene.forge.reach("https://elsewhere.example", "127.0.0.1:9", Arc::clone(&clock));
+    assert_eq!(scene.forge.push("acme/infra", "main", "guid-1").await, [502]);
+    scene.forge.reach(PUBLIC, &scene.world.authority, clock);
+    scene.pass(65).await;
+    let tries: Vec<_> = scene.forge.deliveries().iter().map(|one| (one.status, one.is_redelivery)).collect();
+    assert_eq!(tries, [(502, false), (202, true)]);
+}
