@@ -25,6 +25,13 @@ fn listed() -> String {
     greeting() + &packet(&format!("{} refs/heads/main\n", "1".repeat(40))) + "0000"
 }
 
+/// What asking such a host for its heads comes to.
+async fn heads(script: Script) -> Result<usize, GitError> {
+    let host = Scripted::start(script).await;
+    let (git, _directory) = reader(patient());
+    git.heads(&host.remote(), &[branch("main")]).await.map(|heads| heads.len())
+}
+
 fn check<T: std::fmt::Debug>(refused: Result<T, GitError>, expect: &str) {
     let is_told = matches!(&refused, Err(GitError::Unavailable { message }) if message.contains(expect));
     assert!(is_told, "{refused:?}, not {expect}");
@@ -64,4 +71,58 @@ async fn a_connection_that_nobody_uses_any_more_is_closed_though_nobody_asks_for
         assert_eq!(git.heads(&host.remote(), &[branch("main")]).await.expect("heads").len(), 1);
         host.is_left().await;
     }
+}
+
+#[tokio::test]
+async fn a_host_that_talks_before_it_runs_anything_is_not_listened_to_for_long() {
+    let script = Script { is_early: true, goes_on: "0000", ..Script::default() };
+    check(heads(script).await, "without having said that git-upload-pack runs");
+}
+
+#[tokio::test]
+async fn packets_of_nothing_come_to_an_end() {
+    for says in [String::new(), greeting(), packet("version 2\n"), packet("version 1\n")] {
+        let script = Script { says, goes_on: "0004", ..Script::default() };
+        check(heads(script).await, "does not speak Git's protocol");
+    }
+    // What is hardly anything counts with its length.
+    let limits = Limits { max_heads_bytes: 5_000, ..patient() };
+    let host = Scripted::start(Script { goes_on: "0005a", ..Script::default() }).await;
+    let (git, _directory) = reader(limits);
+    check(git.heads(&host.remote(), &[branch("main")]).await, "exceeds 5000 bytes");
+}
+
+#[tokio::test]
+async fn history_is_not_cut_at_endlessly_many_commits() {
+    let main = format!("{} refs/heads/main\0side-band-64k shallow\n", "1".repeat(40));
+    let older = packet(&main) + "0000";
+    let newer = greeting() + &packet("shallow-info\n");
+    for says in [older, newer] {
+        let goes_on = "0034shallow 2222222222222222222222222222222222222222";
+        let host = Scripted::start(Script { says, goes_on, ..Script::default() }).await;
+        let (git, _directory) = reader(patient());
+        let refused = git.fetch(&host.remote(), KEY, &id(&"1".repeat(40))).await;
+        check(refused, "does not speak Git's protocol");
+    }
+}
+
+#[tokio::test]
+async fn an_answer_is_an_answer_though_the_process_that_gave_it_stays() {
+    let script = Script { says: listed(), ..Script::default() };
+    let mut host = Scripted::start(script).await;
+    let (git, _directory) = reader(patient());
+    for _ in 0..2 {
+        assert_eq!(git.heads(&host.remote(), &[branch("main")]).await.expect("heads").len(), 1);
+        host.is_left().await;
+    }
+}
+
+#[tokio::test]
+async fn who_is_no_git_server_is_told_so_without_waiting_for_its_end() {
+    let says = "Welcome to the machine!\n".to_owned();
+    check(heads(Script { says: says.clone(), ..Script::default() }).await, "does not speak Git's protocol");
+    // It says more, once it is told that nothing else is asked of it.
+    let complains = Some("ERROR: Repository not found.\n");
+    let told = heads(Script { says, complains, ..Script::default() }).await;
+    assert!(matches!(told, Err(GitError::RepositoryNotFound { .. })), "{told:?}");
 }
