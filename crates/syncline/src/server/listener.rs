@@ -25,6 +25,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::service::TowerToHyperService;
 use syncline_seams::{Clock, SystemClock};
+use syncline_wire::{ErrorCode, WireError};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, mpsc, watch};
@@ -32,7 +33,7 @@ use tokio::time::Instant;
 use tokio_rustls::server::TlsStream;
 use tracing::{debug, error};
 
-use super::forwarded::Proxies;
+use super::forwarded::{Proxies, Unclear};
 use super::limits::{Metric, Place, Places, SourcePlace, SourcePlaces, count, overloaded, throttled};
 use super::tls::Tls;
 use super::{Encrypted, SourceAddress, refuse};
@@ -381,15 +382,15 @@ struct Attended {
 
 impl Attended {
     /// Notes on a request where it comes from.
-    fn note(&self, request: &mut Request<Incoming>) {
+    fn note(&self, request: &mut Request<Incoming>) -> Result<(), Unclear> {
         let Some(proxies) = &self.proxies else {
             request.extensions_mut().insert(self.source);
             if self.is_encrypted {
                 request.extensions_mut().insert(Encrypted(Some(true)));
             }
-            return;
+            return Ok(());
         };
-        let arrival = proxies.arrival(self.source.0, request.headers());
+        let arrival = proxies.arrival(self.source.0, request.headers())?;
         if let Some(host) = arrival.host {
             request.headers_mut().insert(HOST, host);
         }
@@ -397,6 +398,7 @@ impl Attended {
         extensions.insert(SourceAddress(arrival.source));
         // How the proxy itself was spoken to says nothing of its client.
         extensions.insert(Encrypted(arrival.is_encrypted));
+        Ok(())
     }
 }
 
@@ -407,7 +409,15 @@ impl Service<Request<Incoming>> for Attended {
 
     fn call(&self, mut request: Request<Incoming>) -> Answering {
         let asking = Asking::begin(&self.activity);
-        self.note(&mut request);
+        if let Err(unclear) = self.note(&mut request) {
+            debug!(proxy = %self.source.0, %unclear, "a request was refused");
+            let error = WireError::new(ErrorCode::Validation, unclear.to_string());
+            let refused = refuse(request.uri().path(), request.headers(), &error);
+            return Box::pin(async move {
+                drop(asking);
+                Ok(refused)
+            });
+        }
         let answer = self.router.call(request);
         Box::pin(async move {
             let answer = answer.await;
