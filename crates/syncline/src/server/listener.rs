@@ -26,7 +26,7 @@ use hyper_util::server::conn::auto::Builder;
 use hyper_util::service::TowerToHyperService;
 use syncline_seams::{Clock, SystemClock};
 use syncline_wire::{ErrorCode, WireError};
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::Instant;
@@ -53,6 +53,11 @@ const REFUSAL_RETRY: Duration = Duration::from_secs(1);
 const TLS_IS_EXPECTED: &[u8] =
     b"HTTP/1.1 400 Bad Request\r\ncontent-type: text/plain\r\ncontent-length: 56\r\n\
     connection: close\r\n\r\nthis port speaks HTTPS: use https:// in the URL instead\n";
+/// The most that is read of what such a one goes on to say, in bytes, and for how long: a socket that is closed with
+/// something unread in it is reset, and what was said to the other end may be lost with that.
+const MAX_UNHEARD_BYTES: u64 = 16 * 1024;
+/// See [`MAX_UNHEARD_BYTES`].
+const UNHEARD_TIME: Duration = Duration::from_secs(1);
 /// How long accepting rests when the system has no more sockets to give.
 const ACCEPT_REST: Duration = Duration::from_millis(50);
 
@@ -290,6 +295,12 @@ async fn shake_hands(tls: &Tls, mut stream: TcpStream) -> io::Result<TlsStream<T
     // A TLS client's first record is a handshake's (22); methods are in capitals.
     if stream.peek(&mut first).await? == 1 && first[0].is_ascii_uppercase() {
         stream.write_all(TLS_IS_EXPECTED).await?;
+        stream.shutdown().await?;
+        let (mut unheard, mut nowhere) = (stream.take(MAX_UNHEARD_BYTES), tokio::io::sink());
+        tokio::select! {
+            _ = tokio::io::copy(&mut unheard, &mut nowhere) => {}
+            () = SystemClock.sleep(UNHEARD_TIME) => {}
+        }
         return Err(io::Error::new(ErrorKind::InvalidData, "it speaks plain HTTP"));
     }
     tls.accept(stream).await
