@@ -301,8 +301,16 @@ fn config(known: &HostKeys) -> Config {
 
 /// The host shows a key that it is not known by.
 fn not_known(place: &str, known: &HostKeys, shown: &PublicKey) -> GitError {
-    let shown = keys::told(shown);
-    let message = if known.is_empty() {
+    let (shown, kind) = (keys::told(shown), shown.algorithm());
+    let message = if known.are_fingerprints() {
+        format!(
+            "'{place}' shows the host key {shown}, and is known by {}: either it has several keys, of which this is the one \
+             of type {}, and whoever runs it can tell that one's fingerprint, too, to authorize the connection with; or \
+             somebody stands in between",
+            known.told(),
+            kind.as_str()
+        )
+    } else if known.is_empty() {
         format!(
             "'{place}' shows the host key {shown}; find out from whoever runs it whether that is its key, and then \
              authorize the connection with it"
