@@ -137,13 +137,14 @@ pub enum NotAdmitted {
 /// A remote that was admitted, and how to go there: for this one call.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Route {
-    /// The URL, as git is to be given it.
+    /// The URL: of files where every link leads, else as it was given.
     pub url: String,
     /// The host, or a word for this machine's files.
     pub host: String,
     /// The one protocol that may be spoken: `https`, `http`, `ssh` or `file`.
     pub protocol: &'static str,
-    /// `host:port:addresses`, as curl's `--resolve` takes it; `None` when the URL holds the address itself.
+    /// `host:port:addresses`, as curl's `--resolve` takes it, for git; `None` when the URL holds the address itself, behind a
+    /// proxy, for files, and for SSH, which git never speaks here.
     pub pin: Option<String>,
     /// The port, 0 for files.
     pub port: u16,
@@ -163,7 +164,7 @@ pub struct Via {
 }
 
 impl Route {
-    /// Whether HTTP is spoken there by this process.
+    /// Whether this process can connect there, or to the proxy on the way; there is nobody to connect to for files.
     #[must_use]
     pub fn is_dialled(&self) -> bool {
         !self.dialled().is_empty()
@@ -225,13 +226,15 @@ impl Egress {
         Err(NotAdmitted::Policy { message })
     }
 
-    /// Checks what can be known of a remote before it is asked for: a literal address, or whether a
-    /// `file://` path is below one of the directories. Names are resolved and links followed at every call.
+    /// Checks what can be known of a remote before it is asked for: a literal address, whether a way leads to SSH
+    /// hosts, or whether a `file://` path is below one of the directories. Names are resolved and links followed at
+    /// every call.
     ///
     /// # Errors
     /// [`NotAdmitted::Policy`].
     pub fn check_literal(&self, url: &RemoteUrl) -> Result<(), NotAdmitted> {
         match url.place() {
+            Place::Ssh { host, .. } if self.proxy.is_some() => Err(no_way_by_ssh(host)),
             Place::Http { host: Host::Address(address), .. }
             | Place::Ssh { host: Host::Address(address), .. } => self.check_address(*address),
             Place::Http { host: Host::Name(_), .. } | Place::Ssh { host: Host::Name(_), .. } => Ok(()),
@@ -268,14 +271,10 @@ impl Egress {
                 })
             }
             Place::Ssh { host, port, .. } => {
-                let shown = match host {
-                    Host::Address(address) => address.to_string(),
-                    Host::Name(name) => name.clone(),
-                };
                 if self.proxy.is_some() {
-                    let message = format!("ssh to {shown}: it cannot go through the HTTP proxy");
-                    return Err(NotAdmitted::Policy { message });
+                    return Err(no_way_by_ssh(host));
                 }
+                let shown = shown(host);
                 let addresses = match host {
                     Host::Address(address) => vec![*address],
                     Host::Name(name) => self.resolved(name).await?,
@@ -373,6 +372,23 @@ impl Egress {
         let is_plain = repository.symlink_metadata().is_ok_and(|metadata| metadata.is_dir());
         if is_plain { Ok(repository) } else { Err(refused()) }
     }
+}
+
+fn shown(host: &Host) -> String {
+    match host {
+        Host::Address(address) => address.to_string(),
+        Host::Name(name) => name.clone(),
+    }
+}
+
+/// To go there would be to go past the proxy, which is the one way out.
+fn no_way_by_ssh(host: &Host) -> NotAdmitted {
+    let message = format!(
+        "ssh to {}: only HTTP leads through the proxy that everything goes through (--egress-proxy): give the \
+         repository's https:// URL",
+        shown(host)
+    );
+    NotAdmitted::Policy { message }
 }
 
 fn outside_of_directories(path: &Path) -> NotAdmitted {

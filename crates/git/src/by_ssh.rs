@@ -14,7 +14,7 @@ use crate::error::{GitError, Trouble};
 use crate::fetching::{MAX_HAVES, Wanted, arguments};
 use crate::git::{Git, Place};
 use crate::heads::{failed, too_many};
-use crate::packets::{Held, Packets, Pumped};
+use crate::packets::{Held, Packets, Pumped, note_shallow};
 use crate::protocol::{self, Capabilities};
 use crate::remote::Remote;
 use crate::ssh::{HostKeys, Talk};
@@ -204,10 +204,11 @@ impl Git {
             Pumped::Fatal(why) => Err(self.refused(at, &why).into()),
             Pumped::Cut(why) => Err(cut(at.remote, &why).into()),
             Pumped::All if ended.is_success => {
-                packets.keep(&self.asking.connections).await;
+                // First of all: whoever waits may be gone before the process is.
                 if let Wanted::Commit = wanted {
                     at.cache.add(at.commit, &shallow)?;
                 }
+                packets.keep(&self.asking.connections).await;
                 Ok(())
             }
             // A pack that cannot be written: what is in the cache, or in the pack, is not what it should be.
@@ -288,7 +289,12 @@ async fn lines(packets: &mut Packets, remote: &Remote, limit: usize) -> Result<V
     loop {
         match packets.next().await {
             Ok(Held::Data(line)) => {
-                bytes += line.len();
+                // Git says nothing in no bytes, and whoever does could go on for ever.
+                if line.is_empty() {
+                    return Err(Stop::Ask);
+                }
+                // Counted as it came, as over HTTP: with its length before it.
+                bytes += 4 + line.len();
                 if bytes > limit {
                     return Err(Stop::Told(too_many(limit)));
                 }
@@ -375,7 +381,7 @@ async fn older_until_pack(packets: &mut Packets) -> Result<Vec<ObjectId>, Pumped
         match line.split_once(' ').unwrap_or((&line, "")) {
             ("ERR", why) => return Err(Pumped::Fatal(why.to_owned())),
             ("NAK" | "ACK", _) => return Ok(shallow),
-            ("shallow", commit) => shallow.push(commit.parse().map_err(|_| Pumped::Odd)?),
+            ("shallow", commit) => note_shallow(commit, &mut shallow)?,
             ("unshallow", _) => {}
             _ => return Err(Pumped::Odd),
         }

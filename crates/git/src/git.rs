@@ -58,6 +58,7 @@ impl Git {
         let processes = Semaphore::new(settings.limits.max_processes.max(1));
         let connections = Semaphore::new(settings.limits.max_connections.max(1));
         let recent = Recent::up_to(settings.limits.max_memory_bytes);
+        let ssh = Arc::new(Sessions::keeping(settings.limits.longest_idle));
         Self {
             settings,
             outside,
@@ -66,7 +67,7 @@ impl Git {
             version: OnceCell::new(),
             recent,
             asking: Asking::default(),
-            ssh: Arc::default(),
+            ssh,
             connections,
             locks: Mutex::default(),
         }

@@ -11,6 +11,9 @@ use crate::protocol::{self, Malformed, Packet};
 use crate::remote::Remote;
 use crate::ssh::Talk;
 
+/// The most commits beyond which there is nothing, in one answer: what is asked for cuts history at one.
+const MAX_SHALLOW: usize = 1_000;
+
 /// How a pack came.
 #[derive(Debug)]
 pub(crate) enum Pumped {
@@ -50,6 +53,15 @@ pub(crate) enum Held {
     Delimiter,
 }
 
+/// Takes down a commit beyond which there is nothing.
+pub(crate) fn note_shallow(commit: &str, shallow: &mut Vec<ObjectId>) -> Result<(), Pumped> {
+    if shallow.len() >= MAX_SHALLOW {
+        return Err(Pumped::Odd);
+    }
+    shallow.push(commit.parse().map_err(|_| Pumped::Odd)?);
+    Ok(())
+}
+
 impl Packets {
     pub(crate) fn of_answer(answer: Answer) -> Self {
         Self { source: Source::Answer(answer.reading()), buffer: BytesMut::new() }
@@ -60,8 +72,8 @@ impl Packets {
     }
 
     /// Says something to the process that they are of, if they are of one.
-    pub(crate) async fn say(&self, what: impl Into<Bytes>, is_last: bool) -> Result<(), NoAnswer> {
-        match &self.source {
+    pub(crate) async fn say(&mut self, what: impl Into<Bytes>, is_last: bool) -> Result<(), NoAnswer> {
+        match &mut self.source {
             Source::Answer(_) => Ok(()),
             Source::Talk(talk) => talk.say(what, is_last).await,
         }
@@ -133,10 +145,10 @@ impl Packets {
             match section.as_str() {
                 "" if line == "packfile" => return Ok(shallow),
                 "" => section = line,
-                "shallow-info" => match line.strip_prefix("shallow ").map(str::parse) {
-                    Some(Ok(commit)) => shallow.push(commit),
-                    _ => return Err(Pumped::Odd),
-                },
+                "shallow-info" => {
+                    let commit = line.strip_prefix("shallow ").ok_or(Pumped::Odd)?;
+                    note_shallow(commit, &mut shallow)?;
+                }
                 _ => return Err(Pumped::Odd),
             }
         }

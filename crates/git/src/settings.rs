@@ -31,6 +31,9 @@ pub struct Limits {
     pub max_processes_per_host: usize,
     /// The most of our own connections that are in use at a time.
     pub max_connections: usize,
+    /// The longest an SSH connection is kept that nobody uses; what lies between usually forgets it after more than the
+    /// default.
+    pub longest_idle: Duration,
 }
 
 impl Default for Limits {
@@ -47,6 +50,7 @@ impl Default for Limits {
             max_processes: 32,
             max_processes_per_host: 8,
             max_connections: 128,
+            longest_idle: Duration::from_secs(90),
         }
     }
 }

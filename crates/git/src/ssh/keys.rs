@@ -150,9 +150,6 @@ impl HostKeys {
             if line.is_empty() || line.starts_with('#') {
                 continue;
             }
-            if line.starts_with('@') {
-                return Err(InvalidHostKeys::Marked(number));
-            }
             if let Some(digest) = line.strip_prefix("SHA256:") {
                 let is_whole = digest.len() == DIGEST_CHARS
                     && digest.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'+' || b == b'/');
@@ -165,11 +162,16 @@ impl HostKeys {
             let key = if let Ok(key) = line.parse::<PublicKey>() {
                 key
             } else {
-                let entry: Entry = line.parse().map_err(|_| InvalidHostKeys::Line(number))?;
-                if !is_about(entry.host_patterns(), &name) {
+                // What is said of other hosts may be anything: the whole file may be given.
+                let patterns = patterns(line).ok_or(InvalidHostKeys::Line(number))?;
+                if !is_about(&patterns, &name) {
                     others = true;
                     continue;
                 }
+                if line.starts_with('@') {
+                    return Err(InvalidHostKeys::Marked(number));
+                }
+                let entry: Entry = line.parse().map_err(|_| InvalidHostKeys::Line(number))?;
                 entry.public_key().clone()
             };
             if !is_spoken(&key.algorithm()) {
@@ -182,6 +184,11 @@ impl HostKeys {
             return Err(InvalidHostKeys::TooMany);
         }
         if others && found.is_empty() { Err(InvalidHostKeys::OtherHosts(name)) } else { Ok(found) }
+    }
+
+    /// Whether nothing but fingerprints is known, which do not say of which type of key they are.
+    pub(crate) fn are_fingerprints(&self) -> bool {
+        self.keys.is_empty() && !self.fingerprints.is_empty()
     }
 
     /// Whether nothing is pinned.
@@ -246,6 +253,16 @@ impl fmt::Display for HostKeys {
         }
         Ok(())
     }
+}
+
+/// The hosts that a line of known_hosts is about, if it looks like one: a marker perhaps, hosts, and two words or more about a
+/// key.
+fn patterns(line: &str) -> Option<HostPatterns> {
+    let mut words = line.split_whitespace().skip_while(|word| word.starts_with('@'));
+    let (hosts, kind, _) = (words.next()?, words.next()?, words.next()?);
+    // A public key that cannot be read: all begin alike, after their type.
+    let is_bare_key = kind.starts_with("AAAA");
+    if is_bare_key { None } else { hosts.parse().ok() }
 }
 
 /// Whether a line of known_hosts is about the host (sshd(8), "SSH_KNOWN_HOSTS FILE FORMAT").
@@ -313,6 +330,12 @@ mod tests {
             format!("h?st.* {ONE}"),
             format!("*.example,!host.example {OTHER}\nhost.example {ONE}"),
             format!("host.example {ONE}\nhost.example {ONE}"),
+            // What is about others may be what could not be taken here.
+            format!("@cert-authority *.other.example {OTHER}\nhost.example {ONE}"),
+            format!("@revoked other.example,other {OTHER} comment\nhost.example {ONE}"),
+            format!("other.example ssh-unheard-of AAAAB3Nza== comment\nhost.example {ONE}"),
+            format!("other.example 1024 35 1234567890\nhost.example {ONE}"),
+            format!("ssh-gateway.example ssh-ed25519 AAAA\nhost.example {ONE}"),
         ] {
             assert_eq!(read(&lines, "ssh://git@host.example/a"), one, "{lines}");
         }
@@ -352,7 +375,11 @@ mod tests {
         check("\nSHA256:short", InvalidHostKeys::Line(2));
         check(&format!("SHA256:{}", "é".repeat(43)), InvalidHostKeys::Line(1));
         check("MD5:00:11:22", InvalidHostKeys::Line(1));
-        check("host.example ssh-ed25519 AAAA", InvalidHostKeys::Line(1));
+        check("[host.example]:2222 ssh-ed25519 AAAA", InvalidHostKeys::Line(1));
+        check("host.example ssh-ed25519 AAAA", others());
+        check("ssh-ed25519 AAAAC3Nza comment", InvalidHostKeys::Line(1));
+        check(&format!("@revoked [host.example]:2222,other {ONE}"), InvalidHostKeys::Marked(1));
+        check(&format!("@revoked other {ONE}"), others());
         check(&format!("@cert-authority * {ONE}"), InvalidHostKeys::Marked(1));
         check(&format!("@revoked * {ONE}"), InvalidHostKeys::Marked(1));
         let fingerprint = format!("SHA256:{}\n", "a".repeat(43));

@@ -7,6 +7,7 @@
 mod keys;
 mod session;
 mod talk;
+mod tied;
 
 pub(crate) use session::Sessions;
 pub(crate) use talk::Talk;

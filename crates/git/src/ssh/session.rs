@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
 use russh::client::{AuthResult, Config, Handle, Handler, connect_stream};
@@ -11,18 +11,17 @@ use russh::keys::{HashAlg, PrivateKeyWithHashAlg, PublicKey, PublicKeyOrCertific
 use russh::{AlgorithmKind, Preferred, SshId};
 use sha2::{Digest as _, Sha256};
 use syncline_egress::{NoAnswer, Route, dial};
+use syncline_seams::{Clock as _, SystemClock};
 use tokio::time::Instant;
 
 use super::keys::{self, HostKeys, SshAccess};
+use super::tied::{Tie, Tied};
 use crate::error::GitError;
 use crate::protocol::Capabilities;
 use crate::remote::Remote;
 
 /// The most connections that are kept though nobody uses them.
 const MAX_IDLE: usize = 64;
-
-/// How long a connection is kept unused; what lies between usually forgets it after more.
-const LONGEST_IDLE: Duration = Duration::from_secs(90);
 
 /// How long a connection is used at all: a host asks for the key only at its beginning, and may no longer let it in.
 const LONGEST_USE: Duration = Duration::from_secs(10 * 60);
@@ -59,6 +58,15 @@ pub(crate) struct Session {
     pub(super) handle: Handle<Judge>,
     /// The key that the host showed.
     host_key: PublicKey,
+    /// What ends it.
+    _tie: Tie,
+}
+
+impl Session {
+    /// When it is to be closed, if it is kept unused for so long at most.
+    fn end(&self, longest_idle: Duration) -> Instant {
+        (self.since + longest_idle).min(self.made + LONGEST_USE)
+    }
 }
 
 impl std::fmt::Debug for Session {
@@ -67,11 +75,32 @@ impl std::fmt::Debug for Session {
     }
 }
 
-/// Connections that are kept for the next call, and what remotes announced.
-#[derive(Debug, Default)]
-pub(crate) struct Sessions {
+/// Connections that nobody uses.
+#[derive(Debug)]
+struct Idle {
+    longest: Duration,
     /// The one used last is at the end.
-    idle: Mutex<Vec<Session>>,
+    kept: Vec<Session>,
+    /// Whether a task sees to it that none is kept for too long.
+    is_swept: bool,
+}
+
+impl Idle {
+    fn end_the_old(&mut self) {
+        let now = Instant::now();
+        self.kept.retain(|kept| kept.end(self.longest) > now && !kept.handle.is_closed());
+    }
+
+    /// When the next one is to be closed.
+    fn next_end(&self) -> Option<Instant> {
+        self.kept.iter().map(|kept| kept.end(self.longest)).min()
+    }
+}
+
+/// Connections that are kept for the next call, and what remotes announced.
+#[derive(Debug)]
+pub(crate) struct Sessions {
+    idle: Arc<Mutex<Idle>>,
     /// Those that speak protocol v2, by their URL.
     announced: Mutex<HashMap<String, Capabilities>>,
 }
@@ -95,6 +124,12 @@ impl Handler for Judge {
 }
 
 impl Sessions {
+    /// Keeps connections so long at most that nobody uses.
+    pub(crate) fn keeping(longest: Duration) -> Self {
+        let idle = Idle { longest, kept: Vec::new(), is_swept: false };
+        Self { idle: Arc::new(Mutex::new(idle)), announced: Mutex::default() }
+    }
+
     /// A connection with the remote's host on which its key was accepted: a kept one, or else a new one.
     pub(super) async fn open(&self, remote: &Remote, route: &Route) -> Result<Session, GitError> {
         let access = access(remote)?;
@@ -108,6 +143,7 @@ impl Sessions {
     /// A new connection, whatever is kept.
     pub(super) async fn open_anew(&self, remote: &Remote, route: &Route) -> Result<Session, GitError> {
         let access = access(remote)?;
+        self.idle().end_the_old();
         connect(peer(remote, route, access), route, access).await
     }
 
@@ -119,31 +155,30 @@ impl Sessions {
         Ok(known)
     }
 
-    fn idle(&self) -> MutexGuard<'_, Vec<Session>> {
+    fn idle(&self) -> MutexGuard<'_, Idle> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A kept connection with the peer, at one of the addresses that are admitted for this call.
     fn take(&self, peer: &Peer, addresses: &[SocketAddr]) -> Option<Session> {
         let mut idle = self.idle();
-        idle.retain(|kept| {
-            let is_fresh = kept.since.elapsed() < LONGEST_IDLE && kept.made.elapsed() < LONGEST_USE;
-            is_fresh && !kept.handle.is_closed()
-        });
-        let found = idle.iter().rposition(|kept| kept.peer == *peer && addresses.contains(&kept.address))?;
-        Some(idle.remove(found))
+        idle.end_the_old();
+        let is_meant = |kept: &Session| kept.peer == *peer && addresses.contains(&kept.address);
+        let found = idle.kept.iter().rposition(is_meant)?;
+        Some(idle.kept.remove(found))
     }
 
     pub(super) fn keep(&self, mut session: Session) {
-        if session.handle.is_closed() || session.made.elapsed() >= LONGEST_USE {
-            return;
-        }
         session.since = Instant::now();
         let mut idle = self.idle();
-        if idle.len() >= MAX_IDLE {
-            idle.remove(0);
+        idle.kept.push(session);
+        idle.end_the_old();
+        if idle.kept.len() > MAX_IDLE {
+            idle.kept.remove(0);
         }
-        idle.push(session);
+        if !std::mem::replace(&mut idle.is_swept, true) {
+            tokio::spawn(sweep(Arc::downgrade(&self.idle)));
+        }
     }
 
     pub(crate) fn announced(&self, url: &str) -> Option<Capabilities> {
@@ -161,6 +196,26 @@ impl Sessions {
                 all.insert(url.to_owned(), announced);
             }
         }
+    }
+}
+
+/// Ends what is kept for too long, though nobody may ever ask for a connection again, until there is none left. By the
+/// machine's time, since it decides about sockets alone.
+async fn sweep(of: Weak<Mutex<Idle>>) {
+    loop {
+        let rest = {
+            let Some(idle) = of.upgrade() else { return };
+            let mut idle = idle.lock().unwrap_or_else(PoisonError::into_inner);
+            idle.end_the_old();
+            match idle.next_end() {
+                Some(end) => end.saturating_duration_since(Instant::now()),
+                None => {
+                    idle.is_swept = false;
+                    return;
+                }
+            }
+        };
+        SystemClock.sleep(rest).await;
     }
 }
 
@@ -192,6 +247,7 @@ async fn connect(peer: Peer, route: &Route, access: &SshAccess) -> Result<Sessio
     let shown = Arc::new(OnceLock::new());
     let judge = Judge { known: peer.host_keys.clone(), shown: Arc::clone(&shown) };
     let known = &peer.host_keys;
+    let (stream, tie) = Tied::new(stream);
     let connected = connect_stream(Arc::new(config(known)), stream, judge).await;
     let mut handle = match (connected, shown.get()) {
         (Ok(handle), Some(_)) => handle,
@@ -214,7 +270,8 @@ async fn connect(peer: Peer, route: &Route, access: &SshAccess) -> Result<Sessio
     let with = PrivateKeyWithHashAlg::new(Arc::clone(&key), hash);
     match handle.authenticate_publickey(peer.user.clone(), with).await {
         Ok(AuthResult::Success) => {
-            Ok(Session { peer, address, made: Instant::now(), since: Instant::now(), handle, host_key })
+            let now = Instant::now();
+            Ok(Session { peer, address, made: now, since: now, handle, host_key, _tie: tie })
         }
         Ok(AuthResult::Failure { partial_success, .. }) => {
             let more = if partial_success { ", or wants more than a key" } else { "" };
@@ -236,14 +293,24 @@ fn config(known: &HostKeys) -> Config {
         preferred: Preferred { key: Cow::Owned(known.algorithms()), ..Preferred::DEFAULT },
         keepalive_interval: Some(SILENCE),
         keepalive_max: 2,
+        // It is asked only once it has let us in, and between two exchanges of keys.
+        inactivity_timeout: Some(3 * SILENCE),
         ..Config::default()
     }
 }
 
 /// The host shows a key that it is not known by.
 fn not_known(place: &str, known: &HostKeys, shown: &PublicKey) -> GitError {
-    let shown = keys::told(shown);
-    let message = if known.is_empty() {
+    let (shown, kind) = (keys::told(shown), shown.algorithm());
+    let message = if known.are_fingerprints() {
+        format!(
+            "'{place}' shows the host key {shown}, and is known by {}: either it has several keys, of which this is the one \
+             of type {}, and whoever runs it can tell that one's fingerprint, too, to authorize the connection with; or \
+             somebody stands in between",
+            known.told(),
+            kind.as_str()
+        )
+    } else if known.is_empty() {
         format!(
             "'{place}' shows the host key {shown}; find out from whoever runs it whether that is its key, and then \
              authorize the connection with it"

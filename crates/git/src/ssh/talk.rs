@@ -2,11 +2,13 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use russh::client::Msg;
 use russh::{Channel, ChannelMsg};
 use syncline_egress::{NoAnswer, Route};
+use syncline_seams::{Clock as _, SystemClock};
 
 use super::session::{Session, Sessions};
 use crate::error::GitError;
@@ -18,6 +20,10 @@ const MAX_STDERR_BYTES: usize = 16 * 1024;
 
 /// How much is read of what nobody waits for, before the connection is given up.
 const MAX_REST_BYTES: usize = 64 * 1024;
+
+/// How long the end of a process is waited for that has said all, or nothing of use; the machine's time, as it decides
+/// about a connection alone.
+const LONGEST_END: Duration = Duration::from_secs(2);
 
 /// What a shell says of a program that it does not find.
 const NOT_FOUND: u32 = 127;
@@ -32,6 +38,8 @@ pub(crate) struct Talk {
     early: VecDeque<Bytes>,
     stderr: Vec<u8>,
     exit: Option<u32>,
+    /// Whether it was told that there is no more input.
+    is_told_all: bool,
     is_over: bool,
 }
 
@@ -60,8 +68,17 @@ impl Talk {
         };
         started.await.map_err(|error| unavailable(remote, &error))?;
         let sessions = Arc::clone(sessions);
-        let (stderr, exit, is_over) = (Vec::new(), None, false);
-        let mut talk = Self { sessions, session, channel, early: VecDeque::new(), stderr, exit, is_over };
+        let mut talk = Self {
+            sessions,
+            session,
+            channel,
+            early: VecDeque::new(),
+            stderr: Vec::new(),
+            exit: None,
+            is_told_all: false,
+            is_over: false,
+        };
+        let mut early_bytes = 0;
         // Until then it takes no input, and one that refuses never does.
         while !talk.is_over {
             match talk.channel.wait().await {
@@ -71,7 +88,18 @@ impl Talk {
                         format!("the host of '{}' runs no git-upload-pack for this key", remote.url);
                     return Err(GitError::Unavailable { message });
                 }
-                Some(ChannelMsg::Data { data }) => talk.early.push_back(data),
+                Some(ChannelMsg::Data { data }) => {
+                    // What holds a piece counts, too: a piece may be empty.
+                    early_bytes += size_of::<Bytes>() + data.len();
+                    if early_bytes > MAX_REST_BYTES {
+                        let message = format!(
+                            "unable to access '{}': its host talks without having said that git-upload-pack runs",
+                            remote.url
+                        );
+                        return Err(GitError::Unavailable { message });
+                    }
+                    talk.early.push_back(data);
+                }
                 Some(other) => talk.note(&other),
                 None => return Err(unavailable(remote, &russh::Error::Disconnect)),
             }
@@ -93,7 +121,8 @@ impl Talk {
     }
 
     /// Gives the process input, which is all there is of it if it `is_last`.
-    pub(crate) async fn say(&self, what: impl Into<Bytes>, is_last: bool) -> Result<(), NoAnswer> {
+    pub(crate) async fn say(&mut self, what: impl Into<Bytes>, is_last: bool) -> Result<(), NoAnswer> {
+        self.is_told_all |= is_last;
         let said = async {
             self.channel.data_bytes(what).await?;
             if is_last { self.channel.eof().await } else { Ok(()) }
@@ -120,23 +149,37 @@ impl Talk {
         Ok(None)
     }
 
-    /// Waits for the end of the process and keeps the connection.
-    pub(crate) async fn keep(mut self) {
-        let mut rest = 0;
-        while let Ok(Some(data)) = self.more().await {
-            rest += data.len();
-            if rest > MAX_REST_BYTES {
-                return;
+    /// Waits for the end of the process, a moment and no longer: whether it came, so that the connection is free again.
+    async fn ended(&mut self) -> bool {
+        let rest = async {
+            if !self.is_told_all {
+                let _ = self.channel.eof().await;
             }
+            let mut rest = 0;
+            while let Ok(Some(data)) = self.more().await {
+                rest += data.len();
+                if rest > MAX_REST_BYTES {
+                    return;
+                }
+            }
+        };
+        tokio::select! {
+            () = rest => {}
+            () = SystemClock.sleep(LONGEST_END) => {}
         }
-        if self.is_over {
+        self.is_over
+    }
+
+    /// Keeps the connection if the process ends now, as it should. All that it had to say is known.
+    pub(crate) async fn keep(mut self) {
+        if self.ended().await {
             self.sessions.keep(self.session);
         }
     }
 
-    /// Why the process ended before it answered.
+    /// Why the process did not answer, as far as it says so.
     pub(crate) async fn failure(mut self, remote: &Remote) -> GitError {
-        while let Ok(Some(_)) = self.more().await {}
+        let is_over = self.ended().await;
         let stderr = String::from_utf8_lossy(&self.stderr).into_owned();
         let error = match self.exit {
             Some(NOT_FOUND) => {
@@ -147,9 +190,13 @@ impl Talk {
                 );
                 GitError::Unavailable { message }
             }
+            _ if stderr.is_empty() && !is_over => {
+                let message = format!("what answers at '{}' does not speak Git's protocol", remote.url);
+                GitError::Unavailable { message }
+            }
             _ => verdict::of_host(&stderr, &remote.url),
         };
-        if self.is_over {
+        if is_over {
             self.sessions.keep(self.session);
         }
         error

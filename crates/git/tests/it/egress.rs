@@ -190,8 +190,9 @@ async fn a_proxy_is_used_when_the_operator_names_one(way: Way) {
     assert_eq!(read.expect("read"), b"v1");
     let asked = proxy.asked();
     // git asks again where it is told to log in.
-    let through_it = asked.len() - if way.is_direct() { 0 } else { asked.len() - world.host.connections() };
-    assert_eq!(through_it, world.host.connections(), "nobody came by another way: {asked:?}");
+    let (through_it, came) = (asked.len(), world.host.connections());
+    let is_the_way = if way.is_direct() { through_it == came } else { through_it >= came };
+    assert!(came > 0 && is_the_way, "nobody came by another way: {came} {asked:?}");
     let authority = world.host.address().to_string();
     assert!(asked.iter().all(|one| one.ends_with(&authority)), "{asked:?}");
 

@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use syncline_git::{Entry, Git, GitError, HostKeys, Limits, Remote, Settings, SshAccess};
+use syncline_git::{Entry, Git, GitError, HostKeys, Limits, Proxy, Remote, Settings, SshAccess};
 use syncline_model::names::ObjectId;
 use syncline_seams::{Outside, Secret};
 use syncline_testkit::git_host::GitHost;
+use syncline_testkit::proxy as testkit;
 use syncline_testkit::repository::Repository;
 use syncline_testkit::ssh_host::{SshFault, SshHost, generate};
 use tempfile::TempDir;
@@ -206,6 +207,12 @@ async fn an_introduction_pins_the_key_that_was_confirmed() {
     let line = world.ssh.known_hosts();
     let key: Vec<&str> = line.split(' ').skip(1).take(2).collect();
     assert_eq!(confirmed.to_string(), format!("{}\n", key.join(" ")));
+    // A host with several keys shows one, which may not be the one that a person was told of.
+    let other = format!("SHA256:{}", "a".repeat(43));
+    let alarmed = world.git.introduce(&world.seen(&repo, &world.key, &other)).await;
+    let Err(GitError::UnknownHost { message }) = alarmed else { panic!("{alarmed:?}") };
+    assert!(message.contains(&fingerprint) && message.contains(&other), "{message}");
+    assert!(message.contains("several keys, of which this is the one of type ssh-ed25519"), "{message}");
     let stranger = generate("ed25519", "").await.0;
     let refused = world.git.introduce(&world.seen(&repo, &stranger.private, &line)).await;
     assert!(matches!(refused, Err(GitError::Unauthorized { .. })), "{refused:?}");
@@ -264,4 +271,24 @@ async fn nothing_is_dialled_that_the_rules_do_not_admit() {
         assert!(matches!(refused, Err(GitError::RefusedByPolicy { .. })), "{refused:?}");
     }
     assert_eq!(world.ssh.connections(), 0);
+}
+
+#[tokio::test]
+async fn an_ssh_host_is_not_gone_to_past_the_proxy() {
+    let proxy = testkit::Proxy::start().await;
+    let by = Proxy::parse(&Secret::new(proxy.url(""))).expect("a proxy");
+    let with = |settings: &mut Settings| settings.egress = settings.egress.clone().through_proxy(by);
+    let Some(world) = Ssh::with(with).await else { return };
+    let repo = world.host.repository("acme/infra").await;
+    let head = id(&repo.commit("prod.yaml", "v1").await);
+    let remote = world.remote(&repo);
+    for refused in [
+        world.head(&remote).await.map(|_| ()),
+        world.git.introduce(&remote).await.map(|_| ()),
+        world.git.fetch(&remote, KEY, &head).await,
+    ] {
+        let Err(GitError::RefusedByPolicy { message }) = refused else { panic!("{refused:?}") };
+        assert!(message.contains("(--egress-proxy): give the repository's https:// URL"), "{message}");
+    }
+    assert_eq!((world.ssh.connections(), proxy.asked().len()), (0, 0));
 }

@@ -25,14 +25,15 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::service::TowerToHyperService;
 use syncline_seams::{Clock, SystemClock};
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
+use syncline_wire::{ErrorCode, WireError};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::Instant;
 use tokio_rustls::server::TlsStream;
 use tracing::{debug, error};
 
-use super::forwarded::Proxies;
+use super::forwarded::{Proxies, Unclear};
 use super::limits::{Metric, Place, Places, SourcePlace, SourcePlaces, count, overloaded, throttled};
 use super::tls::Tls;
 use super::{Encrypted, SourceAddress, refuse};
@@ -52,6 +53,11 @@ const REFUSAL_RETRY: Duration = Duration::from_secs(1);
 const TLS_IS_EXPECTED: &[u8] =
     b"HTTP/1.1 400 Bad Request\r\ncontent-type: text/plain\r\ncontent-length: 56\r\n\
     connection: close\r\n\r\nthis port speaks HTTPS: use https:// in the URL instead\n";
+/// The most that is read of what such a one goes on to say, in bytes, and for how long: a socket that is closed with
+/// something unread in it is reset, and what was said to the other end may be lost with that.
+const MAX_UNHEARD_BYTES: u64 = 16 * 1024;
+/// See [`MAX_UNHEARD_BYTES`].
+const UNHEARD_TIME: Duration = Duration::from_secs(1);
 /// How long accepting rests when the system has no more sockets to give.
 const ACCEPT_REST: Duration = Duration::from_millis(50);
 
@@ -289,6 +295,12 @@ async fn shake_hands(tls: &Tls, mut stream: TcpStream) -> io::Result<TlsStream<T
     // A TLS client's first record is a handshake's (22); methods are in capitals.
     if stream.peek(&mut first).await? == 1 && first[0].is_ascii_uppercase() {
         stream.write_all(TLS_IS_EXPECTED).await?;
+        stream.shutdown().await?;
+        let (mut unheard, mut nowhere) = (stream.take(MAX_UNHEARD_BYTES), tokio::io::sink());
+        tokio::select! {
+            _ = tokio::io::copy(&mut unheard, &mut nowhere) => {}
+            () = SystemClock.sleep(UNHEARD_TIME) => {}
+        }
         return Err(io::Error::new(ErrorKind::InvalidData, "it speaks plain HTTP"));
     }
     tls.accept(stream).await
@@ -381,15 +393,15 @@ struct Attended {
 
 impl Attended {
     /// Notes on a request where it comes from.
-    fn note(&self, request: &mut Request<Incoming>) {
+    fn note(&self, request: &mut Request<Incoming>) -> Result<(), Unclear> {
         let Some(proxies) = &self.proxies else {
             request.extensions_mut().insert(self.source);
             if self.is_encrypted {
                 request.extensions_mut().insert(Encrypted(Some(true)));
             }
-            return;
+            return Ok(());
         };
-        let arrival = proxies.arrival(self.source.0, request.headers());
+        let arrival = proxies.arrival(self.source.0, request.headers())?;
         if let Some(host) = arrival.host {
             request.headers_mut().insert(HOST, host);
         }
@@ -397,6 +409,7 @@ impl Attended {
         extensions.insert(SourceAddress(arrival.source));
         // How the proxy itself was spoken to says nothing of its client.
         extensions.insert(Encrypted(arrival.is_encrypted));
+        Ok(())
     }
 }
 
@@ -407,7 +420,15 @@ impl Service<Request<Incoming>> for Attended {
 
     fn call(&self, mut request: Request<Incoming>) -> Answering {
         let asking = Asking::begin(&self.activity);
-        self.note(&mut request);
+        if let Err(unclear) = self.note(&mut request) {
+            debug!(proxy = %self.source.0, %unclear, "a request was refused");
+            let error = WireError::new(ErrorCode::Validation, unclear.to_string());
+            let refused = refuse(request.uri().path(), request.headers(), &error);
+            return Box::pin(async move {
+                drop(asking);
+                Ok(refused)
+            });
+        }
         let answer = self.router.call(request);
         Box::pin(async move {
             let answer = answer.await;

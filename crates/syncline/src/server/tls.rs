@@ -7,7 +7,7 @@
 use std::fmt;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow, bail};
@@ -27,6 +27,9 @@ use tracing::{info, warn};
 /// How often the files are looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
 
+/// How often what is wrong with them is said again, while it stays wrong.
+const TELL_EVERY_MS: i64 = 60 * 60 * 1000;
+
 /// The longest file that is read, in bytes: some hundred certificates.
 const MAX_FILE_BYTES: u64 = 1 << 20;
 
@@ -45,12 +48,14 @@ pub struct Tls {
     files: TlsFiles,
     shown: Arc<Shown>,
     config: Arc<ServerConfig>,
+    /// What is wrong with the files, and when that was said last, in milliseconds since the Unix epoch.
+    wrong: Mutex<Option<(String, i64)>>,
 }
 
 /// The pair that is shown to whoever connects.
 struct Shown {
     pair: RwLock<Arc<CertifiedKey>>,
-    /// A hash of the files as they were read last, whether they could be used or not.
+    /// A hash of the files that it was read from.
     seen: RwLock<[u8; 32]>,
 }
 
@@ -82,7 +87,7 @@ impl Tls {
             .with_no_client_auth()
             .with_cert_resolver(Arc::<Shown>::clone(&shown));
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-        Ok(Self { files: files.clone(), shown, config: Arc::new(config) })
+        Ok(Self { files: files.clone(), shown, config: Arc::new(config), wrong: Mutex::default() })
     }
 
     /// Agrees on TLS with whoever connected; the caller bounds how long it takes.
@@ -97,32 +102,44 @@ impl Tls {
     pub(crate) async fn renew(&self, clock: &dyn Clock) {
         loop {
             clock.sleep(LOOK_EVERY).await;
-            self.look().await;
+            if let Some(wrong) = self.look(clock.now_ms()).await {
+                warn!(error = wrong, "the certificate before it is still used");
+            }
         }
     }
 
-    async fn look(&self) {
-        let TlsFiles { certificate, .. } = &self.files;
-        let keeping = "the certificate before it is still used";
-        // A file that is missing for a moment, while it is replaced, is looked for again.
-        let read = match Contents::of(&self.files).await {
-            Ok(read) => read,
-            Err(error) => return warn!(error = format!("{error:#}"), "{keeping}"),
-        };
-        let seen = std::mem::replace(
-            &mut *self.shown.seen.write().unwrap_or_else(PoisonError::into_inner),
-            read.hash(),
-        );
-        if seen == read.hash() {
-            return;
-        }
-        match read.pair(&self.files, self.config.crypto_provider()) {
-            Ok(pair) => {
-                *self.shown.pair.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(pair);
-                info!(file = %certificate.display(), "took up a renewed certificate");
+    /// Takes up what is in the files, if it has changed and fits. What is wrong with them, where that is new or was not said
+    /// for an hour: a file may be missing for long.
+    async fn look(&self, now_ms: i64) -> Option<String> {
+        let taken = self.take_up().await;
+        let mut told = self.wrong.lock().unwrap_or_else(PoisonError::into_inner);
+        let wrong = match taken {
+            Ok(()) => {
+                *told = None;
+                return None;
             }
-            Err(error) => warn!(error = format!("{error:#}"), "{keeping}"),
+            Err(error) => format!("{error:#}"),
+        };
+        let is_known =
+            told.as_ref().is_some_and(|(known, at)| *known == wrong && now_ms - at < TELL_EVERY_MS);
+        if is_known {
+            return None;
         }
+        *told = Some((wrong.clone(), now_ms));
+        Some(wrong)
+    }
+
+    async fn take_up(&self) -> anyhow::Result<()> {
+        let read = Contents::of(&self.files).await?;
+        let hash = read.hash();
+        if *self.shown.seen.read().unwrap_or_else(PoisonError::into_inner) == hash {
+            return Ok(());
+        }
+        let pair = read.pair(&self.files, self.config.crypto_provider())?;
+        *self.shown.pair.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(pair);
+        *self.shown.seen.write().unwrap_or_else(PoisonError::into_inner) = hash;
+        info!(file = %self.files.certificate.display(), "took up a renewed certificate");
+        Ok(())
     }
 }
 
@@ -258,14 +275,39 @@ mod tests {
             (&*first.0, &*first.1, (true, false)),
         ] {
             write(certificate, key);
-            tls.look().await;
+            tls.look(0).await;
             assert_eq!(shown(), expect);
         }
         std::fs::remove_file(&files.key).expect("removed");
-        tls.look().await;
+        tls.look(0).await;
         assert_eq!(shown(), (true, false));
         write(&second.0, &second.1);
-        tls.look().await;
+        tls.look(0).await;
+        assert_eq!(shown(), (false, true));
+
+        // What is wrong is said when it begins, when it changes, and once in an hour.
+        let told = async |now_ms: i64, expect: Option<&str>| {
+            let told = tls.look(now_ms).await;
+            let is_meant = match (&told, expect) {
+                (Some(told), Some(expect)) => told.contains(expect),
+                (told, expect) => told.is_none() && expect.is_none(),
+            };
+            assert!(is_meant, "{now_ms}: {told:?}, not {expect:?}");
+        };
+        std::fs::remove_file(&files.key).expect("removed");
+        told(0, Some("No such file")).await;
+        told(10_000, None).await;
+        told(TELL_EVERY_MS - 1, None).await;
+        told(TELL_EVERY_MS, Some("No such file")).await;
+        write(&first.0, &second.1);
+        let before = TELL_EVERY_MS + 10_000;
+        told(before, Some("is not the key")).await;
+        told(before + 10_000, None).await;
+        told(before + TELL_EVERY_MS, Some("is not the key")).await;
+        write(&second.0, &second.1);
+        told(before + TELL_EVERY_MS + 1, None).await;
+        write(&first.0, &second.1);
+        told(before + TELL_EVERY_MS + 2, Some("is not the key")).await;
         assert_eq!(shown(), (false, true));
     }
 }

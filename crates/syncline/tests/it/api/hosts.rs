@@ -1,6 +1,8 @@
 //! What a host may be, and what a connection is made of.
 
 use serde_json::{Value, json};
+use syncline_git::Proxy;
+use syncline_seams::Secret;
 
 use super::client::Server;
 use super::scene::{Scene, text};
@@ -103,6 +105,20 @@ async fn the_operator_admits_networks_and_directories() {
     assert!(message.contains("its port must be a number"), "{message}");
     let (_, message) = client.refused("CreateHost", host("Git", "https://192.168.0.1")).await;
     assert!(message.contains("192.168.0.1 is not a public address"), "{message}");
+}
+
+#[tokio::test]
+async fn behind_an_egress_proxy_no_host_is_reached_by_ssh() {
+    let proxy = Proxy::parse(&Secret::new("http://127.0.0.1:9")).expect("a proxy");
+    let server = Server::with(|config| config.egress_proxy = Some(proxy)).await;
+    let client = server.client();
+    for endpoint in ["ssh://git@git.example.com", "git@git.example.com:", "ssh://git@93.184.216.34:2222/srv"]
+    {
+        let (code, message) = client.refused("CreateHost", host("Git", endpoint)).await;
+        assert_eq!(code, "ValidationException", "{message}");
+        assert!(message.contains("(--egress-proxy): give the repository's https:// URL"), "{message}");
+    }
+    client.ok("CreateHost", host("Git", "https://git.example.com")).await;
 }
 
 #[tokio::test]

@@ -72,7 +72,7 @@ async fn policies_and_the_audit_log_have_the_client_s_address() {
         // What a client claims stands before what the proxy has seen.
         (&[(FOR, "203.0.113.9, 198.51.100.1")], 403),
         (&[(FOR, "203.0.113.9"), (FOR, "198.51.100.1")], 403),
-        (&[("forwarded", "for=203.0.113.9"), (FOR, "198.51.100.1")], 403),
+        (&[("forwarded", "for=198.51.100.1"), (FOR, "198.51.100.1")], 403),
         (&[], 403),
     ] {
         assert_eq!(behind.send(&draft, told).await.status(), expect, "{told:?}");
@@ -119,6 +119,29 @@ async fn a_client_s_rate_is_its_own_and_nobody_else_s() {
 }
 
 #[tokio::test]
+async fn what_does_not_say_whom_it_comes_from_is_taken_for_nobody_s() {
+    let limits = Limits { source_requests_per_second: 1, source_burst: 2, ..patient() };
+    let server = Server::with(|config| config.limits = limits).await;
+    let behind = listen(&server, &["127.0.0.1"]).await;
+    let alone = listen(&server, &[]).await;
+    let draft = listing(server.client());
+    for (told, expect) in [
+        (&[(FOR, "203.0.113.9"), ("forwarded", "for=198.51.100.1")][..], "must remove the one of the two"),
+        (&[(FOR, "203.0.113.9"), ("forwarded", "for=\"")], "the header Forwarded does not say"),
+        (&[("forwarded", "host=a.example")], "the header Forwarded does not say"),
+        (&[(FOR, "203.0.113.9, unknown")], "the header X-Forwarded-For does not say"),
+    ] {
+        for _ in 0..3 {
+            let refused = behind.send(&draft, told).await;
+            assert_eq!(refused.status(), 400, "{told:?}");
+            assert!(refused.text().contains(expect), "{refused:?}");
+        }
+        // Of anybody else it means nothing.
+        assert_eq!(alone.send(&draft, told).await.status(), 200, "{told:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_request_is_signed_for_the_host_that_the_client_asked_for() {
     let server = Server::start().await;
     let behind = listen(&server, &["127.0.0.1"]).await;
@@ -129,10 +152,20 @@ async fn a_request_is_signed_for_the_host_that_the_client_asked_for() {
     let mut draft = client.sign(draft);
     // As a proxy does that asks its own name for what it is behind.
     *draft.header("host") = "10.0.0.7:7962".to_owned();
-    let told = [("x-forwarded-host", "syncline.example.com")];
+    let by = (FOR, "203.0.113.9");
+    let told = [by, ("x-forwarded-host", "syncline.example.com")];
     assert_eq!(behind.send(&draft, &told).await.status(), 200);
-    assert_eq!(behind.send(&draft, &[("forwarded", "host=syncline.example.com")]).await.status(), 200);
-    assert_eq!(behind.send(&draft, &[]).await.status(), 403);
-    assert_eq!(behind.send(&draft, &[("x-forwarded-host", "other.example.com")]).await.status(), 403);
+    let standard = ("forwarded", "for=203.0.113.9;host=syncline.example.com");
+    assert_eq!(behind.send(&draft, &[standard]).await.status(), 200);
+    for other in [
+        &[][..],
+        &[by],
+        &[by, ("x-forwarded-host", "other.example.com")],
+        // What came with no client's name, or with another header than the client's name did, may be the client's.
+        &[("x-forwarded-host", "syncline.example.com")],
+        &[by, standard],
+    ] {
+        assert_eq!(behind.send(&draft, other).await.status(), 403, "{other:?}");
+    }
     assert_eq!(alone.send(&draft, &told).await.status(), 403);
 }

@@ -14,7 +14,7 @@ use syncline::config::{Config, Limits, RootKey};
 use syncline::running::{self, Running, Seams};
 use syncline::server::{self, Connections, Tls, TlsFiles};
 use syncline_seams::{Clock as _, Outside, SystemClock, VirtualClock};
-use tokio::io::AsyncWriteExt as _;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio_rustls::TlsConnector;
@@ -162,11 +162,19 @@ async fn who_speaks_plain_http_is_told_to_speak_tls() {
         exchange(&mut stream, b"POST / HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-length: 0\r\n\r\n").await;
     assert_eq!((told.status(), told.text().contains("https://")), (400, true), "{told:?}");
     is_closed(&mut stream).await;
+    // Whoever still has much to say reads it all the same, and no reset instead.
+    let mut stream = TcpStream::connect(server.running.address).await.expect("a connection");
+    let long =
+        format!("POST / HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-length: 4000\r\n\r\n{}", "x".repeat(4_000));
+    stream.write_all(long.as_bytes()).await.expect("sent");
+    let mut read = Vec::new();
+    within(stream.read_to_end(&mut read)).await.expect("no reset");
+    assert!(read.ends_with(b"use https:// in the URL instead\n"), "{read:?}");
     // What is neither is closed.
     let mut stream = TcpStream::connect(server.running.address).await.expect("a connection");
     stream.write_all(b"\0\0\0\0\0\0\0\0").await.expect("sent");
     let mut read = Vec::new();
-    let _ = within(tokio::io::AsyncReadExt::read_to_end(&mut stream, &mut read)).await;
+    let _ = within(stream.read_to_end(&mut read)).await;
     assert!(!read.starts_with(b"HTTP"), "{read:?}");
 }
 

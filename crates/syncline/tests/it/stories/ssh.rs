@@ -103,13 +103,17 @@ async fn a_host_is_confirmed_before_a_key_is_stored() {
     let stranger = generate("ed25519", "").await.0;
     let encrypted = generate("ed25519", "a passphrase").await.0;
     let another = format!("SHA256:{}", "A".repeat(43));
-    let nothing = "nothing was stored";
+    let (nothing, at) = ("nothing was stored", scene.ssh.address());
     for (body, words) in [
         (json!({"sshKey": scene.key}), &[fingerprint.as_str(), "ssh-ed25519", "--host-key", nothing][..]),
         (json!({"sshKey": scene.key, "hostKeys": another}), &[&fingerprint, &another, "in between", nothing]),
         (
-            json!({"sshKey": scene.key, "hostKeys": "elsewhere.example ssh-ed25519 AAAA"}),
+            json!({"sshKey": scene.key, "hostKeys": format!("[{}]:{} ssh-ed25519 AAAA", at.ip(), at.port())}),
             &["line 1", nothing],
+        ),
+        (
+            json!({"sshKey": scene.key, "hostKeys": "@revoked elsewhere.example ssh-ed25519 AAAA"}),
+            &["no line is about", nothing],
         ),
         (
             json!({"sshKey": stranger.private, "hostKeys": known}),
