@@ -108,7 +108,8 @@ pub use outbox::{
 pub use page::{Cursor, Page, PageOf};
 pub use paths::{Indexed, SyncFile};
 pub use previews::{
-    CommentDocument, Done, NewestAttempt, Preview, PreviewProgress, Sources, Told as PreviewTold,
+    CommentDocument, Done, NewestAttempt, Preview, PreviewFilter, PreviewProgress, PreviewSummary, Sources,
+    Told as PreviewTold,
 };
 pub use pulls::{
     CommentedSync, FoundPullRequest, KnownPullRequest, PullRequest, PullRequestState, PullsRecord,

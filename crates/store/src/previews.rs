@@ -4,10 +4,13 @@
 //! written: in the same transaction, as a wanted thing of the outbox.
 
 use serde::{Deserialize, Serialize};
+use syncline_model::preview::comment::without_marker;
 use syncline_model::preview::{Phase, Recorded, Want};
 use syncline_model::sync::{AttemptStatus, EventKind, Revision};
 
 use crate::outbox::{OutboxKind, Wanted};
+use crate::page::{Cursor, Page, PageOf};
+use crate::pulls::PullRequestState;
 use crate::sql::{Row, Tx, params, to_json};
 use crate::work::{self, Claim};
 use crate::{Scope, Store, StoreError, StoreResult, events, outbox, pulls};
@@ -94,6 +97,8 @@ pub struct PreviewProgress {
 pub struct Told {
     /// The comment; `None` if it is as it was, or there is none.
     pub comment: Option<String>,
+    /// All that there is to tell, where the comment leaves something out.
+    pub whole: Option<String>,
     /// That it is what is wanted; `None` if it is only a word in between.
     pub done: Option<Done>,
 }
@@ -288,6 +293,138 @@ impl Store {
     }
 }
 
+/// A preview as it is shown to people, without its text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PreviewSummary {
+    /// Its id.
+    pub id: String,
+    /// When it was made, in milliseconds since the Unix epoch; 0 if a version made it that did not note that.
+    pub created_at_ms: i64,
+    /// The sync's name.
+    pub sync: String,
+    /// The repository link's id.
+    pub link_id: String,
+    /// `<owner>/<name>` of the repository; `None` if its link is gone.
+    pub repository: Option<String>,
+    /// The forge's number of the pull request.
+    pub pull_request: i64,
+    /// Where the pull request stands.
+    pub state: PullRequestState,
+    /// The branch that it is to be merged into.
+    pub target_branch: String,
+    /// The commit at its head.
+    pub head_sha: String,
+    /// What is wanted is told.
+    pub is_current: bool,
+    /// Nothing more is to be told of it.
+    pub is_ended: bool,
+    /// When something was told last, in milliseconds since the Unix epoch.
+    pub told_at_ms: Option<i64>,
+}
+
+/// Which previews a listing asks for.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct PreviewFilter {
+    /// Of the sync of this name.
+    pub sync: Option<String>,
+    /// Of the pull requests of this number.
+    pub pull_request: Option<i64>,
+}
+
+const SUMMARY: &str = "v.id, v.created_at_ms, s.resource_name, r.link_id, l.owner_id, l.repository_name, r.number, r.state,
+    r.target_branch, v.head_sha, CASE WHEN v.done_seq >= v.wanted_seq THEN 1 ELSE 0 END, v.live, v.told_at_ms";
+
+const OF_SCOPE: &str = "FROM preview v JOIN pull_request r ON r.id = v.pull_request_id JOIN sync_configuration s ON s.id = v.sync_id
+   LEFT JOIN repository_link l ON l.id = r.link_id
+  WHERE s.account_id = $1 AND s.region = $2";
+
+fn summary(row: &mut Row) -> StoreResult<PreviewSummary> {
+    let (id, created_at_ms, sync, link_id) = (row.text()?, row.int()?, row.text()?, row.text()?);
+    let repository = row.opt_text()?.zip(row.opt_text()?).map(|(owner, name)| format!("{owner}/{name}"));
+    Ok(PreviewSummary {
+        id,
+        created_at_ms,
+        sync,
+        link_id,
+        repository,
+        pull_request: row.int()?,
+        state: row.parsed(PullRequestState::from_text)?,
+        target_branch: row.text()?,
+        head_sha: row.text()?,
+        is_current: row.bool()?,
+        is_ended: !row.bool()?,
+        told_at_ms: row.opt_int()?,
+    })
+}
+
+impl Store {
+    /// One page of the scope's previews, the newest first.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn preview_summaries(
+        &self,
+        scope: &Scope,
+        filter: PreviewFilter,
+        page: &Page,
+    ) -> StoreResult<PageOf<PreviewSummary>> {
+        let scope = scope.clone();
+        let (before_ms, before_id) = match &page.after {
+            Some(cursor) => (cursor.created_at_ms, cursor.id.clone()),
+            None => (i64::MAX, String::new()),
+        };
+        let limit = i64::try_from(page.limit).unwrap_or(i64::MAX).saturating_add(1);
+        let found = self.read(move |tx| {
+            tx.rows(
+                &format!(
+                    "SELECT {SUMMARY} {OF_SCOPE} AND (v.created_at_ms, v.id) < ($3, $4)
+                        AND (CAST($5 AS TEXT) IS NULL OR s.resource_name = $5)
+                        AND (CAST($6 AS BIGINT) IS NULL OR r.number = $6)
+                      ORDER BY v.created_at_ms DESC, v.id DESC LIMIT $7"
+                ),
+                params![
+                    scope.account.as_str(),
+                    scope.region.as_str(),
+                    before_ms,
+                    before_id,
+                    filter.sync,
+                    filter.pull_request,
+                    limit
+                ],
+            )?
+            .iter_mut()
+            .map(summary)
+            .collect::<StoreResult<Vec<_>>>()
+        });
+        Ok(PageOf::cut(found.await?, page, |preview| Cursor {
+            created_at_ms: preview.created_at_ms,
+            id: preview.id.clone(),
+        }))
+    }
+
+    /// A preview of the scope with its whole text, as far as something was told of it.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn preview_summary(
+        &self,
+        scope: &Scope,
+        id: &str,
+    ) -> StoreResult<Option<(PreviewSummary, Option<String>)>> {
+        let (scope, id) = (scope.clone(), id.to_owned());
+        self.read(move |tx| {
+            let sql = format!("SELECT {SUMMARY}, v.comment, v.whole {OF_SCOPE} AND v.id = $3");
+            let found = tx.row(&sql, params![scope.account.as_str(), scope.region.as_str(), id])?;
+            let Some(mut row) = found else { return Ok(None) };
+            let preview = summary(&mut row)?;
+            let (comment, whole) = (row.opt_text()?, row.opt_text()?);
+            let comment = comment.map(|comment| without_marker(&comment).to_owned());
+            Ok(Some((preview, whole.or(comment))))
+        })
+        .await
+    }
+}
+
 /// What a comment of the outbox says, and where.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CommentDocument {
@@ -331,7 +468,10 @@ fn put_comment(tx: &mut Tx<'_>, id: &str, body: &str) -> StoreResult<()> {
 fn tell(tx: &mut Tx<'_>, id: &str, told: &Told) -> StoreResult<()> {
     if let Some(comment) = &told.comment {
         put_comment(tx, id, comment)?;
-        tx.execute("UPDATE preview SET comment = $2 WHERE id = $1", params![id, comment])?;
+        tx.execute(
+            "UPDATE preview SET comment = $2, whole = $3, told_at_ms = $4 WHERE id = $1",
+            params![id, comment, told.whole.as_deref(), tx.now_ms()],
+        )?;
     }
     if let Some(done) = &told.done {
         tx.execute(

@@ -42,7 +42,9 @@ pub enum PullRequestState {
 }
 
 impl PullRequestState {
-    fn as_str(self) -> &'static str {
+    /// The text under which it is stored and shown.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
         match self {
             Self::Open => "OPEN",
             Self::Closed => "CLOSED",
@@ -50,7 +52,7 @@ impl PullRequestState {
         }
     }
 
-    fn from_text(text: &str) -> Option<Self> {
+    pub(crate) fn from_text(text: &str) -> Option<Self> {
         [Self::Open, Self::Closed, Self::Merged].into_iter().find(|state| state.as_str() == text)
     }
 }
@@ -278,8 +280,8 @@ fn want(tx: &Tx<'_>, id: &str, found: &FoundPullRequest, wanted: &WantedPreview)
     }
     let made = tx.execute(
         "INSERT INTO preview (id, pull_request_id, sync_id, live, want, wanted_seq, done_seq, head_sha, inputs, sources,
-             phase, phase_since_ms, plan_number, planned_seq, failures, due_at_ms)
-           VALUES ($1, $2, $3, 1, $4, 1, 0, $5, $6, $7, 'IDLE', $8, 0, 0, 0, 0)
+             phase, phase_since_ms, plan_number, planned_seq, failures, due_at_ms, created_at_ms)
+           VALUES ($1, $2, $3, 1, $4, 1, 0, $5, $6, $7, 'IDLE', $8, 0, 0, 0, 0, $8)
          ON CONFLICT (pull_request_id, sync_id) DO NOTHING",
         params![
             format!("preview-{}", chance::uuid()),

@@ -34,7 +34,7 @@ pub(crate) const MIGRATIONS: &[&str] = &[
     include_str!("../migrations/0013_outbox.sql"),
     include_str!("../migrations/0014_previews.sql"),
     include_str!("../migrations/0015_grants.sql"),
-    include_str!("../migrations/0016_redeliveries.sql"),
+    include_str!("../migrations/0016_redeliveries_and_previews.sql"),
     include_str!("../migrations/0017_event_buses.sql"),
 ];
 

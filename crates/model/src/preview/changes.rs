@@ -2,8 +2,8 @@
 
 use std::fmt::Write as _;
 
-use super::comment::{MAX_NAMED, Markdown, Room, close_fold, open_fold};
-use super::escape::{MAX_NAME_CHARS, code, cut, fenced_lines};
+use super::comment::{Extent, MAX_NAMED, Markdown, Room, close_fold, open_fold};
+use super::escape::{MAX_NAME_CHARS, code, cut};
 use super::values::{Shown, Sight};
 
 /// A change as CloudFormation describes it.
@@ -192,7 +192,12 @@ impl Row {
 }
 
 /// Writes the gravest changes, the table and the difference; how many lines had no room.
-pub(super) fn write_changes(text: &mut String, changes: &Changes, markdown: Markdown) -> usize {
+pub(super) fn write_changes(
+    text: &mut String,
+    changes: &Changes,
+    markdown: Markdown,
+    extent: Extent,
+) -> usize {
     let is_grave = |row: &&Row| matches!(row.kind, What::Replace | What::Remove | What::MayReplace);
     let grave: Vec<&Row> = changes.rows.iter().filter(is_grave).collect();
     if !grave.is_empty() {
@@ -205,7 +210,7 @@ pub(super) fn write_changes(text: &mut String, changes: &Changes, markdown: Mark
     if grave.len() > MAX_NAMED {
         let _ = writeln!(text, "- and {} more of these", grave.len() - MAX_NAMED);
     }
-    let mut room = Room::after(text);
+    let mut room = Room::after(text, extent);
     // Half of it, so that something of the difference is seen in any case.
     let kept = room.left / 2;
     room.left -= kept;
@@ -225,7 +230,7 @@ pub(super) fn write_changes(text: &mut String, changes: &Changes, markdown: Mark
         close_fold(text, markdown);
     }
     let table_omitted = room.omitted;
-    let mut room = Room { left: room.left + kept, omitted: 0 };
+    let mut room = Room { left: room.left + kept, omitted: 0, ..room };
     let has_lines = !changes.parameters.is_empty() || changes.rows.iter().any(|row| !row.lines.is_empty());
     if has_lines {
         text.push_str("\n```diff\n");
@@ -235,7 +240,7 @@ pub(super) fn write_changes(text: &mut String, changes: &Changes, markdown: Mark
         }
         for row in changes.rows.iter().filter(|row| !row.lines.is_empty()) {
             let title = format!("{} ({})", row.logical_id, row.resource_type).replace('\n', " ");
-            fenced_lines("  ", &title).iter().for_each(|line| room.add(text, line));
+            room.add_fenced(text, "  ", &title);
             row.lines.iter().for_each(|line| write_line(text, &mut room, line));
         }
         text.push_str("```\n");
@@ -268,11 +273,11 @@ fn write_line(text: &mut String, room: &mut Room, line: &Line) {
             let name = if head + tail > 0 { format!("{name} (where it differs)") } else { name };
             for (prefix, value) in [("- ", of(&before)), ("+ ", of(&after))] {
                 let value = format!("  {name}: {value}");
-                fenced_lines(prefix, &value).iter().for_each(|line| room.add(text, line));
+                room.add_fenced(text, prefix, &value);
             }
         }
         (Shown::Nothing, Shown::Nothing) => {
-            fenced_lines("  ", &format!("  {name}")).iter().for_each(|line| room.add(text, line));
+            room.add_fenced(text, "  ", &format!("  {name}"));
         }
         (before, after) => {
             for (prefix, value) in [("- ", before), ("+ ", after)] {
@@ -281,7 +286,7 @@ fn write_line(text: &mut String, room: &mut Room, line: &Line) {
                     Shown::Hidden => format!("  {name}: (hidden)"),
                     Shown::Text(value) => format!("  {name}: {}", spread(value).replace('\n', "\n    ")),
                 };
-                fenced_lines(prefix, &value).iter().for_each(|line| room.add(text, line));
+                room.add_fenced(text, prefix, &value);
             }
         }
     }

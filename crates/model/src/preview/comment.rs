@@ -7,23 +7,41 @@ use std::fmt::Write as _;
 
 use super::changes::write_changes;
 pub use super::changes::{Change, Changes, Detail};
-use super::escape::{code, is_plain_link, quoted, short};
+use super::escape::{VALUE_IN_COMMENT, code, fenced_lines, is_plain_link, quoted, short};
 
 /// The longest comment, in bytes; Bitbucket's limit of 32,768 characters is the least of the forges'.
 pub const MAX_BYTES: usize = 30_000;
+
+/// The longest text of a whole preview, in bytes.
+pub const MAX_WHOLE_BYTES: usize = 1 << 20;
 
 /// Bytes kept for what follows the parts that may be cut.
 const RESERVED_BYTES: usize = 4_000;
 /// Replacements and removals that are named one by one before the table.
 pub(super) const MAX_NAMED: usize = 20;
 
+/// How much is written.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Extent {
+    /// Bytes at the most.
+    pub(super) bytes: usize,
+    /// Of one value: lines, and characters of each.
+    pub(super) value: (usize, usize),
+}
+
+const OF_COMMENT: Extent = Extent { bytes: MAX_BYTES, value: VALUE_IN_COMMENT };
+const WHOLE: Extent = Extent { bytes: MAX_WHOLE_BYTES, value: (usize::MAX, 100_000) };
+
 /// The text that is hidden in a preview's comment, by which it is found again. Whoever writes a pull request must not know it
 /// before the comment is there, or it would be found in one of his own: the id of a preview is random, and told nowhere else
 /// at the forge.
 #[must_use]
 pub fn marker(preview: &str) -> String {
-    let id: String = preview.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '-').collect();
-    format!("syncline-preview {id}")
+    format!("syncline-preview {}", plain_id(preview))
+}
+
+fn plain_id(preview: &str) -> String {
+    preview.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '-').collect()
 }
 
 /// What a forge makes of Markdown.
@@ -100,17 +118,36 @@ pub enum Merged {
 #[must_use]
 pub fn render(comment: &Comment<'_>) -> String {
     let marker = marker(comment.preview);
-    let mut text = match comment.markdown {
+    let first = match comment.markdown {
         Markdown::WithHtml => format!("<!-- {marker} -->\n"),
         Markdown::Plain => format!("[//]: # ({marker})\n\n"),
     };
+    write(comment, first, OF_COMMENT)
+}
+
+/// The whole of what a comment tells, without its hidden marker, in at most [`MAX_WHOLE_BYTES`] bytes.
+#[must_use]
+pub fn render_whole(comment: &Comment<'_>) -> String {
+    write(comment, String::new(), WHOLE)
+}
+
+/// A comment without its hidden marker.
+#[must_use]
+pub fn without_marker(comment: &str) -> &str {
+    match comment.split_once('\n') {
+        Some((first, rest)) if first.contains("syncline-preview ") => rest.trim_start_matches('\n'),
+        _ => comment,
+    }
+}
+
+fn write(comment: &Comment<'_>, mut text: String, extent: Extent) -> String {
     let (stack, region, head) = (code(comment.stack), code(comment.region), short(comment.head));
     let _ = write!(text, "**Syncline** · stack {stack} in {region} · ");
     let mut omitted = 0;
     match &comment.tells {
         Tells::Changes(changes) => {
             let _ = writeln!(text, "merging {head} would leave **{}**.", changes.summary());
-            omitted = write_changes(&mut text, changes, comment.markdown);
+            omitted = write_changes(&mut text, changes, comment.markdown, extent);
         }
         Tells::Creates(resources) => {
             let _ = writeln!(
@@ -119,7 +156,7 @@ pub fn render(comment: &Comment<'_>) -> String {
                  template alone.",
                 resources.len()
             );
-            omitted = write_resources(&mut text, resources, comment.markdown);
+            omitted = write_resources(&mut text, resources, comment.markdown, extent);
         }
         Tells::Nothing => {
             let _ = writeln!(text, "merging {head} would **change nothing**.");
@@ -182,12 +219,15 @@ pub fn render(comment: &Comment<'_>) -> String {
     }
     if omitted > 0 {
         let _ = write!(text, "\n{omitted} more lines are left out");
-        match comment.link {
+        let shown = format!("`syncline preview show {}` prints", plain_id(comment.preview));
+        let _ = match comment.link {
+            // There is no more than this.
+            _ if extent.bytes == MAX_WHOLE_BYTES => writeln!(text, "."),
             Some(link) if is_plain_link(link) => {
-                let _ = writeln!(text, "; [more of this sync]({link}).");
+                writeln!(text, ": [the whole preview]({link}), which {shown}.")
             }
-            _ => text.push_str(".\n"),
-        }
+            _ => writeln!(text, ": {shown} the whole preview."),
+        };
     }
     text
 }
@@ -196,11 +236,18 @@ pub fn render(comment: &Comment<'_>) -> String {
 pub(super) struct Room {
     pub(super) left: usize,
     pub(super) omitted: usize,
+    pub(super) value: (usize, usize),
 }
 
 impl Room {
-    pub(super) fn after(text: &str) -> Self {
-        Self { left: MAX_BYTES.saturating_sub(RESERVED_BYTES).saturating_sub(text.len()), omitted: 0 }
+    pub(super) fn after(text: &str, extent: Extent) -> Self {
+        let left = extent.bytes.saturating_sub(RESERVED_BYTES).saturating_sub(text.len());
+        Self { left, omitted: 0, value: extent.value }
+    }
+
+    /// Adds the lines of a text from elsewhere, each after a prefix, as far as they fit.
+    pub(super) fn add_fenced(&mut self, text: &mut String, prefix: &str, value: &str) {
+        fenced_lines(prefix, value, self.value).iter().for_each(|line| self.add(text, line));
     }
 
     /// Adds a line if it fits; once one did not, none does.
@@ -229,13 +276,18 @@ pub(super) fn close_fold(text: &mut String, markdown: Markdown) {
 }
 
 /// Writes the resources of a stack to be; how many had no room.
-fn write_resources(text: &mut String, resources: &[(String, String)], markdown: Markdown) -> usize {
+fn write_resources(
+    text: &mut String,
+    resources: &[(String, String)],
+    markdown: Markdown,
+    extent: Extent,
+) -> usize {
     if resources.is_empty() {
         return 0;
     }
     open_fold(text, &format!("All {} resources", resources.len()), markdown);
     text.push_str("| Resource | Type |\n|---|---|\n");
-    let mut room = Room::after(text);
+    let mut room = Room::after(text, extent);
     for (logical_id, kind) in resources {
         room.add(text, &format!("| {} | {} |", code(logical_id), code(kind)));
     }

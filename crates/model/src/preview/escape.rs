@@ -2,10 +2,8 @@
 
 /// The longest name that is shown, in characters.
 pub(crate) const MAX_NAME_CHARS: usize = 120;
-/// The longest line of a value that is shown, in characters.
-const MAX_LINE_CHARS: usize = 300;
-/// Lines of a value that are shown.
-const MAX_LINES: usize = 40;
+/// What is shown of a value in a comment at the most: lines, and characters of each.
+pub(crate) const VALUE_IN_COMMENT: (usize, usize) = (40, 300);
 /// The longest reason that is shown, in characters.
 const MAX_REASON_CHARS: usize = 2_000;
 
@@ -45,12 +43,12 @@ pub(crate) fn code(text: &str) -> String {
     if text.is_empty() { "(no name)".to_owned() } else { format!("`{text}`") }
 }
 
-/// Lines that stand in a fence, each after a prefix of two characters.
-pub(crate) fn fenced_lines(prefix: &str, text: &str) -> Vec<String> {
+/// Lines that stand in a fence, each after a prefix of two characters: so many, with so many characters each.
+pub(crate) fn fenced_lines(prefix: &str, text: &str, (most, chars): (usize, usize)) -> Vec<String> {
     // Cut first: what follows a character that was neutralised must not be cut from it.
-    let line = |line: &str| format!("{prefix}{}", neutral(&cut(line, MAX_LINE_CHARS)));
-    let mut lines: Vec<String> = text.lines().take(MAX_LINES).map(line).collect();
-    let more = text.lines().count().saturating_sub(MAX_LINES);
+    let line = |line: &str| format!("{prefix}{}", neutral(&cut(line, chars)));
+    let mut lines: Vec<String> = text.lines().take(most).map(line).collect();
+    let more = text.lines().count().saturating_sub(most);
     if more > 0 {
         lines.push(format!("{prefix}… {more} more lines"));
     }
@@ -59,7 +57,7 @@ pub(crate) fn fenced_lines(prefix: &str, text: &str) -> Vec<String> {
 
 /// A text from elsewhere of several lines, in a fence of its own.
 pub(crate) fn quoted(text: &str) -> String {
-    let lines = fenced_lines("  ", &cut(text, MAX_REASON_CHARS));
+    let lines = fenced_lines("  ", &cut(text, MAX_REASON_CHARS), VALUE_IN_COMMENT);
     format!("```text\n{}\n```\n", lines.join("\n"))
 }
 

@@ -5,7 +5,8 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 use syncline_model::plan::{ChangeSetSeen, StackSeen};
 use syncline_model::preview::comment::{
-    Change, Changes, Comment, Detail, MAX_BYTES, Markdown, Merged, Tells, marker, render,
+    Change, Changes, Comment, Detail, MAX_BYTES, MAX_WHOLE_BYTES, Markdown, Merged, Tells, marker, render,
+    render_whole, without_marker,
 };
 use syncline_model::preview::values::{Shown, Sight, custom_macros};
 use syncline_model::preview::{Look, Phase, Recorded, Seen, Step, Want, look, next_step};
@@ -547,4 +548,52 @@ fn a_comment_says_the_gravest_first() {
 ```
 ";
     assert_eq!(comment, expected);
+}
+
+#[test]
+fn the_whole_has_what_the_comment_leaves_out_and_its_own_bound() {
+    let template = json!({ "Resources": { "Topic": { "Type": "T", "Properties": { "Name": "x" } } } });
+    let long: Vec<String> = (0..100).map(|number| format!("line {number}")).collect();
+    let written = |after: String, count: usize| {
+        let name = Detail {
+            property: Some("Name".to_owned()),
+            path: Some("/Properties/Name".to_owned()),
+            before: Some("one".to_owned()),
+            after: Some(after),
+            cause: None,
+        };
+        let one = Change {
+            action: "Modify".to_owned(),
+            logical_id: "Topic".to_owned(),
+            resource_type: "AWS::SNS::Topic".to_owned(),
+            details: vec![name],
+            ..Change::default()
+        };
+        let changes = vec![one; count];
+        let sight = Sight::new(Some((&template, &[])), (&template, &[]));
+        let comment = Comment {
+            preview: "p-1",
+            markdown: Markdown::Plain,
+            stack: "web",
+            region: "eu-central-1",
+            head: "0123456789abcdef0123456789abcdef01234567",
+            both_changed: &[],
+            tells: Tells::Changes(Changes::seen(&sight, &changes, &[], &[])),
+            link: Some("https://syncline.example/#eu-central-1/web/p-1"),
+        };
+        (render(&comment), render_whole(&comment))
+    };
+    let (comment, whole) = written("two".to_owned(), 1);
+    assert_eq!(without_marker(&comment), whole);
+    assert_eq!(without_marker(&whole), whole);
+    let (comment, whole) = written(long.join("\n"), 1);
+    assert!(comment.contains("line 38") && !comment.contains("line 99"), "{comment}");
+    assert!(long.iter().all(|line| whole.contains(line)), "{whole}");
+    let (comment, whole) = written(long.join("\n"), 1_000);
+    assert!(
+        comment.contains("[the whole preview](https://syncline.example/#eu-central-1/web/p-1), which"),
+        "{comment}"
+    );
+    assert!(whole.len() <= MAX_WHOLE_BYTES && whole.len() > MAX_WHOLE_BYTES - 8_000, "{}", whole.len());
+    assert!(whole.trim_end().ends_with("more lines are left out."), "it says so itself, and leads nowhere");
 }

@@ -123,7 +123,11 @@ async fn what_is_told_is_in_the_outbox_in_the_same_commit_and_its_end_is_told_on
     assert!(now.change_set_name().ends_with("-1") && now.change_set_name().starts_with("preview-"));
     let told = |text: &str| PreviewProgress {
         phase: Some(Phase::Idle),
-        told: Some(PreviewTold { comment: Some(text.to_owned()), done: Some(Done { made_on: None }) }),
+        told: Some(PreviewTold {
+            comment: Some(text.to_owned()),
+            whole: None,
+            done: Some(Done { made_on: None }),
+        }),
         ..PreviewProgress::default()
     };
     assert!(record(told("first")).await.expect("recorded"));
@@ -173,7 +177,11 @@ async fn what_is_wanted_meanwhile_is_not_overwritten_by_who_has_not_seen_it() {
         let claim = world.claim(Kind::Sync).await;
         let preview = async || world.store.previews(&sync).await.expect("read").pop().expect("one");
         let told = || PreviewProgress {
-            told: Some(PreviewTold { comment: Some("x".to_owned()), done: Some(Done { made_on: None }) }),
+            told: Some(PreviewTold {
+                comment: Some("x".to_owned()),
+                whole: None,
+                done: Some(Done { made_on: None }),
+            }),
             ..PreviewProgress::default()
         };
         let record = async |seen: &Preview, progress| {
@@ -251,7 +259,7 @@ async fn what_a_deleted_link_leaves_unfinished_goes_once_it_is_finished() {
         assert_eq!(world.rows("pull_request"), 1);
         if is_moved {
             record(PreviewProgress { wants: Some(Want::Off), ..phase(Phase::Idle) }).await;
-            let told = PreviewTold { comment: None, done: Some(Done { made_on: None }) };
+            let told = PreviewTold { comment: None, whole: None, done: Some(Done { made_on: None }) };
             record(PreviewProgress { told: Some(told), ..PreviewProgress::default() }).await;
         } else {
             world.store.forget_sync(&claim).await.expect("forgotten");

@@ -15,6 +15,7 @@ mod link;
 mod migrate;
 mod notification;
 mod outbox;
+mod preview;
 mod serve;
 mod sync;
 mod terminal;
@@ -69,6 +70,9 @@ enum Command {
     /// Look at what is to be told to forges and notification targets.
     #[command(subcommand)]
     Outbox(outbox::OutboxCommand),
+    /// Look at what the merges of pull requests would change.
+    #[command(subcommand)]
+    Preview(preview::PreviewCommand),
     /// Look at syncs, follow one, or set one off.
     #[command(subcommand)]
     Sync(sync::SyncCommand),
@@ -107,6 +111,7 @@ pub fn main() -> ExitCode {
         Command::Delivery(command) => as_client(async |seams| delivery::run(command, seams).await),
         Command::Notification(command) => as_client(async |seams| notification::run(command, seams).await),
         Command::Outbox(command) => as_client(async |seams| outbox::run(command, seams).await),
+        Command::Preview(command) => as_client(async |seams| preview::run(command, seams).await),
         Command::Sync(command) => as_client(async |seams| sync::run(command, seams).await),
         Command::Key(command) => as_client(async |seams| key::run(command, seams).await),
         Command::User(command) => as_client(async |seams| user::run(command, seams).await),

@@ -101,7 +101,7 @@ impl Worker {
         // Nobody is told that nothing is to be told of what nothing was told of.
         let is_silent = turn.preview.comment.is_none() && !matches!(tells, Tells::Merged(_));
         let told = match is_silent {
-            true => Some(PreviewTold { comment: None, done: Some(done(turn)) }),
+            true => Some(PreviewTold { comment: None, whole: None, done: Some(done(turn)) }),
             false => self.told(turn, tells, true),
         };
         let progress = PreviewProgress { told, ..PreviewProgress::default() };
@@ -130,11 +130,11 @@ impl Worker {
         let provider_type = turn.link.as_ref().map(|link| link.link.provider_type.as_str());
         let is_plain = provider_type.and_then(Forge::of_provider_type) == Some(Forge::Bitbucket);
         let preview = turn.preview;
-        let link = self
-            .public_url
-            .as_ref()
-            .map(|base| format!("{base}/#{}/{}", turn.record.region, segment(&turn.record.resource_name)));
-        let comment = comment::render(&Comment {
+        let link = self.public_url.as_ref().map(|base| {
+            let (region, sync) = (&turn.record.region, segment(&turn.record.resource_name));
+            format!("{base}/#{region}/{sync}/{}", preview.id)
+        });
+        let told = Comment {
             preview: &preview.id,
             markdown: if is_plain { Markdown::Plain } else { Markdown::WithHtml },
             stack: &turn.record.resource_name,
@@ -143,10 +143,14 @@ impl Worker {
             both_changed: &preview.sources.both_changed,
             tells,
             link: link.as_deref(),
-        });
+        };
+        let comment = comment::render(&told);
         if !is_done && preview.comment.as_ref() == Some(&comment) {
             return None;
         }
-        Some(PreviewTold { comment: Some(comment), done: is_done.then(|| done(turn)) })
+        // Most comments tell everything.
+        let whole =
+            Some(comment::render_whole(&told)).filter(|whole| whole != comment::without_marker(&comment));
+        Some(PreviewTold { comment: Some(comment), whole, done: is_done.then(|| done(turn)) })
     }
 }

@@ -10,6 +10,7 @@ mod keyring;
 mod notifications;
 mod oauth;
 mod outbox;
+mod previews;
 mod ssh;
 mod suspensions;
 mod syncs;
@@ -61,6 +62,8 @@ pub(super) fn routes(front: &Arc<Front>) -> Router<Arc<Front>> {
         .route("/notification-targets/{name}", axum::routing::delete(notifications::delete))
         .route("/notification-targets/{name}/test", post(notifications::test))
         .route("/outbox", get(outbox::list))
+        .route("/previews", get(previews::list))
+        .route("/previews/{id}", get(previews::show))
         .route("/account", get(syncs::account))
         .nest("/accounts/{account}", access::routes())
         .route("/audit", get(audit::list))
@@ -174,6 +177,8 @@ pub(super) enum Resource {
     Link(String),
     /// What was delivered to a webhook: `arn:aws:syncline:<region>:<account>:delivery/<id>`.
     Delivery(String),
+    /// A preview of a pull request: `arn:aws:syncline:<region>:<account>:preview/<id>`.
+    Preview(String),
     /// A notification target: `arn:aws:syncline:<region>:<account>:notification-target/<name>`.
     NotificationTarget(String),
 }
@@ -197,6 +202,7 @@ impl Resource {
                     .tags_of(Some(Tagged::Link(id.clone())))
             }
             Self::Delivery(id) => Need::new(action, arn(scope, "syncline", "delivery", id)),
+            Self::Preview(id) => Need::new(action, arn(scope, "syncline", "preview", id)),
             Self::NotificationTarget(name) => {
                 Need::new(action, arn(scope, "syncline", "notification-target", name))
             }

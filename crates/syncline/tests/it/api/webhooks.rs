@@ -514,7 +514,7 @@ async fn what_is_not_committed_is_not_acknowledged() {
 }
 
 #[tokio::test]
-async fn policies_say_who_may_make_webhooks_and_see_deliveries() {
+async fn policies_say_who_may_make_webhooks_and_see_deliveries_and_previews() {
     let scene = scene_with_ann().await;
     let user = ann(&scene);
     let rotate = format!("/repository-links/{}/webhook", scene.link);
@@ -525,24 +525,30 @@ async fn policies_say_who_may_make_webhooks_and_see_deliveries() {
             ("GET", "/deliveries"),
             ("GET", "/deliveries/none"),
             ("POST", "/deliveries/none/replay"),
+            ("GET", "/previews"),
+            ("GET", "/previews/preview-none"),
         ] {
             statuses.push(user.rest(method, path, &Value::Null).await.status);
         }
         statuses
     };
-    assert_eq!(statuses().await, [403; 4]);
+    assert_eq!(statuses().await, [403; 6]);
     let allow =
         |action: &str, resource: String| json!({"Effect": "Allow", "Action": action, "Resource": resource});
     let of = |service: &str, rest: &str| format!("arn:aws:{service}:eu-west-1:{}:{rest}", OURS.account);
     let on_link = of("codeconnections", &format!("repository-link/{}", scene.link));
     may(&scene, json!([allow("syncline:RotateWebhook", on_link)])).await;
-    assert_eq!(statuses().await, [200, 403, 403, 403]);
+    assert_eq!(statuses().await, [200, 403, 403, 403, 403, 403]);
     may(&scene, json!([allow("syncline:ListDeliveries", of("syncline", "*"))])).await;
-    assert_eq!(statuses().await, [403, 200, 403, 403]);
+    assert_eq!(statuses().await, [403, 200, 403, 403, 403, 403]);
     may(&scene, json!([allow("syncline:GetDelivery", of("syncline", "delivery/*"))])).await;
-    assert_eq!(statuses().await, [403, 403, 404, 403]);
+    assert_eq!(statuses().await, [403, 403, 404, 403, 403, 403]);
     may(&scene, json!([allow("syncline:ReplayDelivery", of("syncline", "delivery/none"))])).await;
-    assert_eq!(statuses().await, [403, 403, 403, 404]);
+    assert_eq!(statuses().await, [403, 403, 403, 404, 403, 403]);
+    may(&scene, json!([allow("syncline:ListPreviews", of("syncline", "*"))])).await;
+    assert_eq!(statuses().await, [403, 403, 403, 403, 200, 403]);
+    may(&scene, json!([allow("syncline:GetPreview", of("syncline", "preview/*"))])).await;
+    assert_eq!(statuses().await, [403, 403, 403, 403, 403, 404]);
 }
 
 #[tokio::test]

@@ -246,6 +246,115 @@ async fn secrets_of_a_stack_are_in_no_comment() {
     assert!(text.contains("KmsMasterKeyId: (hidden)"), "{text}");
     assert!(text.contains("-   Name: one\n+   Name: two\n"), "a parameter that is no secret: {text}");
     assert!(!text.contains("canary") && !text.contains("resolve"), "{text}");
+    let (_, whole) = shown(&scene, "").await;
+    assert!(whole.contains("-   Name: one\n+   Name: two\n"), "{whole}");
+    assert!(!whole.contains("canary") && !whole.contains("resolve"), "{whole}");
+}
+
+/// The previews that a query finds, and the whole text of the newest.
+async fn shown(scene: &Scene, query: &str) -> (Vec<Value>, String) {
+    let (status, listed) = scene.world.rest("GET", &format!("/previews?{query}"), &Value::Null).await;
+    assert_eq!(status, 200, "{listed}");
+    let previews = listed["previews"].as_array().expect("a list").clone();
+    let Some(newest) = previews.first() else { return (previews, String::new()) };
+    let id = newest["id"].as_str().expect("an id");
+    let (status, one) = scene.world.rest("GET", &format!("/previews/{id}"), &Value::Null).await;
+    assert_eq!((status, &one["sync"]), (200, &newest["sync"]), "{one}");
+    assert!(newest.get("text").is_none(), "a list has no texts: {newest}");
+    let text = one["text"].as_str().unwrap_or_default().to_owned();
+    assert!(!text.contains("syncline-preview"), "{text}");
+    (previews, text)
+}
+
+#[tokio::test]
+async fn what_a_comment_leaves_out_is_read_in_the_whole_preview_that_it_leads_to() {
+    for provider in ["GitHub", "Bitbucket"] {
+        let world = World::configured(Faults::none(), |config| {
+            config.public_url = Some("https://syncline.example".to_owned());
+        })
+        .await;
+        let scene = commented(named(provider), world).await;
+        let (world, repo) = (&scene.world, &scene.repo);
+        assert_eq!(shown(&scene, "").await.0, [Value::Null; 0], "{provider}");
+        // More than any comment has room for, and among it a value that is longer than is shown there.
+        let topics = |count: usize| -> String {
+            let name = "a-name-that-takes-its-place-".repeat(3);
+            (0..count)
+                .map(|number| format!("  {name}{number}:\n    Type: AWS::SNS::Topic\n").replace('-', ""))
+                .collect()
+        };
+        let feature = repo.branch("feature").await;
+        feature.commit("template.yaml", template(&topics(400))).await;
+        let number = scene.forge.open_pull(&feature, repo).await;
+        look(world).await;
+        let (comment, _) = only(&scene);
+        assert!(
+            comment.len() <= 30_000 && comment.contains("more lines are left out"),
+            "{provider}: {comment}"
+        );
+        let (previews, whole) = shown(&scene, &format!("sync=web&pullRequest={number}")).await;
+        let id = previews[0]["id"].as_str().expect("an id");
+        let link = format!("https://syncline.example/#{REGION}/web/{id}");
+        assert!(
+            comment
+                .contains(&format!("[the whole preview]({link}), which `syncline preview show {id}` prints")),
+            "{comment}"
+        );
+        let name = "anamethattakesitsplace".repeat(3);
+        for number in 0..400 {
+            assert!(whole.contains(&format!("`{name}{number}`")), "{provider}: {number} is missing");
+        }
+        assert!(whole.contains("would leave **400 added**") && !whole.contains("left out"), "{provider}");
+        let state = |preview: &Value| (preview["pullRequestState"].clone(), preview["status"].clone());
+        assert_eq!(state(&previews[0]), (json!("OPEN"), json!("CURRENT")));
+        assert_eq!(previews[0]["repository"], json!("acme/infra"));
+
+        // What fits needs no other text.
+        feature.commit("template.yaml", template(&topics(1))).await;
+        scene.forge.push_to_pull(number, &feature, repo).await;
+        look(world).await;
+        let (comment, _) = only(&scene);
+        let (previews, whole) = shown(&scene, "sync=web").await;
+        assert_eq!(comment, whole.replace('\u{200b}', ""), "{provider}");
+        assert!(whole.contains("would leave **1 added**"), "{provider}: {whole}");
+        assert_eq!(previews.len(), 1);
+        scene.forge.set_pull(number, "closed");
+        look(world).await;
+        let (previews, whole) = shown(&scene, "").await;
+        assert_eq!(state(&previews[0]), (json!("CLOSED"), json!("ENDED")));
+        assert!(whole.contains("closed without a merge"), "{whole}");
+
+        // Another sync's, another number's and an unknown one.
+        assert_eq!(shown(&scene, "sync=other").await.0, [Value::Null; 0]);
+        assert_eq!(shown(&scene, "pullRequest=4711").await.0, [Value::Null; 0]);
+        let (status, answer) = world.rest("GET", "/previews/preview-none", &Value::Null).await;
+        assert_eq!(status, 404, "{answer}");
+        let (status, answer) = world.rest("GET", "/previews?sync=a%2Fb", &Value::Null).await;
+        assert_eq!((status, &answer["code"]), (400, &json!("ValidationException")), "{answer}");
+    }
+}
+
+#[tokio::test]
+async fn previews_are_listed_page_by_page_the_newest_first() {
+    let scene = commented(named("GitHub"), World::start().await).await;
+    let (world, repo) = (&scene.world, &scene.repo);
+    for number in 0..3 {
+        let feature = branch(repo, &format!("feature-{number}"), &format!("value-{number}")).await;
+        scene.forge.open_pull(&feature, repo).await;
+        look(world).await;
+    }
+    let (mut after, mut numbers) = (String::new(), Vec::new());
+    for _ in 0..3 {
+        let (status, page) = world.rest("GET", &format!("/previews?limit=1{after}"), &Value::Null).await;
+        assert_eq!((status, page["previews"].as_array().map(Vec::len)), (200, Some(1)), "{page}");
+        numbers.push(page["previews"][0]["pullRequest"].as_i64().expect("a number"));
+        after = match page["next"].as_str() {
+            Some(next) => format!("&after={next}"),
+            None => String::new(),
+        };
+    }
+    assert_eq!(after, "", "the last page says so");
+    assert!(numbers[0] > numbers[1] && numbers[1] > numbers[2], "{numbers:?}");
 }
 
 #[tokio::test]
