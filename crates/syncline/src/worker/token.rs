@@ -1,8 +1,10 @@
 //! A connection's turn of getting its next token, before the one it has runs out.
 //!
 //! **Architecture Invariant:** a token is asked for once, by whoever has the claim, and that it is asked for is committed
-//! before. What a forge refuses is in the connection's status; it is asked again, less and less often, and a token that it
+//! before. What the forge gave exists here alone until it is stored: that is tried until it is, or the claim is lost. What a forge refuses is in the connection's status; it is asked again, less and less often, and a token that it
 //! gives ends that.
+
+use std::time::Duration;
 
 use syncline_forges::Forge;
 use syncline_forges::rest::{Refusal, is_grant_over};
@@ -17,6 +19,9 @@ use crate::grants::{Got, Place, StoredGrant};
 
 /// The shortest time from one refusal to the next question, in milliseconds.
 const AFTER_REFUSAL_MS: i64 = 60_000;
+
+/// How long after each but the first try a token that could not be stored is tried to be stored again.
+const STORE_AGAIN: Duration = Duration::from_secs(1);
 
 /// Why there is no other token.
 struct Trouble {
@@ -61,7 +66,7 @@ impl Worker {
         let connection = &grant.connection_arn;
         match self.token(&grant).await? {
             Ok((renewed, lifetime_ms)) => {
-                self.store.record_renewal(claim, renewed).await?;
+                self.keep_renewal(claim, &renewed).await?;
                 debug!(connection, "got the connection's next token");
                 let now_ms = self.clock.now_ms();
                 Ok(Some(due_ms(now_ms, now_ms + lifetime_ms)))
@@ -85,6 +90,33 @@ impl Worker {
                 self.store.record_no_renewal(claim, NotRenewed { reason, is_refused, is_unanswered }).await?;
                 Ok((!is_final).then(|| self.clock.now_ms() + delay_ms))
             }
+        }
+    }
+
+    /// Stores a token that was got. The forge may have taken back what came before it, so a database that does not answer
+    /// is asked again for as long as the claim stands.
+    async fn keep_renewal(&self, claim: &Claim, renewed: &Renewed) -> Result<(), StoreError> {
+        let mut pause = Duration::ZERO;
+        loop {
+            match self.store.record_renewal(claim, renewed.clone()).await {
+                Err(
+                    error @ (StoreError::Database(_)
+                    | StoreError::Commit(_)
+                    | StoreError::Interrupted(_)
+                    | StoreError::Busy { .. }
+                    | StoreError::Open { .. }
+                    | StoreError::InUse { .. }),
+                ) => warn!(%error, id = claim.id, "a token could not be stored; it is tried again"),
+                Err(
+                    error @ (StoreError::Stale(_)
+                    | StoreError::Corrupt(_)
+                    | StoreError::Key(_)
+                    | StoreError::Closed),
+                ) => return Err(error),
+                Ok(()) => return Ok(()),
+            }
+            self.clock.sleep(pause).await;
+            pause = STORE_AGAIN;
         }
     }
 

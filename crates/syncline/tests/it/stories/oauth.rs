@@ -307,6 +307,57 @@ async fn an_answer_that_is_lost_ends_in_an_error_or_in_a_token_and_never_in_a_lo
 }
 
 #[tokio::test]
+async fn a_database_that_does_not_answer_for_a_moment_costs_no_grant() {
+    let faults = Faults::none();
+    for provider in PROVIDERS {
+        let scene = Scene::of(*provider, faults.clone()).await;
+        scene.synced().await;
+        let mut refreshed = 0;
+        for point in ["store.begin_renewal", "store.record_renewal"] {
+            for moment in [Moment::Before, Moment::After] {
+                for injected in [Injected::Fail, Injected::TimeOut] {
+                    let struck = faults.struck();
+                    faults.inject(point, moment, injected, 1);
+                    scene.world.clock.advance_ms(89 * MINUTE_MS);
+                    scene.pass(3).await;
+                    refreshed += 1;
+                    let what = format!("{provider:?}: {point} {moment:?} {injected:?}");
+                    assert_eq!(faults.struck(), struck + 1, "{what}");
+                    let found = (scene.status().await, scene.oauth.counts());
+                    assert_eq!(found, ("AVAILABLE".to_owned(), (1, refreshed)), "{what}");
+                }
+            }
+        }
+        scene.are_nowhere();
+    }
+}
+
+#[tokio::test]
+async fn a_lease_that_cannot_be_renewed_for_a_moment_does_not_cut_off_who_waits_for_a_forge() {
+    let faults = Faults::none();
+    let scene = Scene::of(PROVIDERS[0], faults.clone()).await;
+    scene.synced().await;
+    scene.world.clock.advance_ms(91 * MINUTE_MS);
+    scene.oauth.hold(true);
+    faults.inject("store.renew", Moment::Before, Injected::Fail, 1);
+    tokio::join!(scene.world.tick(), async {
+        while scene.oauth.counts() != (1, 1) {
+            tokio::task::yield_now().await;
+        }
+        // The lease lasts 15 seconds, and is renewed every five.
+        scene.world.clock.advance_ms(6_000);
+        while faults.struck() == 0 {
+            tokio::task::yield_now().await;
+        }
+        // What is written after it is answered after it.
+        scene.world.connection_of("another", "GitHub", None).await;
+        scene.oauth.hold(false);
+    });
+    scene.pass(20).await;
+    assert_eq!((scene.status().await.as_str(), scene.oauth.counts()), ("AVAILABLE", (1, 1)));
+}
+
+#[tokio::test]
 async fn a_connection_is_in_error_while_its_application_is_refused_and_recovers_where_it_can() {
     for provider in PROVIDERS {
         let scene = Scene::of(*provider, Arc::new(NoFaults)).await;
