@@ -17,7 +17,7 @@ use uuid::Uuid;
 use super::super::Front;
 use super::super::api::Call;
 use super::super::audit::hash;
-use super::super::authorizing::{MOVED, Subject, app_key};
+use super::super::authorizing::{Subject, app_key, organization_name};
 use super::super::error::{Answer, ApiError};
 use super::page::{form, link, page, text};
 use super::{Begun, LIFETIME_MS, PREFIX, brought, call_of, content, origin, over, step, taken};
@@ -54,13 +54,7 @@ pub(in super::super) async fn begin(call: &Call, id: &str, choice: Choice) -> An
     let subject = Subject::of(call, id).await?;
     subject.needs_github()?;
     if let Some(name) = &choice.organization {
-        let is_name = (1..=MAX_ORGANIZATION_BYTES).contains(&name.len())
-            && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_');
-        if !is_name {
-            return Err(ApiError::validation(
-                "organization: it must consist of letters, digits, '-' and '_', at most 39 of them",
-            ));
-        }
+        organization_name(name, MAX_ORGANIZATION_BYTES)?;
     }
     origin(&subject.endpoint.git)?;
     let content = json!({ "organization": choice.organization }).to_string().into_bytes();
@@ -69,10 +63,7 @@ pub(in super::super) async fn begin(call: &Call, id: &str, choice: Choice) -> An
 
 /// The page that offers to make the App.
 pub(super) async fn offer(call: &Call, handshake: &Handshake, state: &str) -> Answer<Response> {
-    let subject = Subject::of(call, &handshake.connection_id).await?;
-    if subject.host != handshake.tried_at {
-        return Err(ApiError::validation(MOVED));
-    }
+    let subject = Subject::of_handshake(call, handshake).await?;
     let content = content(&call.front, handshake).await?;
     let Choice { organization } = serde_json::from_slice(content.expose()).map_err(|_| over())?;
     let public_url = call.front.public_url.clone().unwrap_or_default();
@@ -123,10 +114,7 @@ pub(super) async fn made(State(front): State<Arc<Front>>, parts: Parts) -> Respo
 
 async fn convert(call: &Call, handshake: Handshake, code: &str) -> Answer<Response> {
     let front = &call.front;
-    let subject = Subject::of(call, &handshake.connection_id).await?;
-    if subject.host != handshake.tried_at {
-        return Err(ApiError::validation(MOVED));
-    }
+    let subject = Subject::of_handshake(call, &handshake).await?;
     let nobody = Access::new(Forge::GitHub, &subject.endpoint.api, None, None);
     let question = convert_manifest(&nobody, code);
     let app = front.forges.ask(subject.place().extra_root_pem, question).await.map_err(|refusal| {
@@ -200,10 +188,7 @@ pub(super) async fn installed(State(front): State<Arc<Front>>, parts: Parts) -> 
 }
 
 async fn install(call: &Call, handshake: &Handshake, installation: u64) -> Answer<Response> {
-    let subject = Subject::of(call, &handshake.connection_id).await?;
-    if subject.host != handshake.tried_at {
-        return Err(ApiError::validation(MOVED));
-    }
+    let subject = Subject::of_handshake(call, handshake).await?;
     let content = content(&call.front, handshake).await?;
     let Made { app_id, private_key, owner } = serde_json::from_slice(content.expose()).map_err(|_| over())?;
     let key: AppKey = app_key(app_id, private_key)?;

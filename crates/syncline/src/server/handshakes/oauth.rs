@@ -15,7 +15,7 @@ use syncline_store::Handshake;
 
 use super::super::Front;
 use super::super::api::Call;
-use super::super::authorizing::{MOVED, Subject, organization, unsupported};
+use super::super::authorizing::{Subject, organization, unsupported};
 use super::super::error::{Answer, ApiError};
 use super::page::{link, page, text};
 use super::{Begun, PREFIX, brought, call_of, content, origin, over, step, taken};
@@ -131,10 +131,7 @@ async fn asking(front: &Front, handshake: &Handshake) -> Answer<Asking> {
 /// The page that sends the browser to the forge.
 pub(super) async fn offer(call: &Call, handshake: &Handshake, state: &str) -> Answer<Response> {
     let front = &call.front;
-    let subject = Subject::of(call, &handshake.connection_id).await?;
-    if subject.host != handshake.tried_at {
-        return Err(ApiError::validation(MOVED));
-    }
+    let subject = Subject::of_handshake(call, handshake).await?;
     let asking = asking(front, handshake).await?;
     let client = asking.client();
     let place = oauth_place(&front.forges, subject.place(), &client)
@@ -179,10 +176,7 @@ pub(super) async fn authorized(State(front): State<Arc<Front>>, parts: Parts) ->
 
 async fn exchange(call: &Call, handshake: &Handshake, code: Secret) -> Answer<Response> {
     let front = &call.front;
-    let subject = Subject::of(call, &handshake.connection_id).await?;
-    if subject.host != handshake.tried_at {
-        return Err(ApiError::validation(MOVED));
-    }
+    let subject = Subject::of_handshake(call, handshake).await?;
     let asking = asking(front, handshake).await?;
     let client = asking.client();
     let refused = |refusal: Refusal| subject.not_authorized("code", &refusal);
