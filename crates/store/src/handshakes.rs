@@ -1,8 +1,8 @@
 //! Handshakes that a person completes in a browser: begun with a key, opened once, by one browser, and handed back by the
 //! forge.
 //!
-//! What opens a handshake, the browser's cookie, and what the forge hands back are here as digests only. Each is good for one
-//! step: whoever comes second finds nothing. A connection has one handshake at the most, the newest.
+//! What opens a handshake, the browser's cookie, and what the forge hands back are here as digests only. A handshake that is
+//! taken is gone: whoever comes second finds nothing. A connection has one handshake at the most, the newest.
 
 use crate::change::Change;
 use crate::keyring::{Owner, OwnerOf};
@@ -198,6 +198,24 @@ impl Store {
         .await
     }
 
+    /// The handshake for which a browser brings the state; both are digests. It stays what it is.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn handshake(&self, kind: &str, browser: &str, state: &str) -> StoreResult<Option<Handshake>> {
+        let (kind, browser, state) = (kind.to_owned(), browser.to_owned(), state.to_owned());
+        self.read(move |tx| {
+            let row = tx.row(
+                &format!(
+                    "SELECT {COLUMNS} FROM handshake WHERE kind = $1 AND browser = $2 AND state = $3 AND ends_ms > $4"
+                ),
+                params![kind, browser, state, tx.now_ms()],
+            )?;
+            row.map(from_row).transpose()
+        })
+        .await
+    }
+
     /// Has a handshake that was taken go on in the same browser, which the forge is to hand `state` back to, a digest.
     /// False, and nothing is stored, if its connection is gone, its host is elsewhere, or another handshake was begun.
     ///
@@ -212,7 +230,8 @@ impl Store {
         sealed: Vec<u8>,
     ) -> StoreResult<bool> {
         let (kind, state, keys) = (kind.to_owned(), state.to_owned(), self.keys());
-        self.write_while_wanted("store.continue_handshake", move |tx| {
+        // What it holds is nowhere else: no crowd of requests keeps it from being written.
+        self.write("store.continue_handshake", move |tx| {
             let Handshake { id, scope, connection_id, begun_by, tried_at, browser, .. } = taken;
             tx.lock_account(&scope.account)?;
             let other = "SELECT count(*) FROM handshake WHERE connection_id = $1";

@@ -88,12 +88,21 @@ impl Subject {
 
     /// What the caller is told of a forge's refusal of `what`.
     pub(super) fn not_authorized(&self, what: &str, refusal: &Refusal) -> ApiError {
+        self.not_confirmed(what, refusal, "try again")
+    }
+
+    /// The same where asking once has ended the handshake.
+    pub(super) fn not_exchanged(&self, what: &str, refusal: &Refusal) -> ApiError {
+        self.not_confirmed(what, refusal, "the handshake is over, begin again")
+    }
+
+    fn not_confirmed(&self, what: &str, refusal: &Refusal, advice: &str) -> ApiError {
         let (provider_type, api) = (&self.connection.provider_type, &self.endpoint.api);
         if refusal.may_pass() {
             return ApiError::new(
                 ErrorCode::ResourceUnavailable,
                 format!(
-                    "{provider_type} at {api} cannot be asked about the {what} now, so nothing was stored; try again: {refusal}"
+                    "{provider_type} at {api} cannot be asked about the {what} now, so nothing was stored; {advice}: {refusal}"
                 ),
             );
         }

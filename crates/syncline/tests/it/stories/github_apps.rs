@@ -442,6 +442,7 @@ async fn a_state_is_good_for_its_browser_for_ten_minutes_and_once() {
     let scene = Scene::github().await;
     let browser = scene.opened(&Value::Null).await;
     let (code, state) = (browser.submit("Acme"), browser.state());
+    let wrong = format!("{}=x", browser.cookie.split_once('=').expect("a name").0);
     for (what, path, cookie) in [
         ("no state", format!("/handshakes/github-app/made?code={code}"), Some(browser.cookie.as_str())),
         ("another state", format!("/handshakes/github-app/made?code={code}&state=x"), Some(&browser.cookie)),
@@ -449,7 +450,7 @@ async fn a_state_is_good_for_its_browser_for_ten_minutes_and_once() {
         (
             "another cookie",
             format!("/handshakes/github-app/made?code={code}&state={state}"),
-            Some("__Host-syncline-handshake=x"),
+            Some(&wrong),
         ),
         (
             "another step",
@@ -490,7 +491,56 @@ async fn a_browser_is_not_believed_what_was_installed() {
         is_safe(&page);
         assert!(page.status == 400 && page.html.contains(words), "{what}: {}", page.html);
         assert_eq!((scene.status().await.as_str(), scene.issued.all().len()), ("PENDING", 0), "{what}");
+        // The key is kept for whoever installs it where it was meant to be.
+        scene.forge.change_installations(|installation| installation.account = "Acme".to_owned());
+        let page = browser.installed(90, &state).await;
+        assert!(page.status == 200 && page.html.contains("is AVAILABLE"), "{what}: {}", page.html);
         is_over(&browser.installed(90, &state).await, what);
+    }
+}
+
+#[tokio::test]
+async fn an_installation_is_looked_at_again_until_the_connection_is_authorized() {
+    let faults = Faults::none();
+    for provider_type in ["GitHub", "GitHubEnterpriseServer"] {
+        let scene = Scene::of(provider_type, faults.clone()).await;
+        let browser = scene.opened(&Value::Null).await;
+        let (id, state) = browser.app().await;
+        scene.forge.install(KnownInstallation::of(90, id, "Acme"));
+        let refused = async |what: &str, status: u16, words: &str| {
+            let page = browser.installed(90, &state).await;
+            is_safe(&page);
+            assert!(page.status == status && page.html.contains(words), "{what}: {}", page.html);
+            assert_eq!(scene.status().await, "PENDING", "{what}");
+        };
+        for fault in [Fault::Status(500, &[], "down"), Fault::Html, Fault::LostAnswer, Fault::HalfAnswer] {
+            // A question whose answer is lost is asked again.
+            if fault != Fault::LostAnswer {
+                scene.forge.fail(fault.clone());
+                refused(&format!("{fault:?}"), 400, "try again").await;
+            }
+            scene.forge.fail_at(http::Method::POST, fault.clone());
+            refused(&format!("{fault:?} of the token"), 400, "try again").await;
+        }
+        for point in ["forges.installation", "forges.mint_token"] {
+            for moment in [Moment::Before, Moment::After] {
+                for injected in [Injected::Fail, Injected::TimeOut] {
+                    faults.inject(point, moment, injected, 1);
+                    refused(&format!("{point} {moment:?} {injected:?}"), 400, "try again").await;
+                }
+            }
+        }
+        for injected in [Injected::Fail, Injected::TimeOut] {
+            faults.inject("store.authorize_with_grant", Moment::Before, injected, 1);
+            refused(&format!("not stored: {injected:?}"), 503, "try again").await;
+        }
+        let path = format!("/handshakes/github-app/installed?setup_action=request&state={state}");
+        let page = browser.visit(&path).await;
+        assert!(page.status == 400 && page.html.contains("make another private key"), "{}", page.html);
+        let page = browser.installed(90, &state).await;
+        assert!(page.status == 200 && page.html.contains("is AVAILABLE"), "{}", page.html);
+        scene.sync().await;
+        scene.are_nowhere(&[]);
     }
 }
 
@@ -526,10 +576,12 @@ async fn a_code_is_exchanged_once_whatever_comes_of_it() {
         faults.inject("forges.convert_manifest", moment, injected, 1);
         refused(&format!("{injected:?}"), 400, lost).await;
     }
-    faults.inject("store.continue_handshake", Moment::Before, Injected::Fail, 1);
-    refused("not stored", 503, "could not complete the request").await;
+    for injected in [Injected::Fail, Injected::TimeOut] {
+        faults.inject("store.continue_handshake", Moment::Before, injected, 1);
+        refused("not stored", 503, "its key is lost").await;
+    }
     let exchanged = scene.forge.asked().iter().filter(|asked| asked.contains("/conversions")).count();
-    assert_eq!(exchanged, cases.len() + 2, "each code once");
+    assert_eq!(exchanged, cases.len() + 3, "each code once");
     scene.are_nowhere(&["canary-code-"]);
 }
 
