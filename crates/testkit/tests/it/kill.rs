@@ -127,6 +127,7 @@ const ELSEWHERE: &[&str] = &[
     "store.delete_policy",
     "store.delete_user",
     "store.finish_rotation",
+    "store.forget_grant",
     "store.forget_work",
     "store.hand_over",
     "store.open_handshake",
@@ -151,6 +152,7 @@ const ELSEWHERE: &[&str] = &[
     "store.rotate_webhook",
     "store.seed",
     "store.suspend",
+    "store.sweep_handshake",
     "store.set_access_key_active",
     "store.sync_now",
     "store.tag",
@@ -160,6 +162,7 @@ const ELSEWHERE: &[&str] = &[
     "store.update_host",
     "store.update_link",
     "store.want",
+    "store.want_token",
     "sts.GetCallerIdentity",
 ];
 

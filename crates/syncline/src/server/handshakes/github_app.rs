@@ -21,8 +21,8 @@ use super::super::authorizing::{Subject, app_key, organization_name};
 use super::super::error::{Answer, ApiError};
 use super::page::{form, link, page, text};
 use super::{
-    Begun, LIFETIME_MS, PREFIX, brought, call_of, content, ended, is_trouble_here, looked_at, new_state, origin, over,
-    taken, whole_step,
+    Begun, LIFETIME_MS, PREFIX, brought, call_of, content, ended, is_trouble_here, looked_at, new_state,
+    origin, over, taken, whole_step,
 };
 use crate::grants::AppGrant;
 

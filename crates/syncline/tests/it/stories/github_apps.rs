@@ -447,11 +447,7 @@ async fn a_state_is_good_for_its_browser_for_ten_minutes_and_once() {
         ("no state", format!("/handshakes/github-app/made?code={code}"), Some(browser.cookie.as_str())),
         ("another state", format!("/handshakes/github-app/made?code={code}&state=x"), Some(&browser.cookie)),
         ("no cookie", format!("/handshakes/github-app/made?code={code}&state={state}"), None),
-        (
-            "another cookie",
-            format!("/handshakes/github-app/made?code={code}&state={state}"),
-            Some(&wrong),
-        ),
+        ("another cookie", format!("/handshakes/github-app/made?code={code}&state={state}"), Some(&wrong)),
         (
             "another step",
             format!("/handshakes/github-app/installed?installation_id=1&state={state}"),
