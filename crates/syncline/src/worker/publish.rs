@@ -17,7 +17,7 @@ impl From<Refusal> for Trouble {
             Refusal::Throttled { retry_after_ms, .. } => (false, Some(*retry_after_ms)),
             // A person may mend it.
             Refusal::Unauthorized(_) | Refusal::Forbidden(_) | Refusal::NotFound(_) => (false, None),
-            Refusal::Unavailable(_) => (false, None),
+            Refusal::Unreached(_) | Refusal::Unavailable(_) => (false, None),
         };
         Self { is_final, throttled, ..Self::new(reason, is_final) }
     }

@@ -45,7 +45,7 @@ fn trouble(refusal: Refusal) -> Trouble {
         },
         Refusal::Unauthorized(_) => outage(BlockerKind::CredentialRefused, reason),
         Refusal::NotFound(_) => outage(BlockerKind::RepositoryNotFound, reason),
-        Refusal::Forbidden(_) | Refusal::Invalid(_) | Refusal::Unavailable(_) => {
+        Refusal::Forbidden(_) | Refusal::Invalid(_) | Refusal::Unreached(_) | Refusal::Unavailable(_) => {
             outage(BlockerKind::RepositoryUnavailable, reason)
         }
     }
