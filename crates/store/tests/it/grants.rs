@@ -155,6 +155,28 @@ async fn a_token_that_its_forge_refuses_is_wanted_anew_unless_it_is_young() {
 }
 
 #[tokio::test]
+async fn whoever_finds_a_token_refused_has_it_replaced_unless_it_is_young_or_somebodys() {
+    let (world, _, link, claim) = granted().await;
+    let store = &world.store;
+    store.release(claim, None).await.expect("released");
+    let brought = world.available_connection(&ours(), "brought").await;
+    let other = world.link_on(&ours(), &brought, "other").await;
+    for is_old in [false, true] {
+        for (link, is_granted) in [(&other, false), (&link, true)] {
+            store.want_token(link).await.expect("noted");
+            assert_eq!(world.nothing_due(Kind::Token).await, !(is_old && is_granted), "{link}");
+        }
+        world.clock.advance_ms(HOUR_MS / 12);
+    }
+    let claim = world.claim(Kind::Token).await;
+    assert!(store.grant(&claim).await.expect("read").expect("a grant").is_wanted);
+    let seen = world.faults.seen().len();
+    store.want_token(&link).await.expect("noted");
+    store.want_token(&other).await.expect("noted");
+    assert_eq!(world.faults.seen().len(), seen, "nothing is written where nothing changes");
+}
+
+#[tokio::test]
 async fn another_handshake_another_host_and_deletion_end_a_grant() {
     let (world, connection, link, claim) = granted().await;
     let store = &world.store;

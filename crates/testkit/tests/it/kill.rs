@@ -74,6 +74,7 @@ const SPECIAL: &[(Story, &str)] = &[
 ];
 
 /// The points that no sync passes: requests of the API, each one commit that is the whole request, and starts.
+/// The servers that die at those of getting tokens and of handshakes are in the stories of the server's own tests.
 const ELSEWHERE: &[&str] = &[
     // Asked for many stacks in progress, and to no effect.
     "cloudformation.ListStacks",

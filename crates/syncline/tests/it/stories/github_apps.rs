@@ -16,16 +16,16 @@ const MINUTE_MS: i64 = 60_000;
 const PUBLIC: &str = "https://syncline.example";
 
 /// A world with a GitHub that issues tokens, and a PENDING connection to it.
-struct Scene {
-    world: World,
-    forge: ForgeDouble,
-    issued: Arc<Issued>,
-    repo: Repository,
-    connection: String,
+pub(super) struct Scene {
+    pub(super) world: World,
+    pub(super) forge: ForgeDouble,
+    pub(super) issued: Arc<Issued>,
+    pub(super) repo: Repository,
+    pub(super) connection: String,
 }
 
 impl Scene {
-    async fn of(provider_type: &str, faults: Arc<dyn syncline_seams::FaultPlan>) -> Self {
+    pub(super) async fn of(provider_type: &str, faults: Arc<dyn syncline_seams::FaultPlan>) -> Self {
         let world = World::configured(faults, |config| config.public_url = Some(PUBLIC.to_owned())).await;
         let forge = ForgeDouble::on(&world.git, provider_type);
         let issued = Issued::by(Arc::clone(&world.clock) as Arc<dyn Clock>);
@@ -57,18 +57,18 @@ impl Scene {
         (status, answer)
     }
 
-    async fn status(&self) -> String {
+    pub(super) async fn status(&self) -> String {
         self.world.connection_status(&self.connection).await
     }
 
     /// Syncs the repository.
-    async fn synced(&self) {
+    pub(super) async fn synced(&self) {
         let (status, answer) = self.bring(7, 70, "acme", APP_KEY).await;
         assert_eq!((status, &answer["connectionStatus"]), (200, &json!("AVAILABLE")), "{answer}");
         self.sync().await;
     }
 
-    async fn sync(&self) {
+    pub(super) async fn sync(&self) {
         let link = self.world.link(&self.connection, &self.repo).await;
         self.world.sync(&link, "web", "main", "prod.yaml").await;
         self.world.settle().await;
@@ -78,13 +78,13 @@ impl Scene {
     }
 
     /// Lets time pass as it does for a server that is up.
-    async fn pass(&self, minutes: i64) {
+    pub(super) async fn pass(&self, minutes: i64) {
         for _ in 0..minutes {
             self.world.settle().await;
         }
     }
 
-    fn are_nowhere(&self, more: &[&str]) {
+    pub(super) fn are_nowhere(&self, more: &[&str]) {
         let secrets = [canaries(APP_KEY), self.issued.all()].concat();
         for secret in secrets.iter().map(String::as_str).chain(more.iter().copied()) {
             is_nowhere(&self.world, secret);
@@ -92,7 +92,7 @@ impl Scene {
     }
 
     /// Begins the handshake, and opens it: what the browser sees first.
-    async fn opened(&self, body: &Value) -> Browser<'_> {
+    pub(super) async fn opened(&self, body: &Value) -> Browser<'_> {
         let (status, begun) = self.world.rest("POST", &self.path("/github-app/manifest"), body).await;
         assert_eq!(status, 200, "{begun}");
         let url = begun["url"].as_str().expect("a URL");
@@ -110,27 +110,27 @@ fn canaries(key: &str) -> Vec<String> {
 }
 
 /// A browser in the middle of a handshake.
-struct Browser<'s> {
+pub(super) struct Browser<'s> {
     scene: &'s Scene,
     ticket: String,
-    cookie: String,
+    pub(super) cookie: String,
     page: Page,
 }
 
 /// A parameter of a URL's query.
-fn parameter(url: &str, name: &str) -> String {
+pub(super) fn parameter(url: &str, name: &str) -> String {
     let query = url.split_once('?').expect("a query").1;
     let found = query.split('&').find_map(|pair| pair.strip_prefix(&format!("{name}=")));
     found.unwrap_or_else(|| panic!("{name} is not in {url}")).to_owned()
 }
 
 impl Browser<'_> {
-    fn state(&self) -> String {
+    pub(super) fn state(&self) -> String {
         parameter(&self.page.attribute("action"), "state")
     }
 
     /// Sends the form to GitHub; the code that it hands back.
-    fn submit(&self, owner: &str) -> String {
+    pub(super) fn submit(&self, owner: &str) -> String {
         self.scene.forge.take_manifest(&self.page.attribute("value"), owner)
     }
 
@@ -138,17 +138,17 @@ impl Browser<'_> {
         self.scene.world.visit(path, Some(&self.cookie)).await
     }
 
-    async fn made(&self, code: &str, state: &str) -> Page {
+    pub(super) async fn made(&self, code: &str, state: &str) -> Page {
         self.visit(&format!("/handshakes/github-app/made?code={code}&state={state}")).await
     }
 
-    async fn installed(&self, installation: u64, state: &str) -> Page {
+    pub(super) async fn installed(&self, installation: u64, state: &str) -> Page {
         let query = format!("installation_id={installation}&setup_action=install&state={state}");
         self.visit(&format!("/handshakes/github-app/installed?{query}")).await
     }
 
     /// Makes the App; its id, and the state of the next step.
-    async fn app(&self) -> (u64, String) {
+    pub(super) async fn app(&self) -> (u64, String) {
         let page = self.made(&self.submit("Acme"), &self.state()).await;
         assert_eq!(page.status, 200, "{}", page.html);
         let id = *self.scene.forge.apps().last().expect("an App");

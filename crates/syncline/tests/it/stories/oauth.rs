@@ -19,15 +19,15 @@ const BACK: &str = "/handshakes/oauth";
 
 /// One provider type, and what is its own.
 #[derive(Debug, Clone, Copy)]
-struct Provider {
-    name: &'static str,
+pub(super) struct Provider {
+    pub(super) name: &'static str,
     owner: &'static str,
     has_host: bool,
     /// The user that Git is asked as; none where it is asked with a bearer token.
     git_user: &'static str,
 }
 
-const PROVIDERS: &[Provider] = &[
+pub(super) const PROVIDERS: &[Provider] = &[
     Provider { name: "GitLab", owner: "acme/sub", has_host: false, git_user: "oauth2" },
     Provider { name: "GitLabSelfManaged", owner: "acme/sub", has_host: true, git_user: "oauth2" },
     Provider { name: "Bitbucket", owner: "acme", has_host: false, git_user: "x-token-auth" },
@@ -35,18 +35,18 @@ const PROVIDERS: &[Provider] = &[
 ];
 
 /// A world with a forge and a PENDING connection to it.
-struct Scene {
-    world: World,
-    forge: ForgeDouble,
-    oauth: OAuthDouble,
-    issued: Arc<Issued>,
-    repo: Repository,
-    connection: String,
-    provider: Provider,
+pub(super) struct Scene {
+    pub(super) world: World,
+    pub(super) forge: ForgeDouble,
+    pub(super) oauth: OAuthDouble,
+    pub(super) issued: Arc<Issued>,
+    pub(super) repo: Repository,
+    pub(super) connection: String,
+    pub(super) provider: Provider,
 }
 
 /// What a browser has in hand when the forge sends it back.
-struct Back {
+pub(super) struct Back {
     ticket: String,
     cookie: String,
     code: String,
@@ -54,7 +54,7 @@ struct Back {
 }
 
 impl Scene {
-    async fn of(provider: Provider, faults: Arc<dyn FaultPlan>) -> Self {
+    pub(super) async fn of(provider: Provider, faults: Arc<dyn FaultPlan>) -> Self {
         let world = World::configured(faults, |config| config.public_url = Some(PUBLIC.to_owned())).await;
         let forge = ForgeDouble::on(&world.git, provider.name);
         let issued = Issued::by(Arc::clone(&world.clock) as Arc<dyn Clock>);
@@ -91,7 +91,7 @@ impl Scene {
     }
 
     /// Begins the handshake and authorizes the application, up to what the browser comes back with.
-    async fn authorized(&self) -> Back {
+    pub(super) async fn authorized(&self) -> Back {
         let (status, begun) = self.begin(&self.application()).await;
         assert_eq!((status, &begun["redirectUri"]), (200, &json!(format!("{PUBLIC}{BACK}"))), "{begun}");
         let url = begun["url"].as_str().expect("a URL");
@@ -102,26 +102,21 @@ impl Scene {
         Back { ticket, cookie: page.cookie().expect("a cookie"), code, state }
     }
 
-    async fn back(&self, back: &Back) -> Page {
+    pub(super) async fn back(&self, back: &Back) -> Page {
         let path = format!("{BACK}?code={}&state={}", back.code, back.state);
         self.world.visit(&path, Some(&back.cookie)).await
     }
 
-    async fn status(&self) -> String {
+    pub(super) async fn status(&self) -> String {
         self.world.connection_status(&self.connection).await
     }
 
-    async fn synced(&self) {
+    pub(super) async fn synced(&self) {
         let back = self.authorized().await;
         let page = self.back(&back).await;
         is_safe(&page, 200);
         assert!(page.html.contains("is AVAILABLE, as deploy-bot"), "{}", page.html);
-        let link = self.world.link(&self.connection, &self.repo).await;
-        self.world.sync(&link, "web", "main", "prod.yaml").await;
-        self.world.settle().await;
-        let (attempts, blockers) =
-            (self.world.attempts("web", &self.repo).await, self.world.blockers("web").await);
-        assert_eq!(attempts, "SUCCEEDED   commit 1\n", "{:?}: {blockers}", self.provider);
+        self.sync().await;
         let ticket = back.ticket.rsplit('/').next().expect("a ticket");
         let cookie = back.cookie.split_once('=').expect("a value").1;
         for secret in [ticket, cookie, &back.code, &back.state] {
@@ -129,13 +124,22 @@ impl Scene {
         }
     }
 
-    async fn pass(&self, minutes: i64) {
+    pub(super) async fn sync(&self) {
+        let link = self.world.link(&self.connection, &self.repo).await;
+        self.world.sync(&link, "web", "main", "prod.yaml").await;
+        self.world.settle().await;
+        let (attempts, blockers) =
+            (self.world.attempts("web", &self.repo).await, self.world.blockers("web").await);
+        assert_eq!(attempts, "SUCCEEDED   commit 1\n", "{:?}: {blockers}", self.provider);
+    }
+
+    pub(super) async fn pass(&self, minutes: i64) {
         for _ in 0..minutes {
             self.world.settle().await;
         }
     }
 
-    fn are_nowhere(&self) {
+    pub(super) fn are_nowhere(&self) {
         for secret in [self.issued.all(), self.oauth.refresh_tokens()].concat() {
             is_nowhere(&self.world, &secret);
         }
