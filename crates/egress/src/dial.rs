@@ -48,7 +48,10 @@ pub enum NoAnswer {
     /// It may not, or cannot, be gone to: nothing was sent.
     #[error(transparent)]
     NotAdmitted(#[from] NotAdmitted),
-    /// The connection cannot be made or ended too early; what was sent may have had its effect.
+    /// The connection cannot be made: nothing was sent.
+    #[error("{0}")]
+    Unreachable(String),
+    /// The connection ended too early; what was sent may have had its effect.
     #[error("{0}")]
     Broken(String),
     /// TLS could not be agreed on: nothing was sent.
@@ -282,12 +285,12 @@ impl Answer {
 /// # Errors
 /// [`NoAnswer::Broken`], also where the route has no address.
 pub async fn dial(route: &Route) -> Result<(TcpStream, SocketAddr), NoAnswer> {
-    let unreachable = |error| unreachable(&route.host, route.port, &error);
-    dial_any(&route.addresses).await.map_err(unreachable)
+    let broken = |error| NoAnswer::Broken(unreachable(&route.host, route.port, &error));
+    dial_any(&route.addresses).await.map_err(broken)
 }
 
-fn unreachable(host: &str, port: u16, error: &io::Error) -> NoAnswer {
-    NoAnswer::Broken(format!("{host}:{port} cannot be reached: {error}"))
+fn unreachable(host: &str, port: u16, error: &io::Error) -> String {
+    format!("{host}:{port} cannot be reached: {error}")
 }
 
 async fn dial_any(addresses: &[SocketAddr]) -> io::Result<(TcpStream, SocketAddr)> {
@@ -306,7 +309,7 @@ async fn dial_any(addresses: &[SocketAddr]) -> io::Result<(TcpStream, SocketAddr
 async fn connect(peer: Peer, route: &Route) -> Result<Connection, NoAnswer> {
     let via = route.via.as_ref().map(|via| &*via.proxy);
     let (mut stream, address) = dial_any(route.dialled()).await.map_err(|error| match via {
-        None => unreachable(&peer.host, peer.port, &error),
+        None => NoAnswer::Unreachable(unreachable(&peer.host, peer.port, &error)),
         Some(proxy) => no_way(proxy, format_args!("cannot be reached: {error}")),
     })?;
     if let Some(proxy) = via {

@@ -288,7 +288,7 @@ pub(crate) fn unanswered(no_answer: NoAnswer, remote: &Remote) -> Unanswered {
         Unanswered::Told(GitError::Unavailable { message })
     };
     match no_answer {
-        NoAnswer::Broken(why) => unavailable(&why),
+        NoAnswer::Broken(why) | NoAnswer::Unreachable(why) => unavailable(&why),
         NoAnswer::NotAdmitted(error) => Unanswered::Told(error.into()),
         NoAnswer::Here(message) => Unanswered::Told(GitError::Internal { message }),
         NoAnswer::TooLong(limit) => unavailable(&format!("its answer exceeds {limit} bytes")),

@@ -116,6 +116,7 @@ pub const ELSEWHERE: &[&str] = &[
     "store.continue_handshake",
     "store.create_notification_target",
     "store.delete_notification_target",
+    "store.forget_grant",
     "store.open_handshake",
     "store.probe",
     "store.record_no_renewal",
@@ -132,8 +133,10 @@ pub const ELSEWHERE: &[&str] = &[
     "store.replay_delivery",
     "store.rotate_webhook",
     "store.seed",
+    "store.sweep_handshake",
     "store.take_handshake",
     "store.want",
+    "store.want_token",
     "sts.GetCallerIdentity",
 ];
 

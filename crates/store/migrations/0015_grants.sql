@@ -5,6 +5,7 @@ CREATE TABLE connection_grant (
   connection_id TEXT PRIMARY KEY,
   account_id TEXT NOT NULL,
   sealed BYTEA NOT NULL,
+  credential_digest TEXT NOT NULL,    -- of the connection's credential: with any other, this is no grant
   issued_ms BIGINT NOT NULL,          -- when the token was got
   ends_ms BIGINT NOT NULL,            -- when it runs out
   wanted BIGINT NOT NULL,             -- 1: the forge refused the token

@@ -151,6 +151,14 @@ pub(crate) fn unauthorize_all_of_host(tx: &Tx<'_>, host_id: &str, reason: &str) 
     Ok(())
 }
 
+/// Has the next tokens of the host's connections got again: what kept them from it may have changed.
+pub(crate) fn wake_grants_of_host(tx: &mut Tx<'_>, host_id: &str) -> StoreResult<()> {
+    for mut connection in tx.rows("SELECT id FROM connection WHERE host_id = $1", params![host_id])? {
+        grants::wake(tx, &connection.text()?)?;
+    }
+    Ok(())
+}
+
 /// Has every link of the host's connections look again: where their remotes are, or how they are asked, has changed.
 pub(crate) fn interrupt_links_of_host(tx: &mut Tx<'_>, host_id: &str, moved: bool) -> StoreResult<()> {
     let links = tx.rows(
@@ -193,19 +201,19 @@ pub(crate) fn is_where(tx: &Tx<'_>, scope: &Scope, id: &str, tried_at: Option<&s
     Ok(tx.count(same, params![id, tried_at])? > 0)
 }
 
-/// Stores a credential that completes a connection's handshake; false as [`Store::authorize_connection`] says. What tokens
-/// were got with until now is forgotten.
+/// Stores a credential that completes a connection's handshake, whose ARN it gives; `None` where
+/// [`Store::authorize_connection`] says false. What tokens were got with until now is forgotten.
 pub(crate) fn authorize(
     tx: &mut Tx<'_>,
     keys: &Keys,
     scope: &Scope,
     id: &str,
     credential: CredentialRow,
-) -> StoreResult<bool> {
+) -> StoreResult<Option<String>> {
     tx.lock_account(&scope.account)?;
-    let Some(connection) = find(tx, scope, id)? else { return Ok(false) };
+    let Some(connection) = find(tx, scope, id)? else { return Ok(None) };
     if !is_where(tx, scope, id, credential.tried_at.as_deref())? {
-        return Ok(false);
+        return Ok(None);
     }
     let arn = arn_of(&connection.service, scope.region.as_str(), scope.account.as_str(), id);
     let owner = Owner { account: scope.account.as_str(), arn: &arn };
@@ -222,7 +230,7 @@ pub(crate) fn authorize(
         params![id],
     )?;
     wake_links(tx, id)?;
-    Ok(true)
+    Ok(Some(arn))
 }
 
 impl Store {
@@ -350,7 +358,7 @@ impl Store {
     ) -> StoreResult<A> {
         let (scope, id, keys) = (scope.clone(), id.to_owned(), self.keys());
         self.change("store.authorize_connection", change, move |tx| {
-            authorize(tx, &keys, &scope, &id, credential)
+            Ok(authorize(tx, &keys, &scope, &id, credential)?.is_some())
         })
         .await
     }

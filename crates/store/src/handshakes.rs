@@ -1,12 +1,14 @@
 //! Handshakes that a person completes in a browser: begun with a key, opened once, by one browser, and handed back by the
 //! forge.
 //!
-//! What opens a handshake, the browser's cookie, and what the forge hands back are here as digests only. Each is good for one
-//! step: whoever comes second finds nothing. A connection has one handshake at the most, the newest.
+//! What opens a handshake, the browser's cookie, and what the forge hands back are here as digests only. A handshake that is
+//! taken is gone: whoever comes second finds nothing. A connection has one handshake at the most, the newest; one that nobody
+//! goes on with is thrown away by a piece of work of its own, with the secrets that it holds.
 
 use crate::change::Change;
 use crate::keyring::{Owner, OwnerOf};
 use crate::sql::{Row, Tx, params};
+use crate::work::{self, Claim, Kind};
 use crate::{Scope, Store, StoreError, StoreResult, connections};
 
 /// A handshake to begin.
@@ -91,9 +93,28 @@ fn from_row(mut row: Row) -> StoreResult<Handshake> {
     })
 }
 
+/// What the ids of the work begin with that throws handshakes away; the connection's id follows.
+const WORK_PREFIX: &str = "handshake-";
+
+fn work_id(connection_id: &str) -> String {
+    format!("{WORK_PREFIX}{connection_id}")
+}
+
+/// The connection that a piece of such work is about; `None` if it is other work.
+pub(crate) fn connection_of(work_id: &str) -> Option<&str> {
+    work_id.strip_prefix(WORK_PREFIX)
+}
+
+/// Whether a piece of [`Kind::Token`] is about a handshake that is to be thrown away, and not about a grant.
+#[must_use]
+pub fn is_of_handshake(claim: &Claim) -> bool {
+    connection_of(&claim.id).is_some()
+}
+
 /// Forgets the handshake of a connection.
 pub(crate) fn forget(tx: &Tx<'_>, connection_id: &str) -> StoreResult<()> {
     tx.execute("DELETE FROM handshake WHERE connection_id = $1", params![connection_id])?;
+    tx.execute("DELETE FROM work WHERE id = $1", params![work_id(connection_id)])?;
     Ok(())
 }
 
@@ -116,10 +137,9 @@ impl Store {
                 return Ok(false);
             }
             let account = scope.account.as_str();
-            tx.execute(
-                "DELETE FROM handshake WHERE connection_id = $1 OR (account_id = $2 AND ends_ms <= $3)",
-                params![&connection_id, account, tx.now_ms()],
-            )?;
+            forget(tx, &connection_id)?;
+            let ends_ms = tx.now_ms() + new.lifetime_ms;
+            work::put_off(tx, Kind::Token, &work_id(&connection_id), ends_ms)?;
             let row = handshake_owner(&new.id);
             let sealed = keys.under_active(tx, &Owner { account, arn: &row }, new.sealed)?;
             tx.execute(
@@ -135,7 +155,7 @@ impl Store {
                     new.begun_by,
                     new.tried_at,
                     new.ticket,
-                    tx.now_ms() + new.lifetime_ms,
+                    ends_ms,
                     sealed
                 ],
             )?;
@@ -198,6 +218,24 @@ impl Store {
         .await
     }
 
+    /// The handshake for which a browser brings the state; both are digests. It stays what it is.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn handshake(&self, kind: &str, browser: &str, state: &str) -> StoreResult<Option<Handshake>> {
+        let (kind, browser, state) = (kind.to_owned(), browser.to_owned(), state.to_owned());
+        self.read(move |tx| {
+            let row = tx.row(
+                &format!(
+                    "SELECT {COLUMNS} FROM handshake WHERE kind = $1 AND browser = $2 AND state = $3 AND ends_ms > $4"
+                ),
+                params![kind, browser, state, tx.now_ms()],
+            )?;
+            row.map(from_row).transpose()
+        })
+        .await
+    }
+
     /// Has a handshake that was taken go on in the same browser, which the forge is to hand `state` back to, a digest.
     /// False, and nothing is stored, if its connection is gone, its host is elsewhere, or another handshake was begun.
     ///
@@ -212,7 +250,8 @@ impl Store {
         sealed: Vec<u8>,
     ) -> StoreResult<bool> {
         let (kind, state, keys) = (kind.to_owned(), state.to_owned(), self.keys());
-        self.write_while_wanted("store.continue_handshake", move |tx| {
+        // What it holds is nowhere else: no crowd of requests keeps it from being written.
+        self.write("store.continue_handshake", move |tx| {
             let Handshake { id, scope, connection_id, begun_by, tried_at, browser, .. } = taken;
             tx.lock_account(&scope.account)?;
             let other = "SELECT count(*) FROM handshake WHERE connection_id = $1";
@@ -223,6 +262,8 @@ impl Store {
             }
             let (account, row) = (scope.account.as_str(), handshake_owner(&id));
             let sealed = keys.under_active(tx, &Owner { account, arn: &row }, sealed)?;
+            let ends_ms = tx.now_ms() + lifetime_ms;
+            work::put_off(tx, Kind::Token, &work_id(&connection_id), ends_ms)?;
             tx.execute(
                 "INSERT INTO handshake (id, connection_id, account_id, region, kind, begun_by, tried_at, browser, state,
                                         ends_ms, sealed)
@@ -237,11 +278,32 @@ impl Store {
                     tried_at,
                     browser,
                     state,
-                    tx.now_ms() + lifetime_ms,
+                    ends_ms,
                     sealed
                 ],
             )?;
             Ok(true)
+        })
+        .await
+    }
+
+    /// Throws the handshake away that a claim is about, if it is too old; when it is, otherwise, in milliseconds since the
+    /// Unix epoch. `None` if there is none any more, and no work with it.
+    ///
+    /// # Errors
+    /// [`StoreError::Stale`] if the claim was lost.
+    pub async fn sweep_handshake(&self, claim: &Claim) -> StoreResult<Option<i64>> {
+        let claim = claim.clone();
+        self.write("store.sweep_handshake", move |tx| {
+            work::fence(tx, &claim)?;
+            let Some(connection_id) = connection_of(&claim.id) else { return Ok(None) };
+            let ends = "SELECT max(ends_ms) FROM handshake WHERE connection_id = $1 AND ends_ms > $2";
+            let row = tx.row(ends, params![connection_id, tx.now_ms()])?;
+            let ends_ms = row.map_or(Ok(None), |mut row| row.opt_int())?;
+            if ends_ms.is_none() {
+                forget(tx, connection_id)?;
+            }
+            Ok(ends_ms)
         })
         .await
     }

@@ -238,6 +238,7 @@ impl Store {
             }
             let moved = provider_endpoint != host.provider_endpoint;
             connections::interrupt_links_of_host(tx, &id, moved)?;
+            connections::wake_grants_of_host(tx, &id)?;
             Ok(UpdateHost::Updated)
         })
         .await

@@ -180,8 +180,13 @@ pub(crate) fn lane_of(tx: &Tx<'_>, kind: Kind, id: &str) -> StoreResult<Option<L
             Kind::Outbox => Lane { account, endpoint: first, repository: String::new() },
             // Each link is one piece of work, hence one line for all of a host.
             Kind::Link => Lane { account, endpoint: format!("git:{host}"), repository: String::new() },
-            Kind::Pulls | Kind::Token | Kind::Redelivery => {
+            Kind::Pulls | Kind::Redelivery => {
                 let endpoint = rest_endpoint(&account, &host);
+                Lane { account, endpoint, repository: String::new() }
+            }
+            // Asked for with something else than tokens, and of Azure DevOps elsewhere: what those have spent says nothing.
+            Kind::Token => {
+                let endpoint = format!("token:{account}@{host}");
                 Lane { account, endpoint, repository: String::new() }
             }
             Kind::Branch | Kind::Audit => Lane { account, endpoint: format!("git:{host}"), repository },

@@ -89,7 +89,7 @@ pub use deliveries::{
 pub use deployments::{DeploymentState, PublishedStatus};
 pub use events::EventDocument;
 pub use grants::{Grant, NewGrant, NotRenewed, Renewed, grant_owner};
-pub use handshakes::{Handshake, NewHandshake, handshake_owner};
+pub use handshakes::{Handshake, NewHandshake, handshake_owner, is_of_handshake};
 pub use hosts::{CreateHost, DeleteHost, Host, HostChange, NewHost, UpdateHost};
 pub use keyring::{
     DataKeyStatus, KeyId, KeySource, Keyring, KeyringStatus, MasterKeys, MasterStatus, Owner, Rotation,

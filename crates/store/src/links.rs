@@ -2,6 +2,7 @@
 
 use crate::change::Change;
 use crate::connections::{self, ConnectionStatus};
+use crate::keyring::Owner;
 use crate::page::{Cursor, Page, PageOf};
 use crate::sql::{Row, Tx, params};
 use crate::tags::{self, Tag};
@@ -119,6 +120,14 @@ pub struct LinkRecord {
     pub failures: i64,
     /// Since when its heads are to be asked for, in milliseconds since the Unix epoch.
     pub due_ms: i64,
+}
+
+impl LinkRecord {
+    /// The connection's credential, as it is sealed.
+    #[must_use]
+    pub fn credential(&self) -> Option<&[u8]> {
+        self.connection.as_ref()?.credential.as_deref()
+    }
 }
 
 /// The connection of a link, with its sealed credential.
@@ -397,7 +406,7 @@ impl Store {
     /// # Errors
     /// The database's.
     pub async fn link_record(&self, id: &str) -> StoreResult<Option<LinkRecord>> {
-        let id = id.to_owned();
+        let (id, keys) = (id.to_owned(), self.keys());
         self.read(move |tx| {
             let id = id.as_str();
             let found = tx.row(
@@ -409,7 +418,7 @@ impl Store {
             let (account, failures, region, connection_id) = (row.text()?, row.int()?, row.text()?, row.text()?);
             let connection = tx.row(
                 "SELECT c.service, c.status, c.status_reason, h.provider_endpoint, h.vpc_configuration, c.credential,
-                        g.ends_ms, g.trouble
+                        g.ends_ms, g.trouble, g.credential_digest
                    FROM connection c LEFT JOIN host h ON h.id = c.host_id
                      LEFT JOIN connection_grant g ON g.connection_id = c.id WHERE c.id = $1",
                 params![&connection_id],
@@ -417,19 +426,25 @@ impl Store {
             let connection = connection
                 .map(|mut row| {
                     let service = row.text()?;
-                    StoreResult::Ok(LinkConnection {
+                    let mut connection = LinkConnection {
                         arn: crate::arn(&service, &region, &account, "connection", &connection_id),
                         status: row.parsed(ConnectionStatus::from_text)?,
                         status_reason: row.opt_text()?,
                         provider_endpoint: row.opt_text()?,
                         vpc_configuration: row.opt_text()?,
                         credential: row.opt_bytes()?,
-                        ran_out: {
-                            let (ends_ms, trouble) = (row.opt_int()?, row.opt_text()?);
-                            let is_over = ends_ms.is_some_and(|ends_ms| ends_ms <= tx.now_ms());
-                            is_over.then(|| trouble.unwrap_or_else(|| "the next one is being got".to_owned()))
-                        },
-                    })
+                        ran_out: None,
+                    };
+                    let (ends_ms, trouble, digest) = (row.opt_int()?, row.opt_text()?, row.opt_text()?);
+                    if ends_ms.is_some_and(|ends_ms| ends_ms <= tx.now_ms())
+                        && let Some(digest) = digest
+                    {
+                        let owner = Owner { account: &account, arn: &connection.arn };
+                        let is_of = grants::is_of(tx, &keys, &owner, connection.credential.as_deref(), &digest)?;
+                        let why = || trouble.unwrap_or_else(|| "the next one is being got".to_owned());
+                        connection.ran_out = is_of.then(why);
+                    }
+                    StoreResult::Ok(connection)
                 })
                 .transpose()?;
             let branches = tx
@@ -448,26 +463,54 @@ impl Store {
         .await
     }
 
-    /// Notes that the connection's credential works, or why it does not.
+    /// Notes that the connection's credential works, or why it does not. False, and nothing is noted, if it is not the one
+    /// that was `used`, as it was sealed then: another one was stored meanwhile, of which that says nothing.
     ///
     /// # Errors
     /// [`crate::StoreError::Stale`] if the claim was lost.
-    pub async fn record_credential(&self, claim: &Claim, refused: Option<String>) -> StoreResult<()> {
-        let claim = claim.clone();
+    pub async fn record_credential(
+        &self,
+        claim: &Claim,
+        used: Option<&[u8]>,
+        refused: Option<String>,
+    ) -> StoreResult<bool> {
+        let (claim, used, keys) = (claim.clone(), used.map(<[u8]>::to_vec), self.keys());
         self.write("store.record_credential", move |tx| {
             work::fence(tx, &claim)?;
+            let found = tx.row(
+                "SELECT c.id, c.account_id, c.region, c.service, c.credential, g.refused, g.credential_digest
+                   FROM repository_link l JOIN connection c ON c.id = l.connection_id
+                     LEFT JOIN connection_grant g ON g.connection_id = c.id WHERE l.id = $1",
+                params![&claim.id],
+            )?;
+            let Some(mut row) = found else { return Ok(false) };
+            let (id, account, region, service) = (row.text()?, row.text()?, row.text()?, row.text()?);
+            let stored = row.opt_bytes()?;
+            if stored != used {
+                return Ok(false);
+            }
+            // A token that is still good says nothing of the next one, which the forge does not give.
+            let is_without_next = match (row.opt_int()?, row.opt_text()?) {
+                (Some(1), Some(digest)) => {
+                    let arn = crate::arn(&service, &region, &account, "connection", &id);
+                    let owner = Owner { account: &account, arn: &arn };
+                    grants::is_of(tx, &keys, &owner, stored.as_deref(), &digest)?
+                }
+                _ => false,
+            };
             let status = if refused.is_some() { "ERROR" } else { "AVAILABLE" };
             let is_refused = refused.is_some();
-            // A token that is still good says nothing of the next one, which the forge does not give.
-            tx.execute(
-                "UPDATE connection SET status = $2, status_reason = $3
-                  WHERE id = (SELECT connection_id FROM repository_link WHERE id = $1)
-                    AND status IN ('AVAILABLE', 'ERROR')
-                    AND NOT EXISTS (SELECT 1 FROM connection_grant g
-                                     WHERE g.connection_id = connection.id AND g.refused = 1)",
-                params![&claim.id, status, refused],
-            )?;
-            if is_refused { grants::want(tx, &claim.id) } else { Ok(()) }
+            if !is_without_next {
+                tx.execute(
+                    "UPDATE connection SET status = $2, status_reason = $3
+                      WHERE id = $1 AND status IN ('AVAILABLE', 'ERROR')",
+                    params![&id, status, refused],
+                )?;
+            }
+            if is_refused {
+                grants::want(tx, &claim.id)?;
+            }
+            Ok(true)
         })
         .await
     }

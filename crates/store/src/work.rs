@@ -29,7 +29,7 @@ pub enum Kind {
     Audit,
     /// Something in the outbox: telling it to the outside.
     Outbox,
-    /// A connection: getting its next token.
+    /// A connection: getting its next token; or throwing away its handshake, once that is too old.
     Token,
     /// A repository link: having its forge deliver again what failed to arrive.
     Redelivery,
@@ -133,6 +133,17 @@ pub(crate) fn insert(tx: &mut Tx<'_>, kind: Kind, id: &str, due: bool) -> StoreR
     Ok(())
 }
 
+/// Makes a piece of work that is due at a time, in milliseconds since the Unix epoch, in place of the one of that id.
+pub(crate) fn put_off(tx: &mut Tx<'_>, kind: Kind, id: &str, due_at_ms: i64) -> StoreResult<()> {
+    tx.execute("DELETE FROM work WHERE id = $1", params![id])?;
+    tx.execute(
+        "INSERT INTO work (id, kind, due_at_ms, epoch, wake_seq) VALUES ($1, $2, $3, 0, 0)",
+        params![id, kind.as_str(), due_at_ms],
+    )?;
+    lanes::line_up(tx, kind, id)?;
+    Ok(())
+}
+
 /// Gives a claim back within the transaction that writes the last of what was done under it.
 pub(crate) fn release(tx: &mut Tx<'_>, claim: &Claim, due_at_ms: Option<i64>) -> StoreResult<()> {
     let seen = claim.wake_seq;
@@ -193,7 +204,7 @@ fn lock_subject(tx: &Tx<'_>, claim: &Claim) -> StoreResult<()> {
         Kind::Token => {
             return tx.lock_rows(
                 "SELECT pg_advisory_xact_lock(hashtextextended('account ' || account_id, 0))
-                   FROM connection_grant WHERE connection_id = $1",
+                   FROM connection WHERE id = $1",
                 params![grants::connection_of(&claim.id)],
             );
         }

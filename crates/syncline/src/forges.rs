@@ -78,10 +78,12 @@ impl Forges {
             Err(NoAnswer::Here(why)) => Err(Refusal::Invalid(why)),
             Err(
                 error @ (NoAnswer::NotAdmitted(NotAdmitted::Unresolved { .. })
-                | NoAnswer::Broken(_)
-                | NoAnswer::Tls(_)
-                | NoAnswer::TooLong(_)),
-            ) => Err(question.unanswered(&error.to_string())),
+                | NoAnswer::Unreachable(_)
+                | NoAnswer::Tls(_)),
+            ) => Err(question.unsent(&error.to_string())),
+            Err(error @ (NoAnswer::Broken(_) | NoAnswer::TooLong(_))) => {
+                Err(question.unanswered(&error.to_string()))
+            }
         }
     }
 

@@ -117,6 +117,15 @@ async fn nothing_is_sent_where_it_may_not_go() {
 }
 
 #[tokio::test]
+async fn where_nobody_listens_nothing_was_sent() {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a free port");
+    let url = format!("http://{}/", listener.local_addr().expect("bound"));
+    drop(listener);
+    let unreachable = ask(&allowing(&["127.0.0.1"]), "POST", &url).await;
+    assert!(matches!(unreachable, Err(NoAnswer::Unreachable(_))), "{unreachable:?}");
+}
+
+#[tokio::test]
 async fn long_and_broken_answers_are_none() {
     const LONG: &str = "HTTP/1.1 200 OK\r\ncontent-length: 65\r\n\r\n\
         12345678901234567890123456789012345678901234567890123456789012345";

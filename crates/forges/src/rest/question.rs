@@ -56,6 +56,12 @@ impl<T: 'static> Question<T> {
         self.request.clone()
     }
 
+    /// What it means that it could not be sent, for a reason in somebody's words.
+    #[must_use]
+    pub fn unsent(&self, why: &str) -> Refusal {
+        Refusal::Unreached(refusal::scrubbed(&self.access, why))
+    }
+
     /// What it means that nothing came of sending it, for a reason in somebody's words.
     #[must_use]
     pub fn unanswered(&self, why: &str) -> Refusal {

@@ -36,6 +36,9 @@ pub enum Refusal {
     /// It is not to be done as it was asked for: asking again changes nothing.
     #[error("{0}")]
     Invalid(String),
+    /// It cannot be reached now: nothing was asked. To be asked again later.
+    #[error("{0}")]
+    Unreached(String),
     /// Nobody knows: it may have been done. To be asked again later.
     #[error("{0}")]
     Unavailable(String),
@@ -45,7 +48,7 @@ impl Refusal {
     /// Whether the same question may have another answer later.
     #[must_use]
     pub fn may_pass(&self) -> bool {
-        matches!(self, Self::Throttled { .. } | Self::Unavailable(_))
+        matches!(self, Self::Throttled { .. } | Self::Unreached(_) | Self::Unavailable(_))
     }
 }
 

@@ -267,6 +267,23 @@ impl Keys {
         })
     }
 
+    /// Opens a secret; a data key that is not known yet is looked for in the same transaction.
+    pub(crate) fn open_in(
+        &self,
+        tx: &Tx<'_>,
+        owner: &Owner<'_>,
+        sealed: &[u8],
+    ) -> StoreResult<Secret<Vec<u8>>> {
+        match self.try_open(owner, sealed) {
+            Ok(opened) => Ok(opened),
+            Err(Closed::Refused(error)) => Err(error),
+            Err(Closed::Unknown(_)) => {
+                self.take(&data_keys::all(tx)?)?;
+                self.open_known(owner, sealed)
+            }
+        }
+    }
+
     /// What to write for a secret that was sealed a moment ago: the same, or, if its data key was taken out of use
     /// meanwhile, sealed by the one that is in use as of this transaction.
     pub(crate) fn under_active(

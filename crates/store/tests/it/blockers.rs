@@ -223,7 +223,7 @@ async fn nothing_is_tried_again_over_a_connection_that_cannot_be_used() {
         } else {
             world.store.sync_now(&ours(), CFN, "web", Change::unrecorded()).await.expect("wakes the link");
             let link = world.claim(Kind::Link).await;
-            world.store.record_credential(&link, Some("revoked".into())).await.expect("written");
+            world.store.record_credential(&link, None, Some("revoked".into())).await.expect("written");
             "the connection 'infra' is ERROR; authorize it again"
         };
         let generation = world.record(&trying.claim.id).await.recorded.generation;

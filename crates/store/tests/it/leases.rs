@@ -29,7 +29,7 @@ async fn one_piece_of_work_has_one_holder() {
     stale(store.renew(&first, LEASE_MS).await);
     let heads = BTreeMap::from([("main".to_owned(), Some(sha('a')))]);
     stale(store.record_heads(&first, heads).await.map(drop));
-    stale(store.record_credential(&first, Some("refused".to_owned())).await);
+    stale(store.record_credential(&first, None, Some("refused".to_owned())).await.map(drop));
     stale(store.record_remote_trouble(&first, "down", None).await);
     store.release(first, None).await.expect("no error: the new holder decides");
     assert!(world.nothing_due(Kind::Link).await, "the second one still holds it");

@@ -298,10 +298,14 @@ async fn a_link_knows_what_its_calls_need_and_outlives_its_connection() {
     assert_eq!(connection.credential, Some(sealed));
 
     let claim = world.claim(Kind::Link).await;
-    store.record_credential(&claim, Some("bad token".to_owned())).await.expect("written");
+    let used = connection.credential.as_deref();
+    let refused = Some("bad token".to_owned());
+    assert!(store.record_credential(&claim, used, refused.clone()).await.expect("written"));
+    assert!(!store.record_credential(&claim, Some(b"another"), None).await.expect("written"));
+    assert!(!store.record_credential(&claim, None, None).await.expect("written"));
     let found = store.connection(&ours(), "id-of-web").await.expect("read").expect("a connection");
     assert_eq!((found.status, found.status_reason.as_deref()), (ConnectionStatus::Error, Some("bad token")));
-    store.record_credential(&claim, None).await.expect("written");
+    assert!(store.record_credential(&claim, used, None).await.expect("written"));
     let found = store.connection(&ours(), "id-of-web").await.expect("read").expect("a connection");
     assert_eq!((found.status, found.status_reason), (ConnectionStatus::Available, None));
     store.release(claim, None).await.expect("released");

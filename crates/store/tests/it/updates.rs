@@ -197,7 +197,7 @@ async fn what_a_call_finds_through_the_old_connection_is_not_written() {
     let other = world.available_connection(&ours(), "other").await;
     let claim = world.claim(Kind::Link).await;
     let UpdateLink::Updated(_) = world.reconnect(&link, &other).await else { panic!("refused") };
-    let refusal = world.store.record_credential(&claim, Some("the old token".to_owned())).await;
+    let refusal = world.store.record_credential(&claim, None, Some("the old token".to_owned())).await;
     assert!(matches!(refusal, Err(StoreError::Stale(_))), "{refusal:?}");
     let status = world.store.connection(&ours(), &other).await.expect("read").expect("a connection").status;
     assert_eq!(status, ConnectionStatus::Available);

@@ -111,6 +111,18 @@ impl World {
         self.directory.path().join("syncline.db")
     }
 
+    /// Runs a statement as somebody does who knows nothing of the store.
+    #[expect(clippy::disallowed_methods, reason = "the store itself would do more")]
+    pub(crate) fn run(&self, sql: &str) {
+        match &self.postgres {
+            Some(database) => drop(database.ask(&format!("{sql} RETURNING 1"))),
+            None => {
+                let database = rusqlite::Connection::open(self.database()).expect("opens");
+                database.execute_batch(sql).expect("done");
+            }
+        }
+    }
+
     /// How many rows a table has.
     #[expect(clippy::disallowed_methods, reason = "nothing that the store answers tells what it keeps")]
     pub(crate) fn rows(&self, table: &str) -> i64 {

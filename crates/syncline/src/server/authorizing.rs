@@ -2,7 +2,7 @@
 
 use syncline_forges::Forge;
 use syncline_forges::rest::{AppKey, Endpoint, Refusal, installation};
-use syncline_store::{Connection, CredentialRow, NewGrant, Owner, grant_owner};
+use syncline_store::{Connection, CredentialRow, Handshake, NewGrant, Owner, grant_owner};
 use syncline_wire::ErrorCode;
 
 use super::api::Call;
@@ -11,7 +11,7 @@ use super::error::{Answer, ApiError};
 use crate::grants::{AppGrant, Got, Place, token_of_app};
 use crate::worker::extra_root;
 
-/// The longest name of an organization, in bytes.
+/// The longest name of an organization at Azure DevOps, in bytes.
 const MAX_ORGANIZATION_BYTES: usize = 100;
 
 /// Said where nothing was stored although the forge confirmed it.
@@ -36,6 +36,17 @@ impl Subject {
         let connection = call.front.store.connection(&call.scope, id).await?;
         let connection = connection.ok_or_else(|| ApiError::not_found("connection", id))?;
         Self::of_connection(call, connection).await
+    }
+
+    /// The connection that a handshake is about, whose forge must be where it was when that was begun.
+    pub(super) async fn of_handshake(call: &Call, handshake: &Handshake) -> Answer<Self> {
+        let subject = Self::of(call, &handshake.connection_id).await?;
+        if subject.host == handshake.tried_at {
+            return Ok(subject);
+        }
+        Err(ApiError::validation(
+            "the connection's host moved since the handshake was begun, so nothing was stored: begin again",
+        ))
     }
 
     /// The same of a connection that was looked for already.
@@ -77,12 +88,21 @@ impl Subject {
 
     /// What the caller is told of a forge's refusal of `what`.
     pub(super) fn not_authorized(&self, what: &str, refusal: &Refusal) -> ApiError {
+        self.not_confirmed(what, refusal, "try again")
+    }
+
+    /// The same where asking once has ended the handshake.
+    pub(super) fn not_exchanged(&self, what: &str, refusal: &Refusal) -> ApiError {
+        self.not_confirmed(what, refusal, "the handshake is over, begin again")
+    }
+
+    fn not_confirmed(&self, what: &str, refusal: &Refusal, advice: &str) -> ApiError {
         let (provider_type, api) = (&self.connection.provider_type, &self.endpoint.api);
         if refusal.may_pass() {
             return ApiError::new(
                 ErrorCode::ResourceUnavailable,
                 format!(
-                    "{provider_type} at {api} cannot be asked about the {what} now, so nothing was stored; try again: {refusal}"
+                    "{provider_type} at {api} cannot be asked about the {what} now, so nothing was stored; {advice}: {refusal}"
                 ),
             );
         }
@@ -162,21 +182,26 @@ pub(super) fn app_key(id: u64, pem: syncline_seams::Secret) -> Answer<AppKey> {
     AppKey::new(id, pem).map_err(|error| ApiError::validation(format!("privateKey: {error}")))
 }
 
+/// Refuses what is no name of an organization at a forge where they have so many bytes at the most.
+pub(super) fn organization_name(name: &str, longest: usize) -> Answer<()> {
+    let is_plain = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_');
+    if (1..=longest).contains(&name.len()) && is_plain {
+        return Ok(());
+    }
+    let rule = format!("it must consist of letters, digits, '-' and '_', at most {longest} of them");
+    Err(ApiError::validation(format!("organization: {rule}")))
+}
+
 /// The organization that a token is tried at: Azure DevOps has to be told it, nobody else has any.
 pub(super) fn organization(forge: Forge, given: Option<&str>) -> Answer<Option<&str>> {
-    let is_name = |name: &str| {
-        (1..=MAX_ORGANIZATION_BYTES).contains(&name.len())
-            && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
-    };
     match (forge, given) {
         (Forge::AzureDevOps, None) => Err(ApiError::validation(
             "organization: a token of Azure DevOps is good for one organization: name it, as in dev.azure.com/<organization>",
         )),
-        (Forge::AzureDevOps, Some(name)) if !is_name(name) => {
-            let rule = "letters, digits, '-' and '_', at most 100 of them";
-            Err(ApiError::validation(format!("organization: it must consist of {rule}")))
+        (Forge::AzureDevOps, Some(name)) => {
+            organization_name(name, MAX_ORGANIZATION_BYTES)?;
+            Ok(Some(name))
         }
-        (Forge::AzureDevOps, Some(name)) => Ok(Some(name)),
         (_, Some(_)) => Err(ApiError::validation("organization: only Azure DevOps has them")),
         (_, None) => Ok(None),
     }

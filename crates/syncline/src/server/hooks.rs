@@ -63,9 +63,9 @@ pub(super) async fn register(
         let done = match once {
             // What was not answered may have been done, and what is refused because it is there already was made meanwhile:
             // what is there is looked at, not assumed.
-            Err(Refusal::Unavailable(_) | Refusal::Invalid(_) | Refusal::NotFound(_)) => {
-                set_at_forge(forges, at, webhook_id, url, &secret).await
-            }
+            Err(
+                Refusal::Unreached(_) | Refusal::Unavailable(_) | Refusal::Invalid(_) | Refusal::NotFound(_),
+            ) => set_at_forge(forges, at, webhook_id, url, &secret).await,
             done => done,
         };
         match done.map_err(|refusal| explained(at, &refusal))? {
@@ -92,6 +92,7 @@ fn explained(at: &Reached, refusal: &Refusal) -> Reason {
         Refusal::Unauthorized(_)
         | Refusal::Throttled { .. }
         | Refusal::Invalid(_)
+        | Refusal::Unreached(_)
         | Refusal::Unavailable(_) => refusal.to_string(),
     }
 }

@@ -27,6 +27,7 @@ impl Worker {
             Err(Failure::Store(error)) => Err(error),
             Err(Failure::Trouble(trouble)) => {
                 self.slow_down(claim, &trouble).await?;
+                self.replace_token(&branch.link_id, &trouble).await?;
                 let jitter = self.outside.jitter();
                 let (delay_ms, blocker, reason) =
                     match after_trouble(&trouble, branch.failures, jitter, false) {

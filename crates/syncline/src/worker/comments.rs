@@ -26,7 +26,10 @@ impl Worker {
             Ok(reached) => reached,
             Err(trouble) => return Ok(Err(trouble)),
         };
-        Ok(self.write_comment(&reached, item, &document).await.map(Some).map_err(Trouble::from))
+        match self.write_comment(&reached, item, &document).await {
+            Ok(id) => Ok(Ok(Some(id))),
+            Err(refusal) => Ok(Err(self.not_told(&document.link_id, refusal).await?)),
+        }
     }
 
     /// The id of the comment, which says now what it is to say.

@@ -7,7 +7,7 @@ use syncline_model::names::BranchName;
 use syncline_model::plan::{AfterTrouble, Trouble, after_trouble};
 use syncline_model::sync::BlockerKind;
 use syncline_store::{Claim, ConnectionStatus, LinkRecord, StoreError};
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use super::heads::{Question, Told};
 use super::remote::{remote, trouble_of};
@@ -46,7 +46,8 @@ impl Worker {
             Ok(Told::Later(due_ms)) => Ok(Some(due_ms)),
             Ok(Told::Heads { heads, next_ms }) => {
                 if record.connection.as_ref().is_some_and(|c| c.status == ConnectionStatus::Error) {
-                    self.store.record_credential(claim, None).await?;
+                    // Of another one than was used nothing is known: the next look tells.
+                    self.store.record_credential(claim, record.credential(), None).await?;
                 }
                 let heads: BTreeMap<String, Option<String>> = names
                     .iter()
@@ -63,7 +64,14 @@ impl Worker {
             }
             Err(error) => {
                 if let GitError::Unauthorized { message } | GitError::UnknownHost { message } = &error {
-                    self.store.record_credential(claim, Some(message.clone())).await?;
+                    let (used, refused) = (record.credential(), Some(message.clone()));
+                    if !self.store.record_credential(claim, used, refused).await? {
+                        debug!(
+                            link = claim.id,
+                            "a credential was refused that is no longer the connection's"
+                        );
+                        return Ok(Some(claim.since_ms));
+                    }
                 }
                 self.link_trouble(claim, &record, &trouble_of(&error)).await
             }

@@ -53,6 +53,8 @@ use crate::notify::Notifier;
 const LEASE_MS: i64 = 15_000;
 /// How often a claim is renewed while its work goes on.
 const RENEW_EVERY: Duration = Duration::from_secs(5);
+/// How soon that is tried again where the database could not be asked.
+const RENEW_AGAIN: Duration = Duration::from_secs(1);
 /// Audit logs that are sequenced at once.
 const AUDIT_PLACES: u32 = 2;
 /// The longest the loop waits without looking, so that a lost wake costs no more than this.
@@ -389,12 +391,22 @@ impl Worker {
         }
     }
 
-    /// Renews the claim for as long as it is polled; ends only when the claim is lost.
+    /// Renews the claim for as long as it is polled; ends only when the claim is lost, or has run out while the database
+    /// could not be asked.
     async fn keep(&self, claim: &Claim) -> StoreError {
+        let (mut pause, mut until_ms) = (RENEW_EVERY, self.clock.now_ms() + LEASE_MS);
         loop {
-            self.clock.sleep(RENEW_EVERY).await;
-            if let Err(error) = self.store.renew(claim, LEASE_MS).await {
-                return error;
+            self.clock.sleep(pause).await;
+            let asked_ms = self.clock.now_ms();
+            match self.store.renew(claim, LEASE_MS).await {
+                Ok(()) => (pause, until_ms) = (RENEW_EVERY, asked_ms + LEASE_MS),
+                Err(error @ StoreError::Stale(_)) => return error,
+                Err(error) if self.clock.now_ms() >= until_ms => return error,
+                // What is under way may have had its effect: it is not cut off while nobody else can have the claim.
+                Err(error) => {
+                    debug!(%error, id = claim.id, "a lease could not be renewed; it is tried again");
+                    pause = RENEW_AGAIN;
+                }
             }
         }
     }

@@ -17,7 +17,7 @@ impl From<Refusal> for Trouble {
             Refusal::Throttled { retry_after_ms, .. } => (false, Some(*retry_after_ms)),
             // A person may mend it.
             Refusal::Unauthorized(_) | Refusal::Forbidden(_) | Refusal::NotFound(_) => (false, None),
-            Refusal::Unavailable(_) => (false, None),
+            Refusal::Unreached(_) | Refusal::Unavailable(_) => (false, None),
         };
         Self { is_final, throttled, ..Self::new(reason, is_final) }
     }
@@ -92,7 +92,7 @@ impl Worker {
         Ok(match self.forges.ask(extra_root_pem.as_deref(), question).await {
             Ok(()) => Ok(None),
             Err(refusal) if rest::is_there_already(access, &refusal) => Ok(None),
-            Err(refusal) => Err(refusal.into()),
+            Err(refusal) => Err(self.not_told(&published.link_id, refusal).await?),
         })
     }
 
@@ -139,14 +139,14 @@ impl Worker {
                     let was_set = set(&id).await;
                     (id, was_set)
                 }
-                Err(refusal) => return Ok(Err(refusal.into())),
+                Err(refusal) => return Ok(Err(self.not_told(&published.link_id, refusal).await?)),
             },
         };
         let remote_id = Some(format!("{}/{id}", published.attempt_id));
         Ok(match was_set {
             Ok(()) => Ok(remote_id),
             Err(refusal) if rest::is_there_already(access, &refusal) => Ok(remote_id),
-            Err(refusal) => Err(Trouble { remote_id, ..refusal.into() }),
+            Err(refusal) => Err(Trouble { remote_id, ..self.not_told(&published.link_id, refusal).await? }),
         })
     }
 

@@ -45,7 +45,7 @@ fn trouble(refusal: Refusal) -> Trouble {
         },
         Refusal::Unauthorized(_) => outage(BlockerKind::CredentialRefused, reason),
         Refusal::NotFound(_) => outage(BlockerKind::RepositoryNotFound, reason),
-        Refusal::Forbidden(_) | Refusal::Invalid(_) | Refusal::Unavailable(_) => {
+        Refusal::Forbidden(_) | Refusal::Invalid(_) | Refusal::Unreached(_) | Refusal::Unavailable(_) => {
             outage(BlockerKind::RepositoryUnavailable, reason)
         }
     }
@@ -85,6 +85,7 @@ impl Worker {
             Err(Failure::Store(error)) => Err(error),
             Err(Failure::Trouble(trouble)) => {
                 self.slow_down(claim, &trouble).await?;
+                self.replace_token(&record.link_id, &trouble).await?;
                 let (delay_ms, reason) =
                     match after_trouble(&trouble, link.failures, self.outside.jitter(), false) {
                         AfterTrouble::Retry { delay_ms, reason, .. } => (delay_ms, reason),

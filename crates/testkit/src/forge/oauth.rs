@@ -17,6 +17,7 @@ use http_body_util::BodyExt as _;
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
 use syncline_forges::Forge;
+use tokio::sync::watch;
 
 use super::{Fault, Issued, json_answer};
 use crate::git_host::{GitHost, Halved, Lost};
@@ -55,6 +56,7 @@ struct Inner {
     redirect_uri: String,
     issued: Arc<Issued>,
     memory: Mutex<Memory>,
+    is_held: watch::Sender<bool>,
 }
 
 /// The side of a forge that people authorize applications at.
@@ -117,6 +119,7 @@ impl OAuthDouble {
             redirect_uri: redirect_uri.to_owned(),
             issued: Arc::clone(issued),
             memory: Mutex::default(),
+            is_held: watch::Sender::new(false),
         });
         let router = Router::new()
             .route(&token, axum::routing::any(token_endpoint))
@@ -157,6 +160,11 @@ impl OAuthDouble {
     /// Goes wrong at the next request.
     pub fn fail(&self, fault: Fault) {
         self.inner.memory().faults.push_back(fault);
+    }
+
+    /// Does what is asked for and keeps its answers back, or lets them go.
+    pub fn hold(&self, is_held: bool) {
+        self.inner.is_held.send_replace(is_held);
     }
 
     /// Takes every refresh token back, as the person may who gave it.
@@ -327,6 +335,7 @@ async fn token_endpoint(State(inner): State<Arc<Inner>>, request: Request) -> Re
         _ => {}
     }
     let mut response = inner.answer(text(header::AUTHORIZATION).as_deref(), form);
+    let _ = inner.is_held.subscribe().wait_for(|is_held| !is_held).await;
     match fault {
         Some(Fault::LostAnswer) => drop(response.extensions_mut().insert(Lost)),
         Some(Fault::HalfAnswer) => drop(response.extensions_mut().insert(Halved)),

@@ -9,7 +9,7 @@ use http::request::Parts;
 use serde::Deserialize;
 use serde_json::json;
 use syncline_forges::Forge;
-use syncline_forges::rest::{Access, AppKey, Manifest, Refusal, convert_manifest, segment};
+use syncline_forges::rest::{Access, AppKey, Manifest, NewApp, Refusal, convert_manifest, segment};
 use syncline_seams::Secret;
 use syncline_store::Handshake;
 use uuid::Uuid;
@@ -17,11 +17,13 @@ use uuid::Uuid;
 use super::super::Front;
 use super::super::api::Call;
 use super::super::audit::hash;
-use super::super::authorizing::{MOVED, Subject, app_key};
+use super::super::authorizing::{Subject, app_key, organization_name};
 use super::super::error::{Answer, ApiError};
 use super::page::{form, link, page, text};
-use super::{Begun, LIFETIME_MS, PREFIX, brought, call_of, content, origin, over, step, taken};
-use crate::credentials;
+use super::{
+    Begun, LIFETIME_MS, PREFIX, brought, call_of, content, ended, is_trouble_here, looked_at, new_state,
+    origin, over, taken, whole_step,
+};
 use crate::grants::AppGrant;
 
 /// The step that offers the manifest and takes the code.
@@ -54,13 +56,7 @@ pub(in super::super) async fn begin(call: &Call, id: &str, choice: Choice) -> An
     let subject = Subject::of(call, id).await?;
     subject.needs_github()?;
     if let Some(name) = &choice.organization {
-        let is_name = (1..=MAX_ORGANIZATION_BYTES).contains(&name.len())
-            && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_');
-        if !is_name {
-            return Err(ApiError::validation(
-                "organization: it must consist of letters, digits, '-' and '_', at most 39 of them",
-            ));
-        }
+        organization_name(name, MAX_ORGANIZATION_BYTES)?;
     }
     origin(&subject.endpoint.git)?;
     let content = json!({ "organization": choice.organization }).to_string().into_bytes();
@@ -69,10 +65,7 @@ pub(in super::super) async fn begin(call: &Call, id: &str, choice: Choice) -> An
 
 /// The page that offers to make the App.
 pub(super) async fn offer(call: &Call, handshake: &Handshake, state: &str) -> Answer<Response> {
-    let subject = Subject::of(call, &handshake.connection_id).await?;
-    if subject.host != handshake.tried_at {
-        return Err(ApiError::validation(MOVED));
-    }
+    let subject = Subject::of_handshake(call, handshake).await?;
     let content = content(&call.front, handshake).await?;
     let Choice { organization } = serde_json::from_slice(content.expose()).map_err(|_| over())?;
     let public_url = call.front.public_url.clone().unwrap_or_default();
@@ -108,11 +101,11 @@ pub(super) async fn offer(call: &Call, handshake: &Handshake, state: &str) -> An
 
 /// `GET /handshakes/github-app/made`: GitHub made the App, and hands back the code for its key.
 pub(super) async fn made(State(front): State<Arc<Front>>, parts: Parts) -> Response {
-    step(&front, &parts, async |request_id| {
-        let handshake = taken(&front, &parts, MANIFEST).await?;
+    whole_step(front, parts, |front, parts, request_id| async move {
+        let (handshake, label) = taken(&front, &parts, MANIFEST).await?;
         let code = brought(&parts, "code").ok_or_else(over)?;
-        let call = call_of(&front, &handshake, &parts, request_id).await?;
-        let answer = convert(&call, handshake, &code).await;
+        let call = call_of(&front, &handshake, &parts, &request_id).await.map_err(ended)?;
+        let answer = convert(&call, handshake, &label, &code).await;
         if let Err(refusal) = &answer {
             call.asked.refused(&front, refusal).await;
         }
@@ -121,16 +114,13 @@ pub(super) async fn made(State(front): State<Arc<Front>>, parts: Parts) -> Respo
     .await
 }
 
-async fn convert(call: &Call, handshake: Handshake, code: &str) -> Answer<Response> {
+async fn convert(call: &Call, handshake: Handshake, label: &str, code: &str) -> Answer<Response> {
     let front = &call.front;
-    let subject = Subject::of(call, &handshake.connection_id).await?;
-    if subject.host != handshake.tried_at {
-        return Err(ApiError::validation(MOVED));
-    }
+    let subject = Subject::of_handshake(call, &handshake).await.map_err(ended)?;
     let nobody = Access::new(Forge::GitHub, &subject.endpoint.api, None, None);
     let question = convert_manifest(&nobody, code);
     let app = front.forges.ask(subject.place().extra_root_pem, question).await.map_err(|refusal| {
-        let why = subject.not_authorized("code of the GitHub App", &refusal);
+        let why = subject.not_exchanged("code of the GitHub App", &refusal);
         if !matches!(refusal, Refusal::Unavailable(_)) {
             return why;
         }
@@ -138,6 +128,25 @@ async fn convert(call: &Call, handshake: Handshake, code: &str) -> Answer<Respon
         let advice = "GitHub takes the code once: delete the App in its settings, and begin again";
         ApiError::new(why.error.code, format!("{}. {advice}", why.error.message))
     })?;
+    let slug = app.slug.clone();
+    keep(call, &subject, handshake, label, app).await.map_err(|error| {
+        let why = if is_trouble_here(&error) { "the server could not store it" } else { &error.error.message };
+        let words = format!(
+            "the GitHub App {slug} was made, and its key is lost: {why}. Delete it in GitHub's settings, and begin again"
+        );
+        ApiError::new(error.error.code, words)
+    })
+}
+
+/// Keeps an App's key until it is installed, and says where that is done.
+async fn keep(
+    call: &Call,
+    subject: &Subject,
+    handshake: Handshake,
+    label: &str,
+    app: NewApp,
+) -> Answer<Response> {
+    let front = &call.front;
     let content = json!({
         "app_id": app.key.id(),
         "private_key": app.key.pem().expose(),
@@ -147,12 +156,12 @@ async fn convert(call: &Call, handshake: Handshake, code: &str) -> Answer<Respon
     let row = syncline_store::handshake_owner(&handshake.id);
     let owner = syncline_store::Owner { account: call.scope.account.as_str(), arn: &row };
     let sealed = front.store.keyring().seal(&owner, content.expose())?;
-    let state = credentials::new_webhook_secret();
+    let state = new_state(label);
     let digest = hash(state.expose());
     if !front.store.continue_handshake(handshake, INSTALLATION, &digest, LIFETIME_MS, sealed).await? {
-        let words = "the connection was deleted, its host moved, or another handshake was begun: the App was made, and its \
-                     key is lost; delete it in GitHub's settings";
-        return Err(ApiError::validation(words));
+        return Err(ApiError::validation(
+            "the connection was deleted, its host moved, or another handshake was begun",
+        ));
     }
     let below = if subject.connection.provider_type == "GitHub" { "apps" } else { "github-apps" };
     let url = format!(
@@ -172,20 +181,23 @@ async fn convert(call: &Call, handshake: Handshake, code: &str) -> Answer<Respon
     Ok(page(StatusCode::OK, "The GitHub App is made", &body, None))
 }
 
-/// `GET /handshakes/github-app/installed`: the App was installed, says the browser; GitHub is asked whether it was.
+/// `GET /handshakes/github-app/installed`: the App was installed, says the browser; GitHub is asked whether it was. There is
+/// no code that is good for once, and the App's key is nowhere else: it is kept until it is of use, so that the page may be
+/// loaded again.
 pub(super) async fn installed(State(front): State<Arc<Front>>, parts: Parts) -> Response {
-    step(&front, &parts, async |request_id| {
-        let handshake = taken(&front, &parts, INSTALLATION).await?;
-        let call = call_of(&front, &handshake, &parts, request_id).await?;
+    whole_step(front, parts, |front, parts, request_id| async move {
+        let handshake = looked_at(&front, &parts, INSTALLATION).await?;
+        let call = call_of(&front, &handshake, &parts, &request_id).await?;
         let answer = async {
             let named = brought(&parts, "installation_id").and_then(|id| id.parse::<u64>().ok());
             let installation = named.ok_or_else(|| {
                 let asked = brought(&parts, "setup_action").as_deref() == Some("request");
                 ApiError::validation(if asked {
-                    "an owner of the organization must approve the installation first: let them install the App, and \
-                     authorize the connection with its id, private key and installation"
+                    "an owner of the organization must approve the installation first. This handshake ends after ten minutes, \
+                     and the App's private key that it holds is lost then: once the App is installed, make another private key \
+                     in its settings, and authorize the connection with it, the App's id and the installation's"
                 } else {
-                    "GitHub names no installation: begin again"
+                    "GitHub names no installation: install the App, or begin again"
                 })
             })?;
             install(&call, &handshake, installation).await
@@ -200,10 +212,7 @@ pub(super) async fn installed(State(front): State<Arc<Front>>, parts: Parts) -> 
 }
 
 async fn install(call: &Call, handshake: &Handshake, installation: u64) -> Answer<Response> {
-    let subject = Subject::of(call, &handshake.connection_id).await?;
-    if subject.host != handshake.tried_at {
-        return Err(ApiError::validation(MOVED));
-    }
+    let subject = Subject::of_handshake(call, handshake).await?;
     let content = content(&call.front, handshake).await?;
     let Made { app_id, private_key, owner } = serde_json::from_slice(content.expose()).map_err(|_| over())?;
     let key: AppKey = app_key(app_id, private_key)?;

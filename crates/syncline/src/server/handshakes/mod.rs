@@ -1,12 +1,13 @@
 //! `/handshakes/…`: handshakes that a person completes in a browser.
 //!
 //! A key begins one ([`begin`]) and gets a URL that opens it. The browser that opens it first gets a cookie, without which
-//! nothing goes on; the forge gets a `state`, and hands it back once. Each of these is random, good for ten minutes and for
-//! one step, and stored as a digest. What a handshake is allowed to do is what whoever began it is allowed to do when it
-//! ends.
+//! nothing goes on; the forge gets a `state`, and hands it back. Each of these is random, good for ten minutes and stored as a
+//! digest. A browser may be in several handshakes: each has a cookie of its own, which the state names. What a handshake is
+//! allowed to do is what whoever began it is allowed to do when it ends.
 //!
-//! **Architecture Invariant:** what the forge hands back is taken out of the database before anything is asked for it, so
-//! that a code is exchanged once, whoever brings it how often.
+//! **Architecture Invariant:** a handshake for which the forge hands back a code is taken out of the database before anything
+//! is asked for it, so that a code is exchanged once, whoever brings it how often; and what was taken is gone on with to the
+//! end, whether a browser waits for it or not. Where there is no code, what was got before stays until it is of use.
 
 mod github_app;
 mod oauth;
@@ -28,7 +29,7 @@ use serde_json::json;
 use syncline_seams::Secret;
 use syncline_store::{Handshake, NewHandshake, Owner, handshake_owner};
 use syncline_wire::{ErrorCode, Service, Timestamp};
-use tracing::info;
+use tracing::{error, info};
 use uuid::Uuid;
 
 use super::access::check;
@@ -52,6 +53,9 @@ pub(super) const AUTHORIZE: &str = "AuthorizeConnection";
 
 /// How long a step may take, in milliseconds.
 const LIFETIME_MS: i64 = 10 * 60 * 1000;
+
+/// How many hexadecimal digits of the ticket's SHA-256 name the cookie of its handshake.
+const LABEL_DIGITS: usize = 16;
 
 /// The longest of what a browser brings back, in bytes.
 const MAX_BROUGHT_BYTES: usize = 4096;
@@ -128,13 +132,25 @@ fn cookie_of(headers: &HeaderMap, name: &str) -> Option<String> {
     pairs.find(|(found, value)| *found == name && value.len() <= 128).map(|(_, value)| value.to_owned())
 }
 
-/// The name of the cookie: with the prefix by which browsers take it from this host alone and over TLS, where there is TLS.
-fn cookie_name(front: &Front) -> &'static str {
-    if is_https(front) { "__Host-syncline-handshake" } else { "syncline-handshake" }
+/// The name of a handshake's cookie: with the prefix by which browsers take it from this host alone and over TLS, where there
+/// is TLS.
+fn cookie_name(front: &Front, label: &str) -> String {
+    let prefix = if is_https(front) { "__Host-" } else { "" };
+    format!("{prefix}syncline-handshake-{label}")
 }
 
 fn is_https(front: &Front) -> bool {
     front.public_url.as_ref().is_some_and(|url| url.starts_with("https://"))
+}
+
+/// What the forge is to hand back, which names the cookie.
+fn new_state(label: &str) -> Secret {
+    Secret::new(format!("{label}.{}", credentials::new_webhook_secret().expose()))
+}
+
+/// The name that a state gives to the cookie.
+fn label_of(state: &str) -> Option<&str> {
+    state.split_once('.').map(|(label, _)| label)
 }
 
 /// A step of a handshake, as a page.
@@ -144,13 +160,44 @@ async fn step(
     page: impl AsyncFnOnce(&str) -> Answer<Response>,
 ) -> Response {
     let request_id = Uuid::new_v4().to_string();
-    let source = SourceAddress::of(&parts.extensions);
     let answered = async {
-        front.gate.admit(source)?;
+        front.gate.admit(SourceAddress::of(&parts.extensions))?;
         let _turn = front.gate.turn(&parts.headers, false)?;
         front.gate.in_time(page(&request_id)).await
     };
-    let response = answered.await.unwrap_or_else(|error| {
+    shown(answered.await, &request_id)
+}
+
+/// A step that goes on when the browser has gone away, for as long as its calls take, each of which has a bound of its own:
+/// what it has taken, nobody else can bring again.
+async fn whole_step<F>(
+    front: Arc<Front>,
+    parts: Parts,
+    page: impl FnOnce(Arc<Front>, Parts, String) -> F,
+) -> Response
+where
+    F: Future<Output = Answer<Response>> + Send + 'static,
+{
+    let request_id = Uuid::new_v4().to_string();
+    let answered = async {
+        front.gate.admit(SourceAddress::of(&parts.extensions))?;
+        let turn = front.gate.turn(&parts.headers, false)?;
+        let page = page(Arc::clone(&front), parts, request_id.clone());
+        let task = tokio::spawn(async move {
+            let _turn = turn;
+            page.await
+        });
+        task.await.unwrap_or_else(|error| {
+            error!(%error, request_id, "a step of a handshake did not end");
+            Err(ended(ApiError::new(ErrorCode::InternalServer, "")))
+        })
+    };
+    shown(answered.await, &request_id)
+}
+
+/// What came of a step, as a page.
+fn shown(answered: Answer<Response>, request_id: &str) -> Response {
+    let response = answered.unwrap_or_else(|error| {
         let error = error.error;
         if error.retry_after.is_none() {
             info!(request_id, code = error.code.name(), message = error.message, "a handshake was refused");
@@ -159,7 +206,21 @@ async fn step(
         let body = format!("<p>{}</p>", page::text(&error.message));
         page::page(status, "The connection is not authorized", &body, None)
     });
-    super::rest::identified(response, &request_id)
+    super::rest::identified(response, request_id)
+}
+
+/// Whether it says that something went wrong here, which is otherwise mended by asking again.
+fn is_trouble_here(error: &ApiError) -> bool {
+    error.error.code == ErrorCode::InternalServer
+}
+
+/// The same for a step whose handshake is over by it.
+fn ended(error: ApiError) -> ApiError {
+    if !is_trouble_here(&error) {
+        return error;
+    }
+    let words = "the server could not complete the request, and the handshake is over: begin again";
+    ApiError::new(ErrorCode::InternalServer, words)
 }
 
 /// The one answer to whatever opens or continues nothing (any more).
@@ -172,55 +233,92 @@ fn over() -> ApiError {
 
 /// `GET /handshakes/{ticket}`
 async fn open(State(front): State<Arc<Front>>, Path(ticket): Path<String>, parts: Parts) -> Response {
-    step(&front, &parts, async |request_id| {
+    let ticket = hash(&ticket);
+    let label = &ticket[..LABEL_DIGITS];
+    let name = cookie_name(&front, label);
+    // Whatever comes of it: who may have opened it must be able to open it again.
+    let mut fresh = None;
+    let mut response = step(&front, &parts, async |request_id| {
         let cookie = credentials::new_webhook_secret();
-        let name = cookie_name(&front);
-        let known = cookie_of(&parts.headers, name).map(|cookie| hash(&cookie));
-        let state = credentials::new_webhook_secret();
-        let digests = (hash(&ticket), hash(cookie.expose()), hash(state.expose()));
-        let opened = front.store.open_handshake(&digests.0, known.as_deref(), &digests.1, &digests.2).await?;
+        let known = cookie_of(&parts.headers, &name).map(|cookie| hash(&cookie));
+        let state = new_state(label);
+        let (browser, expected) = (hash(cookie.expose()), hash(state.expose()));
+        fresh = Some(cookie);
+        let opened = front.store.open_handshake(&ticket, known.as_deref(), &browser, &expected).await?;
         let Some(handshake) = opened else {
+            fresh = None;
             front.gate.unproven(SourceAddress::of(&parts.extensions));
             return Err(over());
         };
-        let is_new = handshake.is_of_browser(&digests.1);
-        let call = call_of(&front, &handshake, &parts, request_id).await?;
-        let mut page = match handshake.kind.as_str() {
-            github_app::MANIFEST => github_app::offer(&call, &handshake, state.expose()).await?,
-            oauth::CODE => oauth::offer(&call, &handshake, state.expose()).await?,
-            _ => return Err(over()),
-        };
-        if is_new {
-            let secure = if is_https(&front) { "; Secure" } else { "" };
-            let cookie = format!(
-                "{name}={}; Path=/; Max-Age={}; HttpOnly; SameSite=Lax{secure}",
-                cookie.expose(),
-                2 * LIFETIME_MS / 1000
-            );
-            if let Ok(mut cookie) = HeaderValue::try_from(cookie) {
-                cookie.set_sensitive(true);
-                page.headers_mut().insert(SET_COOKIE, cookie);
-            }
+        if !handshake.is_of_browser(&browser) {
+            fresh = None;
         }
-        Ok(page)
+        let call = call_of(&front, &handshake, &parts, request_id).await?;
+        match handshake.kind.as_str() {
+            github_app::MANIFEST => github_app::offer(&call, &handshake, state.expose()).await,
+            oauth::CODE => oauth::offer(&call, &handshake, state.expose()).await,
+            _ => Err(over()),
+        }
     })
-    .await
+    .await;
+    if let Some(cookie) = fresh {
+        let secure = if is_https(&front) { "; Secure" } else { "" };
+        let cookie = format!(
+            "{name}={}; Path=/; Max-Age={}; HttpOnly; SameSite=Lax{secure}",
+            cookie.expose(),
+            2 * LIFETIME_MS / 1000
+        );
+        if let Ok(mut cookie) = HeaderValue::try_from(cookie) {
+            cookie.set_sensitive(true);
+            response.headers_mut().insert(SET_COOKIE, cookie);
+        }
+    }
+    response
 }
 
-/// The handshake that a browser brings the state of, which is taken by that.
-async fn taken(front: &Front, parts: &Parts, kind: &str) -> Answer<Handshake> {
-    let state = brought(parts, "state");
-    let cookie = cookie_of(&parts.headers, cookie_name(front));
-    let found = match (cookie, state) {
-        (Some(cookie), Some(state)) => {
-            front.store.take_handshake(kind, &hash(&cookie), &hash(&state)).await?
-        }
-        _ => None,
-    };
-    found.ok_or_else(|| {
+/// What a browser and a forge bring of a handshake.
+struct Proof {
+    /// What the cookie is called by.
+    label: String,
+    /// SHA-256 of the cookie.
+    browser: String,
+    /// SHA-256 of the state.
+    state: String,
+}
+
+impl Proof {
+    fn of(front: &Front, parts: &Parts) -> Option<Self> {
+        let state = brought(parts, "state")?;
+        let label = label_of(&state)?.to_owned();
+        let cookie = cookie_of(&parts.headers, &cookie_name(front, &label))?;
+        Some(Self { label, browser: hash(cookie), state: hash(state) })
+    }
+}
+
+/// The handshake that was looked for, or the answer to whoever has none.
+fn found(front: &Front, parts: &Parts, handshake: Option<Handshake>) -> Answer<Handshake> {
+    handshake.ok_or_else(|| {
         front.gate.unproven(SourceAddress::of(&parts.extensions));
         over()
     })
+}
+
+/// The handshake that a browser brings the state of, which is taken by that; and what its cookie is called by.
+async fn taken(front: &Front, parts: &Parts, kind: &str) -> Answer<(Handshake, String)> {
+    let Some(Proof { label, browser, state }) = Proof::of(front, parts) else {
+        return Ok((found(front, parts, None)?, String::new()));
+    };
+    let handshake = front.store.take_handshake(kind, &browser, &state).await?;
+    Ok((found(front, parts, handshake)?, label))
+}
+
+/// The same of a handshake that stays what it is until it is of use.
+async fn looked_at(front: &Front, parts: &Parts, kind: &str) -> Answer<Handshake> {
+    let handshake = match Proof::of(front, parts) {
+        Some(Proof { browser, state, .. }) => front.store.handshake(kind, &browser, &state).await?,
+        None => None,
+    };
+    found(front, parts, handshake)
 }
 
 /// What the step of a handshake needs.

@@ -15,10 +15,10 @@ use syncline_store::Handshake;
 
 use super::super::Front;
 use super::super::api::Call;
-use super::super::authorizing::{MOVED, Subject, organization, unsupported};
+use super::super::authorizing::{Subject, organization, unsupported};
 use super::super::error::{Answer, ApiError};
 use super::page::{link, page, text};
-use super::{Begun, PREFIX, brought, call_of, content, origin, over, step, taken};
+use super::{Begun, PREFIX, brought, call_of, content, ended, origin, over, taken, whole_step};
 use crate::credentials;
 use crate::grants::{Got, OAuthGrant, StoredGrant, oauth_place};
 use crate::worker::StoredCredential;
@@ -131,10 +131,7 @@ async fn asking(front: &Front, handshake: &Handshake) -> Answer<Asking> {
 /// The page that sends the browser to the forge.
 pub(super) async fn offer(call: &Call, handshake: &Handshake, state: &str) -> Answer<Response> {
     let front = &call.front;
-    let subject = Subject::of(call, &handshake.connection_id).await?;
-    if subject.host != handshake.tried_at {
-        return Err(ApiError::validation(MOVED));
-    }
+    let subject = Subject::of_handshake(call, handshake).await?;
     let asking = asking(front, handshake).await?;
     let client = asking.client();
     let place = oauth_place(&front.forges, subject.place(), &client)
@@ -156,19 +153,18 @@ pub(super) async fn offer(call: &Call, handshake: &Handshake, state: &str) -> An
 
 /// `GET /handshakes/oauth`: somebody authorized the application, or did not.
 pub(super) async fn authorized(State(front): State<Arc<Front>>, parts: Parts) -> Response {
-    step(&front, &parts, async |request_id| {
-        let handshake = taken(&front, &parts, CODE).await?;
-        let call = call_of(&front, &handshake, &parts, request_id).await?;
+    whole_step(front, parts, |front, parts, request_id| async move {
+        let (handshake, _) = taken(&front, &parts, CODE).await?;
+        let call = call_of(&front, &handshake, &parts, &request_id).await.map_err(ended)?;
         let answer = async {
-            if let Some(error) = brought(&parts, "error") {
-                let words: String = error.chars().take(MAX_WORDS).collect();
+            if let Some(words) = denied(&parts) {
                 let message = format!("the application was not authorized, so nothing was stored: {words}");
                 return Err(ApiError::validation(message));
             }
             let code = brought(&parts, "code").ok_or_else(over)?;
             exchange(&call, &handshake, Secret::new(code)).await
         };
-        let answer = answer.await;
+        let answer = answer.await.map_err(ended);
         if let Err(refusal) = &answer {
             call.asked.refused(&front, refusal).await;
         }
@@ -177,15 +173,22 @@ pub(super) async fn authorized(State(front): State<Arc<Front>>, parts: Parts) ->
     .await
 }
 
+/// What a forge says that gives no code, as RFC 6749 (4.1.2.1) has it: cut, and on one line.
+fn denied(parts: &Parts) -> Option<String> {
+    let error = brought(parts, "error")?;
+    let words = match brought(parts, "error_description") {
+        Some(description) => format!("{error}: {description}"),
+        None => error,
+    };
+    Some(words.chars().take(MAX_WORDS).map(|c| if c.is_control() { ' ' } else { c }).collect())
+}
+
 async fn exchange(call: &Call, handshake: &Handshake, code: Secret) -> Answer<Response> {
     let front = &call.front;
-    let subject = Subject::of(call, &handshake.connection_id).await?;
-    if subject.host != handshake.tried_at {
-        return Err(ApiError::validation(MOVED));
-    }
+    let subject = Subject::of_handshake(call, handshake).await?;
     let asking = asking(front, handshake).await?;
     let client = asking.client();
-    let refused = |refusal: Refusal| subject.not_authorized("code", &refusal);
+    let refused = |refusal: Refusal| subject.not_exchanged("code", &refusal);
     let place = oauth_place(&front.forges, subject.place(), &client).map_err(refused)?;
     let root = subject.place().extra_root_pem;
     let question = place.exchange(&client, &redirect_uri(front), &code, &asking.verifier);
@@ -202,7 +205,7 @@ async fn exchange(call: &Call, handshake: &Handshake, code: Secret) -> Answer<Re
     let account = match front.forges.ask(root, question).await {
         Ok(account) => Some(account),
         Err(refusal) if is_only_narrow(subject.forge, &refusal) => None,
-        Err(refusal) => return Err(subject.not_authorized("token", &refusal)),
+        Err(refusal) => return Err(subject.not_exchanged("token", &refusal)),
     };
     let name = subject.connection.name.clone();
     let got = Got {

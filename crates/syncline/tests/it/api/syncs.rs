@@ -248,7 +248,9 @@ async fn a_blocker_stands_while_its_commit_cannot_be_tried_again() {
     client.ok("UpdateSyncConfiguration", by_name("web")).await;
     let store = scene.store();
     let claim = store.claim(Kind::Link, "test", 1000).await.expect("claimed").expect("due");
-    store.record_credential(&claim, Some("401".to_owned())).await.expect("recorded");
+    let record = store.link_record(&claim.id).await.expect("read").expect("a link");
+    let noted = store.record_credential(&claim, record.credential(), Some("401".to_owned())).await;
+    assert!(noted.expect("recorded"));
     let got = client.ok("GetConnection", json!({"ConnectionArn": scene.connection})).await;
     assert_eq!(got["Connection"]["ConnectionStatus"], ConnectionStatus::Error.as_str());
     let message = "The latest commit of web cannot be tried again: the connection 'github' is ERROR; authorize it again";

@@ -68,7 +68,7 @@ async fn a_host_that_moves_has_its_links_look_at_the_new_place_and_nothing_writt
         let claim = store.claim(Kind::Link, "test", 15_000).await.expect("claimed").expect("due");
         assert_eq!(claim.id, id);
         client.ok("UpdateHost", update(change.clone())).await;
-        let late = store.record_credential(&claim, Some("the old host's refusal".to_owned())).await;
+        let late = store.record_credential(&claim, None, Some("the old host's refusal".to_owned())).await;
         assert!(matches!(late, Err(StoreError::Stale(_))), "{late:?}");
         store.release(claim, None).await.expect("released");
         // Still due; the same again changes nothing and wakes nobody.
@@ -180,7 +180,7 @@ async fn a_reconnected_link_looks_at_once_and_nothing_is_written_through_the_old
     client.ok("UpdateSyncConfiguration", super::scene::by_name("web")).await;
     let claim = store.claim(Kind::Link, "test", 15_000).await.expect("claimed").expect("due");
     client.ok("UpdateRepositoryLink", json!({"RepositoryLinkId": scene.link, "ConnectionArn": other})).await;
-    let late = store.record_credential(&claim, Some("the old token's refusal".to_owned())).await;
+    let late = store.record_credential(&claim, None, Some("the old token's refusal".to_owned())).await;
     assert!(matches!(late, Err(StoreError::Stale(_))), "{late:?}");
     let late = store.record_heads(&claim, std::collections::BTreeMap::new()).await;
     assert!(matches!(late, Err(StoreError::Stale(_))), "{late:?}");

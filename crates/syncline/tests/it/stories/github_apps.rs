@@ -16,16 +16,16 @@ const MINUTE_MS: i64 = 60_000;
 const PUBLIC: &str = "https://syncline.example";
 
 /// A world with a GitHub that issues tokens, and a PENDING connection to it.
-struct Scene {
-    world: World,
-    forge: ForgeDouble,
-    issued: Arc<Issued>,
-    repo: Repository,
-    connection: String,
+pub(super) struct Scene {
+    pub(super) world: World,
+    pub(super) forge: ForgeDouble,
+    pub(super) issued: Arc<Issued>,
+    pub(super) repo: Repository,
+    pub(super) connection: String,
 }
 
 impl Scene {
-    async fn of(provider_type: &str, faults: Arc<dyn syncline_seams::FaultPlan>) -> Self {
+    pub(super) async fn of(provider_type: &str, faults: Arc<dyn syncline_seams::FaultPlan>) -> Self {
         let world = World::configured(faults, |config| config.public_url = Some(PUBLIC.to_owned())).await;
         let forge = ForgeDouble::on(&world.git, provider_type);
         let issued = Issued::by(Arc::clone(&world.clock) as Arc<dyn Clock>);
@@ -57,18 +57,18 @@ impl Scene {
         (status, answer)
     }
 
-    async fn status(&self) -> String {
+    pub(super) async fn status(&self) -> String {
         self.world.connection_status(&self.connection).await
     }
 
     /// Syncs the repository.
-    async fn synced(&self) {
+    pub(super) async fn synced(&self) {
         let (status, answer) = self.bring(7, 70, "acme", APP_KEY).await;
         assert_eq!((status, &answer["connectionStatus"]), (200, &json!("AVAILABLE")), "{answer}");
         self.sync().await;
     }
 
-    async fn sync(&self) {
+    pub(super) async fn sync(&self) {
         let link = self.world.link(&self.connection, &self.repo).await;
         self.world.sync(&link, "web", "main", "prod.yaml").await;
         self.world.settle().await;
@@ -78,13 +78,13 @@ impl Scene {
     }
 
     /// Lets time pass as it does for a server that is up.
-    async fn pass(&self, minutes: i64) {
+    pub(super) async fn pass(&self, minutes: i64) {
         for _ in 0..minutes {
             self.world.settle().await;
         }
     }
 
-    fn are_nowhere(&self, more: &[&str]) {
+    pub(super) fn are_nowhere(&self, more: &[&str]) {
         let secrets = [canaries(APP_KEY), self.issued.all()].concat();
         for secret in secrets.iter().map(String::as_str).chain(more.iter().copied()) {
             is_nowhere(&self.world, secret);
@@ -92,7 +92,7 @@ impl Scene {
     }
 
     /// Begins the handshake, and opens it: what the browser sees first.
-    async fn opened(&self, body: &Value) -> Browser<'_> {
+    pub(super) async fn opened(&self, body: &Value) -> Browser<'_> {
         let (status, begun) = self.world.rest("POST", &self.path("/github-app/manifest"), body).await;
         assert_eq!(status, 200, "{begun}");
         let url = begun["url"].as_str().expect("a URL");
@@ -110,27 +110,27 @@ fn canaries(key: &str) -> Vec<String> {
 }
 
 /// A browser in the middle of a handshake.
-struct Browser<'s> {
+pub(super) struct Browser<'s> {
     scene: &'s Scene,
     ticket: String,
-    cookie: String,
+    pub(super) cookie: String,
     page: Page,
 }
 
 /// A parameter of a URL's query.
-fn parameter(url: &str, name: &str) -> String {
+pub(super) fn parameter(url: &str, name: &str) -> String {
     let query = url.split_once('?').expect("a query").1;
     let found = query.split('&').find_map(|pair| pair.strip_prefix(&format!("{name}=")));
     found.unwrap_or_else(|| panic!("{name} is not in {url}")).to_owned()
 }
 
 impl Browser<'_> {
-    fn state(&self) -> String {
+    pub(super) fn state(&self) -> String {
         parameter(&self.page.attribute("action"), "state")
     }
 
     /// Sends the form to GitHub; the code that it hands back.
-    fn submit(&self, owner: &str) -> String {
+    pub(super) fn submit(&self, owner: &str) -> String {
         self.scene.forge.take_manifest(&self.page.attribute("value"), owner)
     }
 
@@ -138,17 +138,17 @@ impl Browser<'_> {
         self.scene.world.visit(path, Some(&self.cookie)).await
     }
 
-    async fn made(&self, code: &str, state: &str) -> Page {
+    pub(super) async fn made(&self, code: &str, state: &str) -> Page {
         self.visit(&format!("/handshakes/github-app/made?code={code}&state={state}")).await
     }
 
-    async fn installed(&self, installation: u64, state: &str) -> Page {
+    pub(super) async fn installed(&self, installation: u64, state: &str) -> Page {
         let query = format!("installation_id={installation}&setup_action=install&state={state}");
         self.visit(&format!("/handshakes/github-app/installed?{query}")).await
     }
 
     /// Makes the App; its id, and the state of the next step.
-    async fn app(&self) -> (u64, String) {
+    pub(super) async fn app(&self) -> (u64, String) {
         let page = self.made(&self.submit("Acme"), &self.state()).await;
         assert_eq!(page.status, 200, "{}", page.html);
         let id = *self.scene.forge.apps().last().expect("an App");
@@ -442,15 +442,12 @@ async fn a_state_is_good_for_its_browser_for_ten_minutes_and_once() {
     let scene = Scene::github().await;
     let browser = scene.opened(&Value::Null).await;
     let (code, state) = (browser.submit("Acme"), browser.state());
+    let wrong = format!("{}=x", browser.cookie.split_once('=').expect("a name").0);
     for (what, path, cookie) in [
         ("no state", format!("/handshakes/github-app/made?code={code}"), Some(browser.cookie.as_str())),
         ("another state", format!("/handshakes/github-app/made?code={code}&state=x"), Some(&browser.cookie)),
         ("no cookie", format!("/handshakes/github-app/made?code={code}&state={state}"), None),
-        (
-            "another cookie",
-            format!("/handshakes/github-app/made?code={code}&state={state}"),
-            Some("__Host-syncline-handshake=x"),
-        ),
+        ("another cookie", format!("/handshakes/github-app/made?code={code}&state={state}"), Some(&wrong)),
         (
             "another step",
             format!("/handshakes/github-app/installed?installation_id=1&state={state}"),
@@ -490,7 +487,56 @@ async fn a_browser_is_not_believed_what_was_installed() {
         is_safe(&page);
         assert!(page.status == 400 && page.html.contains(words), "{what}: {}", page.html);
         assert_eq!((scene.status().await.as_str(), scene.issued.all().len()), ("PENDING", 0), "{what}");
+        // The key is kept for whoever installs it where it was meant to be.
+        scene.forge.change_installations(|installation| installation.account = "Acme".to_owned());
+        let page = browser.installed(90, &state).await;
+        assert!(page.status == 200 && page.html.contains("is AVAILABLE"), "{what}: {}", page.html);
         is_over(&browser.installed(90, &state).await, what);
+    }
+}
+
+#[tokio::test]
+async fn an_installation_is_looked_at_again_until_the_connection_is_authorized() {
+    let faults = Faults::none();
+    for provider_type in ["GitHub", "GitHubEnterpriseServer"] {
+        let scene = Scene::of(provider_type, faults.clone()).await;
+        let browser = scene.opened(&Value::Null).await;
+        let (id, state) = browser.app().await;
+        scene.forge.install(KnownInstallation::of(90, id, "Acme"));
+        let refused = async |what: &str, status: u16, words: &str| {
+            let page = browser.installed(90, &state).await;
+            is_safe(&page);
+            assert!(page.status == status && page.html.contains(words), "{what}: {}", page.html);
+            assert_eq!(scene.status().await, "PENDING", "{what}");
+        };
+        for fault in [Fault::Status(500, &[], "down"), Fault::Html, Fault::LostAnswer, Fault::HalfAnswer] {
+            // A question whose answer is lost is asked again.
+            if fault != Fault::LostAnswer {
+                scene.forge.fail(fault.clone());
+                refused(&format!("{fault:?}"), 400, "try again").await;
+            }
+            scene.forge.fail_at(http::Method::POST, fault.clone());
+            refused(&format!("{fault:?} of the token"), 400, "try again").await;
+        }
+        for point in ["forges.installation", "forges.mint_token"] {
+            for moment in [Moment::Before, Moment::After] {
+                for injected in [Injected::Fail, Injected::TimeOut] {
+                    faults.inject(point, moment, injected, 1);
+                    refused(&format!("{point} {moment:?} {injected:?}"), 400, "try again").await;
+                }
+            }
+        }
+        for injected in [Injected::Fail, Injected::TimeOut] {
+            faults.inject("store.authorize_with_grant", Moment::Before, injected, 1);
+            refused(&format!("not stored: {injected:?}"), 503, "try again").await;
+        }
+        let path = format!("/handshakes/github-app/installed?setup_action=request&state={state}");
+        let page = browser.visit(&path).await;
+        assert!(page.status == 400 && page.html.contains("make another private key"), "{}", page.html);
+        let page = browser.installed(90, &state).await;
+        assert!(page.status == 200 && page.html.contains("is AVAILABLE"), "{}", page.html);
+        scene.sync().await;
+        scene.are_nowhere(&[]);
     }
 }
 
@@ -526,10 +572,12 @@ async fn a_code_is_exchanged_once_whatever_comes_of_it() {
         faults.inject("forges.convert_manifest", moment, injected, 1);
         refused(&format!("{injected:?}"), 400, lost).await;
     }
-    faults.inject("store.continue_handshake", Moment::Before, Injected::Fail, 1);
-    refused("not stored", 503, "could not complete the request").await;
+    for injected in [Injected::Fail, Injected::TimeOut] {
+        faults.inject("store.continue_handshake", Moment::Before, injected, 1);
+        refused("not stored", 503, "its key is lost").await;
+    }
     let exchanged = scene.forge.asked().iter().filter(|asked| asked.contains("/conversions")).count();
-    assert_eq!(exchanged, cases.len() + 2, "each code once");
+    assert_eq!(exchanged, cases.len() + 3, "each code once");
     scene.are_nowhere(&["canary-code-"]);
 }
 

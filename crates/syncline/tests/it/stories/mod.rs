@@ -9,6 +9,7 @@ mod fairness;
 mod files;
 mod forges;
 mod github_apps;
+mod grant_crashes;
 mod moves;
 mod notifications;
 mod oauth;

@@ -1,5 +1,6 @@
 //! OAuth: a browser authorizes, and tokens are replaced before they run out.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
@@ -18,15 +19,15 @@ const BACK: &str = "/handshakes/oauth";
 
 /// One provider type, and what is its own.
 #[derive(Debug, Clone, Copy)]
-struct Provider {
-    name: &'static str,
+pub(super) struct Provider {
+    pub(super) name: &'static str,
     owner: &'static str,
     has_host: bool,
     /// The user that Git is asked as; none where it is asked with a bearer token.
     git_user: &'static str,
 }
 
-const PROVIDERS: &[Provider] = &[
+pub(super) const PROVIDERS: &[Provider] = &[
     Provider { name: "GitLab", owner: "acme/sub", has_host: false, git_user: "oauth2" },
     Provider { name: "GitLabSelfManaged", owner: "acme/sub", has_host: true, git_user: "oauth2" },
     Provider { name: "Bitbucket", owner: "acme", has_host: false, git_user: "x-token-auth" },
@@ -34,18 +35,18 @@ const PROVIDERS: &[Provider] = &[
 ];
 
 /// A world with a forge and a PENDING connection to it.
-struct Scene {
-    world: World,
-    forge: ForgeDouble,
-    oauth: OAuthDouble,
-    issued: Arc<Issued>,
-    repo: Repository,
-    connection: String,
-    provider: Provider,
+pub(super) struct Scene {
+    pub(super) world: World,
+    pub(super) forge: ForgeDouble,
+    pub(super) oauth: OAuthDouble,
+    pub(super) issued: Arc<Issued>,
+    pub(super) repo: Repository,
+    pub(super) connection: String,
+    pub(super) provider: Provider,
 }
 
 /// What a browser has in hand when the forge sends it back.
-struct Back {
+pub(super) struct Back {
     ticket: String,
     cookie: String,
     code: String,
@@ -53,7 +54,7 @@ struct Back {
 }
 
 impl Scene {
-    async fn of(provider: Provider, faults: Arc<dyn FaultPlan>) -> Self {
+    pub(super) async fn of(provider: Provider, faults: Arc<dyn FaultPlan>) -> Self {
         let world = World::configured(faults, |config| config.public_url = Some(PUBLIC.to_owned())).await;
         let forge = ForgeDouble::on(&world.git, provider.name);
         let issued = Issued::by(Arc::clone(&world.clock) as Arc<dyn Clock>);
@@ -79,14 +80,18 @@ impl Scene {
     }
 
     async fn begin(&self, body: &Value) -> (u16, Value) {
-        let id = self.connection.rsplit('/').next().expect("an id");
+        self.begin_for(&self.connection, body).await
+    }
+
+    async fn begin_for(&self, connection: &str, body: &Value) -> (u16, Value) {
+        let id = connection.rsplit('/').next().expect("an id");
         let (status, begun) = self.world.rest("POST", &format!("/connections/{id}/oauth"), body).await;
         assert!(!begun.to_string().contains("canary"), "{begun}");
         (status, begun)
     }
 
     /// Begins the handshake and authorizes the application, up to what the browser comes back with.
-    async fn authorized(&self) -> Back {
+    pub(super) async fn authorized(&self) -> Back {
         let (status, begun) = self.begin(&self.application()).await;
         assert_eq!((status, &begun["redirectUri"]), (200, &json!(format!("{PUBLIC}{BACK}"))), "{begun}");
         let url = begun["url"].as_str().expect("a URL");
@@ -97,26 +102,21 @@ impl Scene {
         Back { ticket, cookie: page.cookie().expect("a cookie"), code, state }
     }
 
-    async fn back(&self, back: &Back) -> Page {
+    pub(super) async fn back(&self, back: &Back) -> Page {
         let path = format!("{BACK}?code={}&state={}", back.code, back.state);
         self.world.visit(&path, Some(&back.cookie)).await
     }
 
-    async fn status(&self) -> String {
+    pub(super) async fn status(&self) -> String {
         self.world.connection_status(&self.connection).await
     }
 
-    async fn synced(&self) {
+    pub(super) async fn synced(&self) {
         let back = self.authorized().await;
         let page = self.back(&back).await;
         is_safe(&page, 200);
         assert!(page.html.contains("is AVAILABLE, as deploy-bot"), "{}", page.html);
-        let link = self.world.link(&self.connection, &self.repo).await;
-        self.world.sync(&link, "web", "main", "prod.yaml").await;
-        self.world.settle().await;
-        let (attempts, blockers) =
-            (self.world.attempts("web", &self.repo).await, self.world.blockers("web").await);
-        assert_eq!(attempts, "SUCCEEDED   commit 1\n", "{:?}: {blockers}", self.provider);
+        self.sync().await;
         let ticket = back.ticket.rsplit('/').next().expect("a ticket");
         let cookie = back.cookie.split_once('=').expect("a value").1;
         for secret in [ticket, cookie, &back.code, &back.state] {
@@ -124,13 +124,22 @@ impl Scene {
         }
     }
 
-    async fn pass(&self, minutes: i64) {
+    pub(super) async fn sync(&self) {
+        let link = self.world.link(&self.connection, &self.repo).await;
+        self.world.sync(&link, "web", "main", "prod.yaml").await;
+        self.world.settle().await;
+        let (attempts, blockers) =
+            (self.world.attempts("web", &self.repo).await, self.world.blockers("web").await);
+        assert_eq!(attempts, "SUCCEEDED   commit 1\n", "{:?}: {blockers}", self.provider);
+    }
+
+    pub(super) async fn pass(&self, minutes: i64) {
         for _ in 0..minutes {
             self.world.settle().await;
         }
     }
 
-    fn are_nowhere(&self) {
+    pub(super) fn are_nowhere(&self) {
         for secret in [self.issued.all(), self.oauth.refresh_tokens()].concat() {
             is_nowhere(&self.world, &secret);
         }
@@ -199,11 +208,12 @@ async fn a_state_is_good_for_its_browser_for_ten_minutes_and_once() {
     let back = scene.authorized().await;
     let (code, state) = (&back.code, &back.state);
     let path = format!("{BACK}?code={code}&state={state}");
+    let wrong = format!("{}=x", back.cookie.split_once('=').expect("a name").0);
     for (what, path, cookie) in [
         ("no state", format!("{BACK}?code={code}"), Some(back.cookie.as_str())),
         ("another state", format!("{BACK}?code={code}&state=x"), Some(&back.cookie)),
         ("no cookie", path.clone(), None),
-        ("another cookie", path, Some("__Host-syncline-handshake=x")),
+        ("another cookie", path, Some(&wrong)),
         (
             "another step",
             format!("/handshakes/github-app/made?code={code}&state={state}"),
@@ -221,12 +231,97 @@ async fn a_state_is_good_for_its_browser_for_ten_minutes_and_once() {
     assert_eq!(scene.oauth.counts(), (1, 0));
     // What somebody else began takes nothing from what is there.
     let back = scene.authorized().await;
-    let denied = format!("{BACK}?error=access_denied&state={}", back.state);
+    let description = format!("The+user%0Adenied+%3Cit%3E{}", "+!".repeat(300));
+    let denied = format!("{BACK}?error=access_denied&error_description={description}&state={}", back.state);
     let page = scene.world.visit(&denied, Some(&back.cookie)).await;
     is_safe(&page, 400);
-    assert!(page.html.contains("was not authorized") && page.html.contains("access_denied"), "{}", page.html);
+    let words = "was not authorized, so nothing was stored: access_denied: The user denied &lt;it&gt; ! !";
+    assert!(page.html.contains(words) && page.html.matches('!').count() < 150, "{}", page.html);
     is_over(&scene.back(&back).await, "after it was denied");
     assert_eq!(scene.status().await, "AVAILABLE");
+}
+
+/// Goes on with everything else until it is so.
+async fn until(mut is_so: impl FnMut() -> bool) {
+    while !is_so() {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn a_handshake_is_completed_when_its_browser_has_gone_away_and_when_it_takes_long() {
+    for provider in PROVIDERS {
+        let scene = Scene::of(*provider, Arc::new(NoFaults)).await;
+        let back = scene.authorized().await;
+        scene.oauth.hold(true);
+        tokio::select! {
+            page = scene.back(&back) => panic!("{}", page.html),
+            () = until(|| scene.oauth.counts() == (1, 0)) => {}
+        }
+        scene.oauth.hold(false);
+        let mut looks = 0;
+        while scene.status().await != "AVAILABLE" {
+            looks += 1;
+            assert!(looks < 2_000, "{provider:?}");
+        }
+        is_over(&scene.back(&back).await, "it is complete");
+
+        let back = scene.authorized().await;
+        scene.oauth.hold(true);
+        let (page, ()) = tokio::join!(scene.back(&back), async {
+            until(|| scene.oauth.counts() == (2, 0)).await;
+            scene.world.clock.advance_ms(MINUTE_MS);
+            tokio::task::yield_now().await;
+            scene.oauth.hold(false);
+        });
+        is_safe(&page, 200);
+    }
+}
+
+#[tokio::test]
+async fn a_browser_is_in_several_handshakes_at_once() {
+    let scene = Scene::of(PROVIDERS[0], Arc::new(NoFaults)).await;
+    let other = scene.world.connection_of("another", "GitLab", None).await;
+    let (mut jar, mut backs) = (BTreeMap::new(), Vec::new());
+    let cookies = |jar: &BTreeMap<String, String>| {
+        jar.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join("; ")
+    };
+    for connection in [&scene.connection, &other] {
+        let (_, begun) = scene.begin_for(connection, &scene.application()).await;
+        let ticket = begun["url"].as_str().expect("a URL").strip_prefix(PUBLIC).expect("at it").to_owned();
+        let page = scene.world.visit(&ticket, Some(&cookies(&jar))).await;
+        let cookie = page.cookie().expect("a cookie");
+        let (name, value) = cookie.split_once('=').expect("a value");
+        jar.insert(name.to_owned(), value.to_owned());
+        backs.push(scene.oauth.authorize(&page.attribute("href")));
+    }
+    for (code, state) in backs {
+        let path = format!("{BACK}?code={code}&state={state}");
+        is_safe(&scene.world.visit(&path, Some(&cookies(&jar))).await, 200);
+    }
+    for connection in [&scene.connection, &other] {
+        assert_eq!(scene.world.connection_status(connection).await, "AVAILABLE");
+    }
+}
+
+#[tokio::test]
+async fn who_may_have_opened_a_handshake_opens_it_again() {
+    let faults = Faults::none();
+    let scene = Scene::of(PROVIDERS[0], faults.clone()).await;
+    for (moment, injected) in [(Moment::Before, Injected::Fail), (Moment::After, Injected::TimeOut)] {
+        let (_, begun) = scene.begin(&scene.application()).await;
+        let ticket = begun["url"].as_str().expect("a URL").strip_prefix(PUBLIC).expect("at it").to_owned();
+        faults.inject("store.open_handshake", moment, injected, 1);
+        let page = scene.world.visit(&ticket, None).await;
+        is_safe(&page, 503);
+        let cookie = page.cookie().expect("a cookie");
+        let page = scene.world.visit(&ticket, Some(&cookie)).await;
+        is_safe(&page, 200);
+        let cookie = page.cookie().unwrap_or(cookie);
+        let (code, state) = scene.oauth.authorize(&page.attribute("href"));
+        let path = format!("{BACK}?code={code}&state={state}");
+        is_safe(&scene.world.visit(&path, Some(&cookie)).await, 200);
+    }
 }
 
 #[tokio::test]
@@ -304,6 +399,53 @@ async fn an_answer_that_is_lost_ends_in_an_error_or_in_a_token_and_never_in_a_lo
             scene.are_nowhere();
         }
     }
+}
+
+#[tokio::test]
+async fn a_database_that_does_not_answer_for_a_moment_costs_no_grant() {
+    let faults = Faults::none();
+    for provider in PROVIDERS {
+        let scene = Scene::of(*provider, faults.clone()).await;
+        scene.synced().await;
+        let mut refreshed = 0;
+        for point in ["store.begin_renewal", "store.record_renewal"] {
+            for moment in [Moment::Before, Moment::After] {
+                for injected in [Injected::Fail, Injected::TimeOut] {
+                    let struck = faults.struck();
+                    faults.inject(point, moment, injected, 1);
+                    scene.world.clock.advance_ms(89 * MINUTE_MS);
+                    scene.pass(3).await;
+                    refreshed += 1;
+                    let what = format!("{provider:?}: {point} {moment:?} {injected:?}");
+                    assert_eq!(faults.struck(), struck + 1, "{what}");
+                    let found = (scene.status().await, scene.oauth.counts());
+                    assert_eq!(found, ("AVAILABLE".to_owned(), (1, refreshed)), "{what}");
+                }
+            }
+        }
+        scene.are_nowhere();
+    }
+}
+
+#[tokio::test]
+async fn a_lease_that_cannot_be_renewed_for_a_moment_does_not_cut_off_who_waits_for_a_forge() {
+    let faults = Faults::none();
+    let scene = Scene::of(PROVIDERS[0], faults.clone()).await;
+    scene.synced().await;
+    scene.world.clock.advance_ms(91 * MINUTE_MS);
+    scene.oauth.hold(true);
+    faults.inject("store.renew", Moment::Before, Injected::Fail, 1);
+    tokio::join!(scene.world.tick(), async {
+        until(|| scene.oauth.counts() == (1, 1)).await;
+        // The lease lasts 15 seconds, and is renewed every five.
+        scene.world.clock.advance_ms(6_000);
+        until(|| faults.struck() > 0).await;
+        // What is written after it is answered after it.
+        scene.world.connection_of("another", "GitHub", None).await;
+        scene.oauth.hold(false);
+    });
+    scene.pass(20).await;
+    assert_eq!((scene.status().await.as_str(), scene.oauth.counts()), ("AVAILABLE", (1, 1)));
 }
 
 #[tokio::test]
