@@ -76,8 +76,11 @@ async fn a_server_that_dies_while_it_replaces_a_token_of_oauth_loses_no_more_tha
                 let status = scene.status().await;
                 if is_lost {
                     assert_eq!(status, "ERROR", "{what}");
-                    let blockers = scene.world.blockers("web").await;
-                    assert!(blockers.contains("authorize the connection again"), "{what}: {blockers}");
+                    let id = scene.connection.rsplit('/').next().expect("an id");
+                    let connection = scene.world.parts().store.connection(&scene.world.scope(), id).await;
+                    let why = connection.expect("read").expect("a connection").status_reason;
+                    let why = why.unwrap_or_default();
+                    assert!(why.contains("authorize the connection again"), "{what}: {why}");
                     let back = scene.authorized().await;
                     assert_eq!(scene.back(&back).await.status, 200, "{what}");
                     scene.pass(20).await;
