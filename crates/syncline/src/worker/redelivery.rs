@@ -221,9 +221,11 @@ impl Worker {
                 Refusal::Unauthorized(_)
                 | Refusal::Forbidden(_)
                 | Refusal::Throttled { .. }
+                | Refusal::Unreached(_)
                 | Refusal::Unavailable(_) => {
-                    // This one may be under way; those after it were not asked for.
-                    for left in &wanted[number + 1..] {
+                    // This one may be under way, unless nobody was reached; those after it were not asked for.
+                    let was_asked = !matches!(refusal, Refusal::Unreached(_));
+                    for left in &wanted[number + usize::from(was_asked)..] {
                         match before.get(&left.guid) {
                             Some(asked) => asking.asked.insert(left.guid.clone(), *asked),
                             None => asking.asked.remove(&left.guid),
