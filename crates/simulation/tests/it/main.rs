@@ -59,7 +59,7 @@ fn points_in_sources() -> BTreeSet<String> {
             let text = std::fs::read_to_string(&path).expect("text");
             let is_point = |text: &&str| {
                 text.split_once('.').is_some_and(|(of, name)| {
-                    ["store", "git", "cloudformation", "sts", "keyring"].contains(&of)
+                    ["store", "git", "cloudformation", "eventbridge", "sts", "keyring"].contains(&of)
                         && !name.is_empty()
                         && name.chars().all(|c| c.is_ascii_alphabetic() || c == '_')
                 })

@@ -307,6 +307,12 @@ impl ForgeDouble {
         self.inner.memory().faults.push_back((Some(method), fault));
     }
 
+    /// How much of what is to go wrong has not yet.
+    #[must_use]
+    pub fn faults_left(&self) -> usize {
+        self.inner.memory().faults.len()
+    }
+
     /// The webhooks of all repositories, oldest first.
     #[must_use]
     pub fn hooks(&self) -> Vec<KnownHook> {

@@ -7,6 +7,7 @@ mod downtime;
 mod endings;
 mod fairness;
 mod files;
+mod forge_faults;
 mod forges;
 mod github_apps;
 mod grant_crashes;

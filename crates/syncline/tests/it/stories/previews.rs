@@ -182,22 +182,22 @@ async fn a_stack_that_is_not_there_is_previewed_from_its_template_and_not_made()
 
 #[tokio::test]
 async fn a_fork_is_not_looked_at_unless_that_is_switched_on() {
-    for is_on in [false, true] {
+    for (provider, is_on) in PROVIDERS.iter().flat_map(|provider| [(provider, false), (provider, true)]) {
         let world = World::configured(Faults::none(), |config| config.previews.forks = is_on).await;
-        let scene = commented(named("GitHub"), world).await;
+        let scene = commented(*provider, world).await;
         let (world, repo) = (&scene.world, &scene.repo);
         let fork = branch(repo, "patch-1", "two").await;
         scene.forge.open_pull_as(&fork, repo, true).await;
         world.git.clear_log();
         look(world).await;
         if is_on {
-            assert!(only(&scene).0.contains("+   DisplayName: two\n"));
+            assert!(only(&scene).0.contains("+   DisplayName: two\n"), "{provider:?}");
             continue;
         }
-        assert_eq!(told(&scene), []);
+        assert_eq!(told(&scene), [], "{provider:?}");
         let asked =
             world.simulator.calls().into_iter().filter(|call| call.action == "CreateChangeSet").count();
-        assert_eq!(asked, 1, "the sync's own");
+        assert_eq!(asked, 1, "{provider:?}: the sync's own");
         let asked = scene.forge.asked();
         assert!(asked.iter().all(|asked| !asked.contains("/compare/")), "{asked:?}");
     }
