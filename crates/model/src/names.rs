@@ -124,7 +124,6 @@ impl FromStr for StackName {
 pub struct EventBusArn {
     text: String,
     region: Region,
-    account: AccountId,
 }
 
 impl EventBusArn {
@@ -134,16 +133,16 @@ impl EventBusArn {
         &self.text
     }
 
+    /// The partition of the bus: `aws`, `aws-cn`, ….
+    #[must_use]
+    pub fn partition(&self) -> &str {
+        self.text.split(':').nth(1).unwrap_or_default()
+    }
+
     /// The region that the bus is in.
     #[must_use]
     pub fn region(&self) -> &Region {
         &self.region
-    }
-
-    /// The account that owns the bus.
-    #[must_use]
-    pub fn account(&self) -> &AccountId {
-        &self.account
     }
 }
 
@@ -167,8 +166,8 @@ impl FromStr for EventBusArn {
             return Err(invalid());
         }
         let region = region.parse().map_err(|_| invalid())?;
-        let account = account.parse().map_err(|_| invalid())?;
-        Ok(Self { text: s.to_owned(), region, account })
+        account.parse::<AccountId>().map_err(|_| invalid())?;
+        Ok(Self { text: s.to_owned(), region })
     }
 }
 

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use syncline_forges::rest::{HookDelivery, Refusal, has_deliveries, list_deliveries, redeliver};
-use syncline_model::plan::Trouble;
+use syncline_model::plan::{LONGEST_DELAY_MS, Trouble};
 use syncline_store::{AskedAgain, Claim, HookLook, LinkRecord, RedeliveryRecord, StoreError};
 use syncline_wire::Timestamp;
 use tracing::{debug, info, warn};
@@ -158,13 +158,15 @@ impl Worker {
         }
         let look = HookLook {
             asked: asking.asked,
-            looked_ms: looked.is_ok().then_some(began_ms),
+            // What one delivery was refused is asked for again, however long ago it failed.
+            looked_ms: (looked.is_ok() && asking.refused == 0).then_some(began_ms),
             trouble: trouble.map(|trouble| trouble.reason.clone()),
         };
         self.store.record_hook_look(claim, look).await?;
         let is_soon = asking.is_first || trouble.is_some_and(|trouble| trouble.may_pass);
         let delay_ms = if is_soon { LOOK_AGAIN_MS } else { LOOK_EVERY_MS };
         let asked_ms = trouble.and_then(|trouble| trouble.throttled_ms).unwrap_or(0);
+        let asked_ms = asked_ms.min(LONGEST_DELAY_MS);
         Ok(Some(self.clock.now_ms() + delay_ms.max(asked_ms)))
     }
 
@@ -223,8 +225,8 @@ impl Worker {
                 | Refusal::Throttled { .. }
                 | Refusal::Unreached(_)
                 | Refusal::Unavailable(_) => {
-                    // This one may be under way, unless nobody was reached; those after it were not asked for.
-                    let was_asked = !matches!(refusal, Refusal::Unreached(_));
+                    // Of this one nobody knows after `Unavailable`; those after it were not asked for, and none of a refusal.
+                    let was_asked = matches!(refusal, Refusal::Unavailable(_));
                     for left in &wanted[number + usize::from(was_asked)..] {
                         match before.get(&left.guid) {
                             Some(asked) => asking.asked.insert(left.guid.clone(), *asked),

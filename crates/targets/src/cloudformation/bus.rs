@@ -2,7 +2,7 @@
 
 use aws_config::Region as SdkRegion;
 use aws_sdk_eventbridge::primitives::DateTime;
-use aws_sdk_eventbridge::types::PutEventsRequestEntry;
+use aws_sdk_eventbridge::types::{PutEventsRequestEntry, PutEventsResultEntry};
 
 use super::{CloudFormation, answers, sdk};
 use crate::classify::{Failure, Operation, classify, rejects_credentials};
@@ -32,23 +32,27 @@ impl CloudFormation {
                 classify(operation, sdk::failure(&error, &whereabouts), None)
             })
         };
-        let answer = client.call(operation, call).await;
-        if answer.as_ref().is_err_and(rejects_credentials) {
+        let put = client.call(operation, call).await.and_then(|answer| id_of(answer.entries));
+        if put.as_ref().is_err_and(rejects_credentials) {
             self.sessions.forget(access, &session).await;
         }
-        let Some(put) = answer?.entries.unwrap_or_default().into_iter().next() else {
-            return Err(answers::missing("PutEvents", "Entries"));
-        };
-        match (put.event_id, put.error_code) {
-            (_, Some(code)) => {
-                let (code, message) = (Some(code), put.error_message);
-                let refused =
-                    Failure::Answered { status: REFUSED_WITHIN, code, message, retry_after_ms: None };
-                Err(classify(operation, refused, None))
-            }
-            (Some(id), None) => Ok(id),
-            (None, None) => Err(answers::missing("PutEvents", "EventId")),
+        put
+    }
+}
+
+/// What became of the only event of a call that was answered.
+fn id_of(entries: Option<Vec<PutEventsResultEntry>>) -> Result<String, TargetError> {
+    let Some(put) = entries.unwrap_or_default().into_iter().next() else {
+        return Err(answers::missing("PutEvents", "Entries"));
+    };
+    match (put.event_id, put.error_code) {
+        (_, Some(code)) => {
+            let (code, message) = (Some(code), put.error_message);
+            let refused = Failure::Answered { status: REFUSED_WITHIN, code, message, retry_after_ms: None };
+            Err(classify(Operation::PutEvents, refused, None))
         }
+        (Some(id), None) => Ok(id),
+        (None, None) => Err(answers::missing("PutEvents", "EventId")),
     }
 }
 

@@ -82,9 +82,16 @@ async fn what_eventbridge_says_is_what_the_caller_is_to_do() {
 
 #[tokio::test]
 async fn a_session_that_is_refused_is_not_used_again() {
+    let over = json!({ "__type": "ExpiredTokenException", "message": "over" });
+    is_renewed_after(answer(400, &over)).await;
+    let within = json!({ "ErrorCode": "ExpiredTokenException", "ErrorMessage": "over" });
+    is_renewed_after(answer(200, &json!({ "FailedEntryCount": 1, "Entries": [within] }))).await;
+}
+
+async fn is_renewed_after(refusal: Reply) {
     let stub = Stub::start().await;
     stub.assumable().reply("AssumeRole", Reply::credentials(2, "2026-11-23T01:00:00Z"));
-    stub.reply("PutEvents", answer(400, &json!({ "__type": "ExpiredTokenException", "message": "over" })));
+    stub.reply("PutEvents", refusal);
     stub.reply("PutEvents", answer(200, &json!({ "Entries": [{ "EventId": "e-2" }] })));
     let target = stub.target().await;
     target.put_event(&access(), &event()).await.expect_err("the session is over");

@@ -68,7 +68,7 @@ fn check_config_file(path: &str) -> Answer<()> {
 }
 
 /// A role of the region's partition and of the caller's own account, or of one the operator paired with it.
-fn check_role(call: &Call, role: &str) -> Answer<RoleArn> {
+pub(in crate::server) fn check_role(call: &Call, role: &str) -> Answer<RoleArn> {
     let role: RoleArn = role.parse().map_err(|error| ApiError::invalid_input(format!("RoleArn: {error}")))?;
     let region = &call.scope.region;
     // Whoever asks may be denied a role under its own ARN, and no role of one partition can be assumed in another.

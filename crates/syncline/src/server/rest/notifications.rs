@@ -21,6 +21,7 @@ use super::super::Front;
 use super::super::access::check;
 use super::super::api::Call;
 use super::super::api::needs::passing_role;
+use super::super::api::sync_configurations::check_role;
 use super::access::exposed_if_any;
 use super::{Answer, ApiError, Resource, Route, read, run};
 use crate::notify::{Bus, Sealed, test_event};
@@ -144,9 +145,16 @@ async fn whereabouts(
     let (Some(bus), Some(role), None) = (&input.event_bus, &input.role_arn, &input.url) else {
         return Err(invalid(&"eventBus and roleArn: EVENTBRIDGE has both, and no url"));
     };
-    let bus = Bus::parse(bus, role).map_err(|error| invalid(&error))?;
+    let role = check_role(call, role)?;
+    let bus = Bus::parse(bus, role.as_str()).map_err(|error| invalid(&error))?;
+    if bus.arn.partition() != bus.role.partition() {
+        let (bus, role) = (bus.arn.partition(), bus.role.partition());
+        return Err(invalid(&format!("eventBus: a role of the partition {role} reaches none of {bus}")));
+    }
     // As of the role of a sync: who may not pass it on gets nothing by it.
     check(call, || vec![passing_role(bus.role.as_str())]).await?;
+    // The ExternalId that the role is assumed with exists before anything can need it.
+    call.front.store.account(&call.scope.account).await?;
     Ok((Sealed::none(), bus.arn.as_str().to_owned(), Some(bus.role.as_str().to_owned())))
 }
 

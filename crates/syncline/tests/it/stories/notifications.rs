@@ -10,7 +10,7 @@ use syncline_store::OUTBOX_PATIENCE_MS;
 use syncline_testkit::forge::Fault;
 use syncline_testkit::receiver::Receiver;
 use syncline_testkit::repository::Repository;
-use syncline_testkit::world::World;
+use syncline_testkit::world::{ACCOUNT, World};
 use tokio::task::yield_now;
 
 use super::forges::is_nowhere;
@@ -103,8 +103,8 @@ async fn who_listens_is_told_each_change_in_its_own_way() {
     assert_eq!((webhook.taken().len(), slack.taken().len()), (6, 3));
 }
 
-const BUS: &str = "arn:aws:events:eu-west-1:222222222222:event-bus/ops";
-const BUS_ROLE: &str = "arn:aws:iam::222222222222:role/events";
+const BUS: &str = "arn:aws:events:eu-west-1:000000000000:event-bus/ops";
+const BUS_ROLE: &str = "arn:aws:iam::000000000000:role/events";
 
 async fn put_on_a_bus(world: &World) {
     let body = json!({ "name": "bus", "kind": "EVENTBRIDGE", "eventBus": BUS, "roleArn": BUS_ROLE, "syncs": ["web"] });
@@ -137,7 +137,7 @@ async fn a_bus_is_told_each_change_as_aws_words_it() {
     push(&world, &repo, "two").await;
     assert_eq!(on_the_bus(&world), ONE_SYNC);
     let last = world.simulator.put_events().pop().expect("three");
-    assert_eq!((last.bus.as_str(), last.account.as_str()), (BUS, "222222222222"));
+    assert_eq!((last.bus.as_str(), last.account.as_str()), (BUS, ACCOUNT));
     let what = (last.source.as_str(), last.detail_type.as_str());
     assert_eq!(what, ("syncline.codeconnections", "Git Sync Resource Sync Status Change"));
     assert!(
@@ -188,11 +188,18 @@ async fn a_bus_is_told_in_the_end_whatever_its_account_refuses_meanwhile() {
 async fn a_bus_has_a_role_and_no_url_and_nothing_else_has_either() {
     let (world, _) = synced().await;
     let url = "https://a.example";
+    let foreign = BUS_ROLE.replace(ACCOUNT, "999999999999");
+    let elsewhere = BUS.replace("arn:aws:", "arn:aws-cn:");
     for (body, said) in [
         (json!({ "kind": "EVENTBRIDGE", "eventBus": BUS }), "EVENTBRIDGE has both"),
         (json!({ "kind": "EVENTBRIDGE", "eventBus": BUS, "roleArn": BUS_ROLE, "url": url }), "no url"),
         (json!({ "kind": "EVENTBRIDGE", "eventBus": "ops", "roleArn": BUS_ROLE }), "'ops' is not"),
         (json!({ "kind": "EVENTBRIDGE", "eventBus": BUS, "roleArn": "events" }), "'events' is not"),
+        (json!({ "kind": "EVENTBRIDGE", "eventBus": BUS, "roleArn": foreign }), "--allow-role-account"),
+        (
+            json!({ "kind": "EVENTBRIDGE", "eventBus": elsewhere, "roleArn": BUS_ROLE }),
+            "reaches none of aws-cn",
+        ),
         (json!({ "kind": "WEBHOOK", "eventBus": BUS, "roleArn": BUS_ROLE }), "url: this kind has one"),
         (json!({ "kind": "WEBHOOK", "url": url, "roleArn": BUS_ROLE }), "no eventBus or roleArn"),
     ] {
